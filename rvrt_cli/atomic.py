@@ -1,0 +1,67 @@
+"""Files appear whole or not at all: write beside the target, fsync, rename."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rvrt_cli.errors import DiskFullError, OutputError
+
+
+def sync_directory(folder: Path) -> None:
+    """Make a rename in ``folder`` durable; a no-op where directories cannot be opened (Windows)."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    """Flush the content of ``path`` to the disk."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``target`` (same suffix); on success it replaces ``target``, on error it is removed.
+
+    Errors: :class:`DiskFullError` when the disk is full, :class:`OutputError` when the folder cannot be written.
+    """
+    target = Path(target)
+    temporary = target.with_name(f".{target.stem[:80]}.{uuid.uuid4().hex[:8]}.part{target.suffix}")
+    try:
+        yield temporary
+        sync_file(temporary)
+        os.replace(temporary, target)
+        sync_directory(target.parent)
+    except OSError as error:
+        raise explain_os_error(error, target) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def explain_os_error(error: OSError, target: Path) -> OutputError | DiskFullError:
+    """Turn an operating-system error met while writing ``target`` into the error a user should read."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFullError(f"The disk is full: {target} could not be written; free some space and run the same command again.")
+    return OutputError(f"{target} could not be written: {error.strerror or error}; choose another place or fix its permissions.")
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write ``value`` to ``path`` as indented UTF-8 JSON, atomically."""
+    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
