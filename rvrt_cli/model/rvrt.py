@@ -1,0 +1,137 @@
+"""The network: shallow features → recurrent passes over 2-frame clips → reconstruction (RVRT paper, section 3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rvrt_cli.backend import active as B
+from rvrt_cli.model.alignment import GuidedAlignment, LocalAlignment
+from rvrt_cli.model.config import CLIP_SIZE, ModelConfig
+from rvrt_cli.model.flow import SPyNet, compose, quarter_size
+from rvrt_cli.model.layers import DirectUpsampler, DownsampleEntry, FullUpsampler, Stage, enlarge_phases
+
+Tensor = Any
+
+
+class Pass(B.Module):
+    """One recurrent pass, always forward in time: the caller reverses the frames of a backward pass.
+
+    Each clip is refined from the features of all earlier stages and from the previous clip's result, aligned to it.
+    """
+
+    def __init__(self, config: ModelConfig, index: int) -> None:
+        super().__init__()
+        self.guided = config.alignment == "guided"
+        self.align = GuidedAlignment(config) if self.guided else LocalAlignment(config)
+        self.refine = Stage(
+            config, (2 + index) * config.embed_dim, config.num_blocks[1], config.window, config.conv_groups[index + 1]
+        )
+
+    def forward(self, clips: list[list[Tensor]], flows: list[Tensor], refined: list[Tensor]) -> tuple[list, list]:
+        """Refine a sequence of clips.
+
+        ``clips[i]`` holds the features of clip i from each earlier stage, ``(n, 2, h, w, c)`` each, oldest stage first.
+        ``flows`` (guided): from frame i+1 to frame i, ``(n, h, w, 2)`` each; ``refined``: the flows that the first pass in
+        this direction returned, or an empty list. → features per clip, refined flows (two per clip but the first).
+        """
+        out = []
+        new_flows = []
+        propagated = B.zeros_like(clips[0][0])
+        for i in range(len(clips)):
+            if i > 0:
+                query = clips[i][-1]
+                key = clips[i - 1][-1]
+                if self.guided:
+                    if len(refined) > 0:
+                        same, other = refined[2 * i - 2], refined[2 * i - 1]
+                    else:
+                        same, other = self._clip_flows(flows, i)
+                    propagated, same, other = self.align(query, key, propagated, same, other)
+                    new_flows.append(same)
+                    new_flows.append(other)
+                else:
+                    propagated = self.align(query, key, propagated)
+            propagated = propagated + self.refine(B.concat(clips[i] + [propagated], 4))
+            out.append(propagated)
+        return out, new_flows
+
+    def _clip_flows(self, flows: list[Tensor], i: int) -> tuple[Tensor, Tensor]:
+        """Flows from frames (2, 3) of clip i to frames (0, 1) and to frames (1, 0) of clip i-1, composed from neighbours'."""
+        flow_21, flow_10, flow_32 = flows[2 * i - 1], flows[2 * i - 2], flows[2 * i]
+        flow_20 = compose(flow_10, flow_21)
+        flow_31 = compose(flow_21, flow_32)
+        flow_30 = compose(flow_20, flow_32)
+        return B.stack([flow_20, flow_31], 1), B.stack([flow_21, flow_30], 1)
+
+
+class RVRT(B.Module):
+    """RVRT or RVRT Light: ``(n, t, h, w, c_in)`` in [0, 1] → ``(n, t, s·h, s·w, 3)``, not clipped.
+
+    t is even; h and w are at least ``config.min_size`` (and multiples of 4 for x1 models). Sizes that are no multiple of
+    the attention window are padded inside as in the published network.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.upscale = config.upscale
+        self.guided = config.alignment == "guided"
+        self.skip = config.skip
+        self.direct = config.upsampler == "direct"
+        if self.guided:
+            self.flow = SPyNet()
+        if config.upscale == 1:
+            self.entry = DownsampleEntry(config)
+        frame_window = (1, config.window[1], config.window[2])
+        inputs = config.in_channels if config.upscale == 4 else config.embed_dim
+        self.shallow = Stage(config, inputs, config.num_blocks[0], frame_window, config.conv_groups[0])
+        self.passes = B.ModuleList([Pass(config, index) for index in range(config.passes)])
+        stages = (1 + config.passes) * config.embed_dim
+        self.reconstruction = Stage(config, stages, config.num_blocks[2], frame_window, config.conv_groups[5])
+        self.upsampler = DirectUpsampler(config) if self.direct else FullUpsampler(config)
+
+    def forward(self, lq: Tensor) -> Tensor:
+        t = lq.shape[1]
+        rgb = lq[:, :, :, :, :3]
+        small = lq if self.upscale == 4 else self.entry(lq)
+        shallow = self.shallow(small)
+        backward_flows, forward_flows = self.flows(rgb) if self.guided else ([], [])
+        clips = [[clip] for clip in B.chunk(shallow, t // CLIP_SIZE, 1)]
+        refined_backward: list[Tensor] = []
+        refined_forward: list[Tensor] = []
+        index = 0
+        for recurrent in self.passes:
+            if index % 2 == 0:
+                # A backward pass is a forward pass over reversed time.
+                reverse = [[B.flip(x, 1) for x in stages] for stages in clips[::-1]]
+                out, refined_backward = recurrent(reverse, backward_flows[::-1], refined_backward)
+                out = [B.flip(x, 1) for x in out[::-1]]
+            else:
+                out, refined_forward = recurrent(clips, forward_flows, refined_forward)
+            clips = [clips[i] + [out[i]] for i in range(len(out))]
+            index += 1
+        joined = B.concat([B.concat(stages, 4) for stages in clips], 1)
+        return self.enlarge(self.reconstruction(joined), rgb)
+
+    def flows(self, rgb: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Flows at feature size between neighbouring frames.
+
+        → (backward: from frame i to i+1, forward: from frame i+1 to i), each a list of t-1 maps ``(n, h, w, 2)``.
+        """
+        n, t, h, w, c = rgb.shape
+        if self.upscale == 1:
+            rgb = B.reshape(quarter_size(B.reshape(rgb, (n * t, h, w, c))), (n, t, h // 4, w // 4, c))
+            h, w = h // 4, w // 4
+        earlier = B.reshape(rgb[:, :-1], (n * (t - 1), h, w, c))
+        later = B.reshape(rgb[:, 1:], (n * (t - 1), h, w, c))
+        backward = B.reshape(self.flow(earlier, later), (n, t - 1, h, w, 2))
+        forward = B.reshape(self.flow(later, earlier), (n, t - 1, h, w, 2))
+        return [backward[:, i] for i in range(t - 1)], [forward[:, i] for i in range(t - 1)]
+
+    def enlarge(self, features: Tensor, rgb: Tensor) -> Tensor:
+        """Full-size frames from the reconstruction's features and the input's enlargement."""
+        if self.upscale == 1:
+            return self.upsampler(features) + rgb
+        base = enlarge_phases(rgb, self.skip)
+        if self.direct:
+            return B.pixel_shuffle(self.upsampler.last(features) + base, 4)
+        return self.upsampler(features) + B.pixel_shuffle(base, 4)
