@@ -76,7 +76,7 @@ def _blocks(
         stop = min(start + _BLOCK, out_size)
         used = np.flatnonzero(matrix[start:stop].any(axis=0))
         first, last = int(used[0]), int(used[-1]) + 1
-        weights = matrix[start:stop, first:last].astype(dtype)
+        weights: np.ndarray = matrix[start:stop, first:last].astype(dtype)
         interleaved = np.kron(weights.T, np.eye(channels, dtype=dtype))
         blocks.append(_Block(start, stop, first, last, weights, interleaved))
     return tuple(blocks)
@@ -173,7 +173,7 @@ def _imresize(
         )
 
     count = math.prod(leading)
-    values = np.ascontiguousarray(x, dtype=dtype)
+    values: np.ndarray = np.ascontiguousarray(x, dtype=dtype)
     # Matlab starts with the axis that shrinks most; rows first where both are equal.
     if scale_h <= scale_w:
         values = _resize_rows(values.reshape(count, h, w * c), out_h, scale_h, antialias)
