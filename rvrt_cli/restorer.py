@@ -1,0 +1,152 @@
+"""The contract between the upscaling pipeline and whatever makes the pixels, and the restorers that need no weights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from rvrt_cli import __version__
+
+
+class Restorer(Protocol):
+    """Makes pictures from a window of pictures.
+
+    ``scale``: 4 for super-resolution, 1 for denoising and deblurring. ``engine``: in words, for reports.
+    ``fingerprint``: changes whenever output bytes could change (weights, engine, precision).
+    ``channels``: of the input; 3, or 4 where the last one is a noise map (sigma / 255).
+    A restorer may carry ``bytes_per_px``, its peak memory per LQ pixel and frame of a tile.
+    """
+
+    @property
+    def scale(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def engine(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def channels(self) -> int: ...
+
+    def __call__(self, lq: np.ndarray) -> np.ndarray:
+        """(t, h, w, c) float32 [0, 1] → (t, scale*h, scale*w, 3) float32, not clipped; any t, h, w >= 1.
+
+        Errors: :class:`rvrt_cli.errors.OutOfMemoryError_` when memory runs out.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the engine; the restorer is not used afterwards."""
+        ...
+
+
+class BicubicRestorer:
+    """Matlab bicubic x4: needs no weights; the baseline of comparisons and of the pipeline's tests."""
+
+    scale = 4
+    channels = 3
+    name = "bicubic"
+    engine = "NumPy on CPU, fp32"
+    bytes_per_px = 4 * 16 * 3 * 4
+    fingerprint = hashlib.sha256(f"bicubic {__version__}".encode()).hexdigest()
+
+    def __call__(self, lq: np.ndarray) -> np.ndarray:
+        from rvrt_cli.data.bicubic import imresize
+
+        return imresize(lq, scale=self.scale)
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+class IdentityRestorer:
+    """Returns its input: shows what the pipeline alone does to a film."""
+
+    scale = 1
+    channels = 3
+    name = "identity"
+    engine = "NumPy on CPU, fp32"
+    bytes_per_px = 2 * 3 * 4
+    fingerprint = hashlib.sha256(f"identity {__version__}".encode()).hexdigest()
+
+    def __call__(self, lq: np.ndarray) -> np.ndarray:
+        return lq.astype(np.float32, copy=True)
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+class DenoisingRestorer:
+    """A restorer with a noise channel, at one noise level.
+
+    ``sigma``: standard deviation of the noise on the scale [0, 255], as the field gives it; the fourth channel holds
+    sigma / 255 (Liang et al. 2022, section 4.4 and the published test script).
+    """
+
+    channels = 3
+
+    def __init__(self, inner: Restorer, sigma: float) -> None:
+        self._inner = inner
+        self._sigma = sigma
+        self.scale = inner.scale
+        self.name = f"{inner.name} (sigma {sigma:g})"
+        self.engine = inner.engine
+        self.fingerprint = hashlib.sha256(f"{inner.fingerprint} sigma {sigma!r}".encode()).hexdigest()
+        self.bytes_per_px = getattr(inner, "bytes_per_px", None)
+
+    def __call__(self, lq: np.ndarray) -> np.ndarray:
+        level = np.full((*lq.shape[:3], 1), self._sigma / 255, np.float32)
+        return self._inner(np.concatenate([lq, level], axis=-1))
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+class ChainRestorer:
+    """Restorers run one after the other on the same window, for example deblur and then super-resolution."""
+
+    def __init__(self, parts: Sequence[Restorer]) -> None:
+        self._parts = tuple(parts)
+        self.channels = parts[0].channels
+        self.scale = 1
+        for part in parts:
+            self.scale *= part.scale
+        self.name = " + ".join(part.name for part in parts)
+        self.engine = "; ".join(dict.fromkeys(part.engine for part in parts))
+        self.fingerprint = hashlib.sha256(" ".join(part.fingerprint for part in parts).encode()).hexdigest()
+        known = [size for part in parts if (size := getattr(part, "bytes_per_px", None)) is not None]
+        self.bytes_per_px = max(known) if known else None
+
+    def __call__(self, lq: np.ndarray) -> np.ndarray:
+        for part in self._parts[:-1]:
+            lq = np.clip(part(lq), 0, 1)
+        return self._parts[-1](lq)
+
+    def close(self) -> None:
+        for part in self._parts:
+            part.close()
+
+
+def load_restorer(
+    model: str = "light-s",
+    weights: Path | None = None,
+    *,
+    device: str = "auto",
+    backend: str = "auto",
+    precision: str = "auto",
+    threads: int = 0,
+) -> Restorer:
+    """Load a restorer by name ("bicubic", "light-s", "light", "rvrt", "deblur", "denoise") or path of a weights file.
+
+    ``threads``: CPU threads, 0 for all. Errors: :class:`WeightsError` where the weights are missing or damaged,
+    :class:`DeviceError` where the device or backend is absent.
+    """
+    if model == "bicubic":
+        return BicubicRestorer()
+    from rvrt_cli.runtime.restorer import load_model_restorer
+
+    return load_model_restorer(model, weights, device=device, backend=backend, precision=precision, threads=threads)

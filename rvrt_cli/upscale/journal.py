@@ -1,0 +1,257 @@
+"""The journal of a run: which segments are finished, so that a killed run continues and ends in the same bytes.
+
+A work directory holds ``journal.jsonl`` and the finished segments. The first line of the journal says what the run is
+(version, input, options, weights); each further line is one finished segment with its SHA-256 and the state from which
+planning continues. Lines are appended, carry a check sum and are fsynced; a line that a crash cut off is ignored, and
+so is a segment whose file does not match, with everything after it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from rvrt_cli.atomic import explain_os_error, sync_directory
+from rvrt_cli.errors import OutputError
+
+JOURNAL_NAME = "journal.jsonl"
+WORK_SUFFIX = ".rvrt-work"
+FORMAT = 1
+WHOLE_HASH_BYTES = 1 << 30
+SAMPLES = 64
+SAMPLE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Restart:
+    """From where planning continues after a segment: the window that made the segment's last frame.
+
+    ``decode_from``: index of the first frame to decode for the detector and the window; ``rung``: the step of the
+    out-of-memory ladder that worked.
+    """
+
+    decode_from: int
+    shot_start: int
+    origin: int
+    window: int
+    tile_px: int | None
+    rung: int = 0
+
+
+@dataclass(frozen=True)
+class SegmentRecord:
+    """A finished segment: frames ``start`` to ``stop`` (exclusive) in the file ``name``."""
+
+    index: int
+    name: str
+    start: int
+    stop: int
+    sha256: str
+    restart: Restart
+    shots: int = 0
+    corrupt: int = 0
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's content, hexadecimal; of a folder: of the names and contents of its files."""
+    digest = hashlib.sha256()
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    for file in files:
+        if path.is_dir():
+            digest.update(file.name.encode() + b"\0")
+        with open(file, "rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def identify_file(path: Path) -> dict[str, Any]:
+    """What tells one input from another: its size and content.
+
+    Files above 1 GiB are identified by 64 samples of their content and their modification time, so that a run on a
+    film of 50 GB does not start with minutes of reading.
+    """
+    size = path.stat().st_size
+    if size <= WHOLE_HASH_BYTES:
+        return {"size": size, "sha256": hash_file(path)}
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        for i in range(SAMPLES):
+            stream.seek((size - SAMPLE_BYTES) * i // (SAMPLES - 1))
+            digest.update(stream.read(SAMPLE_BYTES))
+    return {"size": size, "samples_sha256": digest.hexdigest(), "mtime_ns": path.stat().st_mtime_ns}
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted names of the entries in which two nested dicts differ, for the message that says why a run starts anew."""
+    names = []
+    for key in sorted(set(old) | set(new)):
+        name = f"{prefix}{key}"
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            names += differences(before, after, f"{name}.")
+        elif before != after:
+            names.append(name)
+    return names
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    text = json.dumps(record, sort_keys=True, separators=(",", ":"))
+    return f"{hashlib.sha256(text.encode()).hexdigest()[:16]} {text}\n".encode()
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """The record of a whole line; None where it was cut off or damaged."""
+    if not line.endswith(b"\n"):
+        return None
+    check, _, text = line[:-1].partition(b" ")
+    if hashlib.sha256(text).hexdigest()[:16].encode() != check:
+        return None
+    return json.loads(text)
+
+
+class Journal:
+    """The work directory of one run, locked for this run. Use as a context manager.
+
+    ``identity`` (nested dict of JSON values) is what the output's bytes depend on. ``resolved`` is what was chosen for
+    the run from the machine's state (tile and window of "auto"); on a continued run the first run's choice is kept.
+    After opening, ``segments`` are the finished ones; ``started_anew`` says in words why older work was thrown away.
+    Errors: :class:`OutputError` when another run holds the directory or it cannot be written.
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any], resolved: Mapping[str, Any], *, resume: bool = True) -> None:
+        self.folder = folder
+        self.identity = json.loads(json.dumps(identity))
+        self.resolved: dict[str, Any] = json.loads(json.dumps(resolved))
+        self.segments: list[SegmentRecord] = []
+        self.started_anew: str | None = None
+        self._resume = resume
+        self._file: IO[bytes] | None = None
+        self._lock: IO[bytes] | None = None
+
+    @property
+    def path(self) -> Path:
+        return self.folder / JOURNAL_NAME
+
+    def __enter__(self) -> Journal:
+        try:
+            self._prepare_folder()
+            self._take_lock()
+            good_bytes = self._read() if self._resume else 0
+            if good_bytes == 0:
+                self._start_anew()
+            else:
+                # What follows the last good line was cut off by a crash; the next line must not be appended to it.
+                os.truncate(self.path, good_bytes)
+                self._remove_strays()
+                self._file = open(self.path, "ab")  # noqa: SIM115 - closed in __exit__
+        except OSError as error:
+            self.__exit__()
+            raise explain_os_error(error, self.folder) from error
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in (self._file, self._lock):
+            if file is not None:
+                file.close()
+        self._file = self._lock = None
+
+    def append(self, record: SegmentRecord) -> None:
+        """Record a finished segment whose file is already on the disk."""
+        self._write({"kind": "segment", **asdict(record)})
+        self.segments.append(record)
+
+    def remove(self) -> None:
+        """Remove the work directory: the run is finished, or its work is not wanted."""
+        self.__exit__()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        assert self._file is not None
+        self._file.write(_line(record))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def _prepare_folder(self) -> None:
+        if self.folder.suffix != WORK_SUFFIX:
+            raise ValueError(f"a work directory's name ends in {WORK_SUFFIX}, because everything else in it is removed: {self.folder}")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        sync_directory(self.folder.parent)
+
+    def _take_lock(self) -> None:
+        self._lock = open(self.folder / "lock", "ab")  # noqa: SIM115 - held until __exit__
+        try:
+            if os.name == "nt":
+                import msvcrt
+
+                msvcrt.locking(self._lock.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+            else:
+                import fcntl
+
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise OutputError(f"another run is working in {self.folder}; wait for it, or choose another --work-dir.") from error
+
+    def _read(self) -> int:
+        """Read the journal; return how many of its bytes are good, 0 to start anew."""
+        if not self.path.exists():
+            return 0
+        with open(self.path, "rb") as file:
+            lines = file.readlines()
+        header = _parse(lines[0]) if lines else None
+        if header is None:
+            self.started_anew = "the journal of the earlier run is damaged"
+            return 0
+        if header.get("format") != FORMAT:
+            self.started_anew = "the earlier run was made by another version of rvrt"
+            return 0
+        changed = differences(header["identity"], self.identity)
+        if changed:
+            self.started_anew = "changed since the earlier run: " + ", ".join(changed)
+            return 0
+        self.resolved = header["resolved"]
+        good_bytes = len(lines[0])
+        for line in lines[1:]:
+            record = _parse(line)
+            if record is None:
+                break
+            record.pop("kind")
+            segment = SegmentRecord(**{**record, "restart": Restart(**record["restart"])})
+            file_path = self.folder / segment.name
+            follows = segment.start == (self.segments[-1].stop if self.segments else 0)
+            if not follows or not file_path.exists() or hash_file(file_path) != segment.sha256:
+                self.started_anew = f"segment {segment.index} of the earlier run is damaged; continuing from the one before it"
+                break
+            self.segments.append(segment)
+            good_bytes += len(line)
+        return good_bytes
+
+    def _start_anew(self) -> None:
+        self.segments = []
+        self.path.unlink(missing_ok=True)
+        self._remove_strays()
+        self._file = open(self.path, "wb")  # noqa: SIM115 - closed in __exit__
+        self._write({"kind": "run", "format": FORMAT, "identity": self.identity, "resolved": self.resolved})
+        sync_directory(self.folder)
+
+    def _remove_strays(self) -> None:
+        """Remove half-written segments of a killed run."""
+        keep = {JOURNAL_NAME, "lock", *(segment.name for segment in self.segments)}
+        for path in self.folder.iterdir():
+            if path.name in keep:
+                continue
+            if stat.S_ISDIR(path.lstat().st_mode):
+                shutil.rmtree(path)
+            else:
+                path.unlink()

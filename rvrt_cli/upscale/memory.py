@@ -1,0 +1,121 @@
+"""How large windows and tiles may be, and what to try when memory runs out all the same."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rvrt_cli.errors import UsageError
+from rvrt_cli.upscale.tiles import ALIGN, MIN_TILE, TilePlan
+
+MIB = 1 << 20
+FLOAT_BYTES = 4
+DEFAULT_SHARE = 0.5
+"""Share of the machine's memory that a run may plan to use; the rest is for other programs and the page cache."""
+BASE_MIB = 600
+"""Interpreter, engine, decoder and encoder before the first frame, measured with OpenVINO."""
+DEFAULT_BYTES_PER_PX = 6000
+"""Peak bytes a restorer needs per LQ pixel and frame of a tile where it does not say so itself."""
+AUTO_TILES = (1024, 768, 512, 384, 256, 192, 128, 96, 64, MIN_TILE)
+
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def parse_size(text: str) -> int:
+    """Bytes of a size such as ``6G``, ``800M``, ``1.5 GiB`` or ``4000000``."""
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)i?b?\s*", text.lower())
+    if match is None:
+        raise UsageError(f"--memory-limit must be a size such as 6G or 800M; got {text!r}.")
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def total_memory() -> int:
+    """Bytes of memory this process may use: the machine's, or the container's limit where it is smaller."""
+    import psutil
+
+    total = psutil.virtual_memory().total
+    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            limit = Path(name).read_text().strip()
+        except OSError:
+            continue
+        if limit.isdigit():
+            total = min(total, int(limit))
+    return total
+
+
+def peak_rss_mib() -> float:
+    """Peak resident memory of this process so far, in MiB."""
+    if os.name == "nt":
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset / MIB
+    import resource
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / MIB if sys.platform == "darwin" else peak / 1024
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a run needs besides its tiles: LQ size, scale and how hungry the restorer is."""
+
+    height: int
+    width: int
+    scale: int
+    bytes_per_px: int = DEFAULT_BYTES_PER_PX
+
+    def peak_bytes(self, window: int, tile: TilePlan) -> int:
+        """Estimated peak memory of a run with this window and these tiles.
+
+        Three windows of pictures exist at once: one being made, one being blended and encoded, one waiting.
+        """
+        picture = self.height * self.width * self.scale**2 * 3 * FLOAT_BYTES
+        source = self.height * self.width * 3 * FLOAT_BYTES
+        side = tile.tile_px
+        tile_px = min(side or self.height, self.height) * min(side or self.width, self.width)
+        return BASE_MIB * MIB + 3 * window * (picture + source) + window * tile_px * self.bytes_per_px
+
+
+def plan_auto(need: Need, limit_bytes: int, window: int | None, tile: TilePlan | None, *, default_window: int, overlap: int,
+              tile_overlap: int) -> tuple[int, TilePlan]:
+    """Window and tile for a memory limit; what the user fixed (not None) is kept.
+
+    Whole frames are preferred, then larger tiles, then a shorter window: RVRT gains from neighbouring frames up to
+    about 16, and a tile costs only its overlap.
+    """
+    windows = [window] if window is not None else _shorter(default_window, overlap)
+    for candidate in windows:
+        if tile is not None:
+            tiles: tuple[TilePlan, ...] = (tile,)
+        else:
+            useful = tuple(TilePlan(side, min(tile_overlap, side // 2 // ALIGN * ALIGN)) for side in AUTO_TILES if side < max(need.height, need.width))
+            tiles = (TilePlan(None), *useful)
+        for option in tiles:
+            if need.peak_bytes(candidate, option) <= limit_bytes:
+                return candidate, option
+    # Nothing fits by the estimate: try the smallest, which the out-of-memory ladder cannot make smaller either.
+    return windows[-1], tiles[-1]
+
+
+def _shorter(window: int, overlap: int) -> list[int]:
+    """``window`` and ever shorter even windows that still advance past their overlap."""
+    sizes = [window]
+    while (half := sizes[-1] // 2 // 2 * 2) >= max(2 * overlap, 2) and half < sizes[-1]:
+        sizes.append(half)
+    return sizes
+
+
+def smaller_steps(window: int, tile: TilePlan, overlap: int, height: int, width: int) -> Iterator[tuple[int, TilePlan]]:
+    """The ladder: what to try, in order, after memory ran out with ``window`` and ``tile``; first smaller tiles, then shorter windows."""
+    side = tile.tile_px or -(-max(height, width) // ALIGN) * ALIGN
+    smallest = tile
+    while (side := side // 2 // ALIGN * ALIGN) >= MIN_TILE:
+        smallest = TilePlan(side, min(tile.overlap_px or 16, side // 2 // ALIGN * ALIGN))
+        yield window, smallest
+    for size in _shorter(window, overlap)[1:]:
+        yield size, smallest
