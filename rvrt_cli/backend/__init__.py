@@ -15,7 +15,7 @@ PRIMITIVES = (
     # structure
     "Module", "ModuleList", "parameter", "constant", "static", "to_numpy", "from_numpy",
     # token-wise
-    "linear", "layer_norm", "gelu", "relu", "leaky_relu", "tanh",
+    "linear", "layer_norm", "gelu", "gelu_tanh", "relu", "leaky_relu", "tanh",
     # spatial
     "conv2d", "pixel_shuffle", "avg_pool2", "sample", "resize_bilinear",
     # attention

@@ -63,14 +63,19 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return F.linear(x, weight, bias)
 
 
-def layer_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Normalise over the last axis with epsilon 1e-5."""
-    return F.layer_norm(x, weight.shape, weight, bias, 1e-5)
+def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
+    """Normalise over the last axis."""
+    return F.layer_norm(x, weight.shape, weight, bias, epsilon)
 
 
 def gelu(x: Tensor) -> Tensor:
     """Exact GELU (with erf)."""
     return F.gelu(x)
+
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    """GELU by its tanh approximation."""
+    return F.gelu(x, approximate="tanh")
 
 
 def relu(x: Tensor) -> Tensor:

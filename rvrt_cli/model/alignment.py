@@ -22,7 +22,7 @@ class LocalAlignment(B.Module):
         self.k = Linear(config.embed_dim, config.align_dim)
         self.v = Linear(config.embed_dim, config.align_dim)
         self.proj = Linear(config.align_dim, config.embed_dim)
-        self.mlp = Mlp(config.embed_dim, int(config.embed_dim * config.mlp_ratio))
+        self.mlp = Mlp(config)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """``query`` (this clip), ``key`` and ``value`` (the neighbouring one): ``(n, 2, h, w, c)`` each → the same."""
@@ -48,7 +48,7 @@ class GuidedAlignment(B.Module):
         self.k = Linear(config.embed_dim, config.align_dim)
         self.v = Linear(config.embed_dim, config.align_dim)
         self.proj = Linear(config.align_dim, config.embed_dim)
-        self.mlp = Mlp(config.embed_dim, int(config.embed_dim * config.mlp_ratio))
+        self.mlp = Mlp(config)
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, flow_same: Tensor, flow_other: Tensor

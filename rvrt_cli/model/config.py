@@ -52,6 +52,10 @@ class ModelConfig:
     """``full``: two pixel-shuffle x2 stages at 64 channels; ``direct``: one convolution and pixel shuffle x4."""
     skip: str = "bilinear"
     """What the network's output is added to: the ``bilinear`` or ``bicubic`` enlargement of the input."""
+    activation: str = "gelu"
+    """Of the MLPs: ``gelu`` (exact), ``gelu_tanh`` (its approximation, MindSpore's default) or ``leaky_relu``."""
+    norm_epsilon: float = 1e-5
+    """Of the layer normalisations (1e-7 is MindSpore's default)."""
     block_conv: bool = False
     """Close each RSTB with a 3x3 convolution (as SwinIR does) instead of a linear layer (as RVRT does)."""
 
@@ -62,6 +66,8 @@ class ModelConfig:
             raise WeightsError(f"alignment must be 'guided' or 'local', not {self.alignment!r}; update rvrt or check the file.")
         if self.upsampler not in ("full", "direct") or self.skip not in ("bilinear", "bicubic"):
             raise WeightsError(f"unknown upsampler {self.upsampler!r} or skip {self.skip!r}; update rvrt or check the file.")
+        if self.activation not in ("gelu", "gelu_tanh", "leaky_relu"):
+            raise WeightsError(f"unknown activation {self.activation!r}; update rvrt or check the file.")
         if self.embed_dim % self.num_heads or self.align_dim % self.align_heads:
             raise WeightsError("channels must divide by attention heads; the weight file's configuration is damaged.")
         if not 1 <= self.passes <= len(PASS_NAMES) or len(self.conv_groups) != 6 or self.window[0] != CLIP_SIZE:
@@ -116,7 +122,7 @@ class ModelConfig:
 
 PRESETS: dict[str, ModelConfig] = {
     "rvrt": ModelConfig(),
-    "light": ModelConfig(alignment="local", position_bias=False),
+    "light": ModelConfig(alignment="local", position_bias=False, activation="gelu_tanh", norm_epsilon=1e-7),
     "light-s": ModelConfig(
         alignment="local", position_bias=False, embed_dim=32, num_blocks=(1, 1, 1), num_heads=2, window=(2, 4, 4),
         align_heads=4, align_ratio=1.0, upsampler="direct", skip="bicubic", block_conv=True,

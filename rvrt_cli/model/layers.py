@@ -43,25 +43,35 @@ class Conv(B.Module):
 class LayerNorm(B.Module):
     """Normalisation over channels."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, epsilon: float) -> None:
         super().__init__()
+        self.epsilon = epsilon
         self.weight = B.parameter(np.ones(channels, np.float32))
         self.bias = B.parameter(np.zeros(channels, np.float32))
 
     def forward(self, x: Tensor) -> Tensor:
-        return B.layer_norm(x, self.weight, self.bias)
+        return B.layer_norm(x, self.weight, self.bias, self.epsilon)
 
 
 class Mlp(B.Module):
-    """Linear, exact GELU, linear."""
+    """Linear, activation, linear."""
 
-    def __init__(self, channels: int, hidden: int) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.fc1 = Linear(channels, hidden)
-        self.fc2 = Linear(hidden, channels)
+        hidden = int(config.embed_dim * config.mlp_ratio)
+        self.fc1 = Linear(config.embed_dim, hidden)
+        self.fc2 = Linear(hidden, config.embed_dim)
+        self.activation = config.activation
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(B.gelu(self.fc1(x)))
+        x = self.fc1(x)
+        if self.activation == "gelu":
+            x = B.gelu(x)
+        elif self.activation == "gelu_tanh":
+            x = B.gelu_tanh(x)
+        else:
+            x = B.leaky_relu(x)
+        return self.fc2(x)
 
 
 def relative_position_index(window: tuple[int, int, int]) -> np.ndarray:
@@ -161,10 +171,10 @@ class SwinLayer(B.Module):
     def __init__(self, config: ModelConfig, window: tuple[int, int, int]) -> None:
         super().__init__()
         channels = config.embed_dim
-        self.norm1 = LayerNorm(channels)
+        self.norm1 = LayerNorm(channels, config.norm_epsilon)
         self.attn = WindowAttention(channels, config.num_heads, window, config.position_bias)
-        self.norm2 = LayerNorm(channels)
-        self.mlp = Mlp(channels, int(channels * config.mlp_ratio))
+        self.norm2 = LayerNorm(channels, config.norm_epsilon)
+        self.mlp = Mlp(config)
 
     def forward(self, x: Tensor, mask: Tensor | None, valid: Tensor | None) -> Tensor:
         y = self.norm1(x)
@@ -237,9 +247,9 @@ class Stage(B.Module):
     def __init__(self, config: ModelConfig, inputs: int, blocks: int, window: tuple[int, int, int], groups: int) -> None:
         super().__init__()
         self.conv = Conv(inputs, config.embed_dim, groups=groups)
-        self.norm_in = LayerNorm(config.embed_dim)
+        self.norm_in = LayerNorm(config.embed_dim, config.norm_epsilon)
         self.blocks = B.ModuleList([RSTB(config, window) for _ in range(blocks)])
-        self.norm_out = LayerNorm(config.embed_dim)
+        self.norm_out = LayerNorm(config.embed_dim, config.norm_epsilon)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm_in(self.conv(x))
