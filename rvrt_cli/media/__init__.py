@@ -1,1 +1,52 @@
-"""."""
+"""Everything that knows codecs and containers: probe, read frames, write segments, mux, verify.
+
+    source = probe(path)                                     # facts; InputError when it cannot be upscaled
+    settings = resolve_encoding(source, EncodeOptions(), output, 4 * source.video.width, 4 * source.video.height)
+    plan = plan_mux(source, settings)                        # plan.warnings before the run
+    with read_frames(source) as frames:                      # Frame.rgb float32 (h, w, 3)
+        ...
+    writer = SegmentWriter(path, settings); writer.write(rgb, pts, duration, alpha); info = writer.close()
+    mux(source, segments, output, settings, plan)            # verifies, then replaces ``output``
+"""
+
+from __future__ import annotations
+
+from rvrt_cli.media.encode import EncodeOptions, EncodeSettings, resolve_encoding
+from rvrt_cli.media.ffmpeg import ffmpeg_executable, run_ffmpeg
+from rvrt_cli.media.frame import Frame
+from rvrt_cli.media.images import ImageSequenceWriter
+from rvrt_cli.media.mux import MuxPlan, StreamPlan, mux, plan_mux
+from rvrt_cli.media.probe import probe
+from rvrt_cli.media.reader import FrameReader, read_frames
+from rvrt_cli.media.segment import SegmentInfo, SegmentWriter
+from rvrt_cli.media.source import Chapter, ColorTags, HdrMetadata, Source, Stream, VideoStream
+from rvrt_cli.media.verify import Expected, verify_output
+from rvrt_cli.media.y4m import Y4mWriter
+
+__all__ = [
+    "Chapter",
+    "ColorTags",
+    "EncodeOptions",
+    "EncodeSettings",
+    "Expected",
+    "Frame",
+    "FrameReader",
+    "HdrMetadata",
+    "ImageSequenceWriter",
+    "MuxPlan",
+    "SegmentInfo",
+    "SegmentWriter",
+    "Source",
+    "Stream",
+    "StreamPlan",
+    "VideoStream",
+    "Y4mWriter",
+    "ffmpeg_executable",
+    "mux",
+    "plan_mux",
+    "probe",
+    "read_frames",
+    "resolve_encoding",
+    "run_ffmpeg",
+    "verify_output",
+]

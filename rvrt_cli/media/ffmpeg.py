@@ -1,0 +1,49 @@
+"""The ffmpeg binary that imageio-ffmpeg ships: where it is and how it is run."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from functools import lru_cache
+
+from rvrt_cli.errors import DeviceError, DiskFullError, OutputError
+
+STDERR_LINES_KEPT = 12
+
+
+@lru_cache(maxsize=1)
+def ffmpeg_executable() -> str:
+    """Path of the ffmpeg binary (``IMAGEIO_FFMPEG_EXE`` overrides it); :class:`DeviceError` when there is none."""
+    import imageio_ffmpeg
+
+    try:
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError as error:
+        raise DeviceError(
+            "No ffmpeg binary was found; reinstall imageio-ffmpeg or set IMAGEIO_FFMPEG_EXE to your ffmpeg."
+        ) from error
+
+
+def explain_ffmpeg_failure(stderr: str, doing: str) -> OutputError | DiskFullError:
+    """The error for a failed ffmpeg run; ``doing`` completes "ffmpeg failed while ..."."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    if any("No space left on device" in line for line in lines):
+        return DiskFullError(f"The disk is full: ffmpeg failed while {doing}; free some space and run the same command again.")
+    said = " | ".join(lines[-STDERR_LINES_KEPT:]) or "nothing"
+    return OutputError(f"ffmpeg failed while {doing}; it said: {said}")
+
+
+def run_ffmpeg(arguments: Sequence[str], *, doing: str, timeout_s: float | None = None) -> str:
+    """Run ffmpeg with ``arguments`` and return its stderr.
+
+    Errors: :class:`OutputError` (or :class:`DiskFullError`) carrying the end of ffmpeg's stderr.
+    """
+    command = [ffmpeg_executable(), "-hide_banner", "-nostdin", *arguments]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise OutputError(f"ffmpeg did not finish within {timeout_s:.0f} s while {doing}; the input is probably damaged.") from error
+    stderr = done.stderr.decode("utf-8", "replace")
+    if done.returncode != 0:
+        raise explain_ffmpeg_failure(stderr, doing)
+    return stderr

@@ -1,0 +1,26 @@
+"""One decoded frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One decoded frame.
+
+    index: 0-based position among the frames of the (trimmed) run, independent of ``skip_frames``.
+    pts, duration: in units of the video stream's time_base; duration is None when unknown.
+    rgb: float32 (h, w, 3), nominally [0, 1] in the source's own transfer and primaries. Not clipped: values a YUV
+    source holds beyond the RGB cube (super-whites, out-of-gamut chroma) survive a round trip.
+    alpha: float32 (h, w) in [0, 1], or None. corrupt: the decoder concealed damage in this frame.
+    """
+
+    index: int
+    pts: int
+    duration: int | None
+    rgb: np.ndarray
+    alpha: np.ndarray | None = None
+    corrupt: bool = False

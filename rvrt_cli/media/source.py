@@ -1,0 +1,148 @@
+"""What is known about an input before its first frame is upscaled: frozen facts, no codecs, no file handles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+SourceKind = Literal["video", "images", "y4m"]
+StreamKind = Literal["video", "audio", "subtitle", "attachment", "data"]
+ChromaLocation = Literal["unspecified", "left", "center", "topleft", "top", "bottomleft", "bottom"]
+
+
+@dataclass(frozen=True)
+class ColorTags:
+    """Colour description in the code points of ITU-T H.273, as FFmpeg numbers them; 2 (range: 0) is "unspecified".
+
+    matrix: 0 RGB, 1 BT.709, 4 FCC, 5/6 BT.601, 7 SMPTE 240M, 8 YCgCo, 9/10 BT.2020, 14 ICtCp.
+    range: 1 limited (studio), 2 full. primaries, transfer: see H.273 (9 BT.2020; 16 PQ, 18 HLG).
+    """
+
+    matrix: int = 2
+    range: int = 0
+    primaries: int = 2
+    transfer: int = 2
+    chroma_location: ChromaLocation = "unspecified"
+
+    @property
+    def is_hdr(self) -> bool:
+        """True for PQ (HDR10) and HLG."""
+        return self.transfer in (16, 18)
+
+    def resolved(self, pix_fmt: str, width: int, height: int) -> ColorTags:
+        """Fill in matrix and range where the source does not say, by the rule players use.
+
+        An untagged picture is read as BT.601 below 1280x577 and as BT.709 from there on. The guess must be made
+        with the size of the *source* and be written to the output, which is larger and would be read as BT.709.
+        """
+        planar_rgb = pix_fmt.startswith(("gbr", "rgb", "bgr", "argb", "abgr", "0rgb", "0bgr", "pal8"))
+        tags = self
+        if planar_rgb:
+            return replace(tags, matrix=0, range=2, chroma_location="unspecified")
+        if tags.range == 0:
+            tags = replace(tags, range=2 if pix_fmt.startswith("yuvj") else 1)
+        if tags.matrix in (0, 2, 3):
+            standard_definition = width < 1280 and height <= 576
+            tags = replace(tags, matrix=(5 if height == 576 else 6) if standard_definition else 1)
+            if standard_definition and height in (480, 486, 576) and tags.primaries == 2:
+                tags = replace(tags, primaries=5 if height == 576 else 6)
+        return tags
+
+
+@dataclass(frozen=True)
+class HdrMetadata:
+    """HDR10 static metadata. Chromaticities are CIE xy as (x, y) fractions, luminances in cd/m²; None where absent."""
+
+    red: tuple[Fraction, Fraction] | None = None
+    green: tuple[Fraction, Fraction] | None = None
+    blue: tuple[Fraction, Fraction] | None = None
+    white: tuple[Fraction, Fraction] | None = None
+    max_luminance: Fraction | None = None
+    min_luminance: Fraction | None = None
+    max_cll: int | None = None
+    max_fall: int | None = None
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One stream of the container. ``disposition`` holds FFmpeg's names ("default", "forced", "attached_pic", ...)."""
+
+    index: int
+    kind: StreamKind
+    codec: str
+    time_base: Fraction
+    start_s: float | None
+    duration_s: float | None
+    language: str | None
+    disposition: frozenset[str]
+    metadata: tuple[tuple[str, str], ...]
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class VideoStream:
+    """The stream that is upscaled.
+
+    width, height: decoded size in pixels before rotation. sar: pixel aspect ratio. rotation: counter-clockwise
+    degrees as FFmpeg's display matrix states them (0, 90, -90, 180); ``flipped`` is true when the matrix mirrors
+    the picture horizontally before rotating. bit_depth: 8-16 per channel. chroma: "420", "422", "444", "440",
+    "411", "410", "gray" or "rgb". color: as tagged in the source. effective_color: with guesses filled in; this is
+    what decoding uses and what the output carries. average_rate: None when unknown. start_pts in time_base units.
+    """
+
+    index: int
+    codec: str
+    width: int
+    height: int
+    sar: Fraction
+    rotation: int
+    flipped: bool
+    pix_fmt: str
+    bit_depth: int
+    has_alpha: bool
+    chroma: str
+    color: ColorTags
+    effective_color: ColorTags
+    hdr: HdrMetadata | None
+    average_rate: Fraction | None
+    time_base: Fraction
+    interlaced: bool
+    frame_count_hint: int | None
+    start_pts: int | None
+    duration_s: float | None
+    language: str | None = None
+    disposition: frozenset[str] = frozenset()
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A chapter; times in seconds on the container's clock."""
+
+    start_s: float
+    end_s: float
+    title: str | None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A probed input. ``video`` is never None for what :func:`rvrt_cli.media.probe` returns.
+
+    kind: "video" (a container), "images" (a sequence) or "y4m" (standard input). start_s: the container's first
+    timestamp in seconds; ``--start``/``--end`` count from it. notes: sentences a user should see (guesses, repairs).
+    """
+
+    kind: SourceKind
+    path: Path
+    format: str
+    size_bytes: int
+    duration_s: float | None
+    start_s: float
+    streams: tuple[Stream, ...]
+    chapters: tuple[Chapter, ...]
+    metadata: tuple[tuple[str, str], ...]
+    video: VideoStream
+    images: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = field(default=())
