@@ -42,6 +42,7 @@ class Restart:
     origin: int
     window: int
     tile_px: int | None
+    tile_overlap_px: int = 0
     rung: int = 0
 
 
@@ -152,7 +153,7 @@ class Journal:
                 # What follows the last good line was cut off by a crash; the next line must not be appended to it.
                 os.truncate(self.path, good_bytes)
                 self._remove_strays()
-                self._file = open(self.path, "ab")  # noqa: SIM115 - closed in __exit__
+                self._file = open(self.path, "ab")
         except OSError as error:
             self.__exit__()
             raise explain_os_error(error, self.folder) from error

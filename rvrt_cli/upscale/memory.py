@@ -52,7 +52,7 @@ def peak_rss_mib() -> float:
     if os.name == "nt":
         import psutil
 
-        return psutil.Process().memory_info().peak_wset / MIB
+        return psutil.Process().memory_info().peak_wset / MIB  # type: ignore[attr-defined,unused-ignore]
     import resource
     import sys
 

@@ -10,7 +10,7 @@ build with a GUI.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -55,9 +55,13 @@ def content_score(previous: np.ndarray, current: np.ndarray) -> float:
 
 
 class CutDetector:
-    """Streaming detector. ``first_index``: index of the first frame pushed; ``shot_start``: start of the shot it is in."""
+    """Streaming detector. ``first_index``: index of the first frame pushed; ``shot_start``: start of the shot it is in.
 
-    def __init__(self, first_index: int = 0, shot_start: int = 0) -> None:
+    ``forced``: frames that start a shot whatever they look like; it may grow while frames are pushed.
+    """
+
+    def __init__(self, first_index: int = 0, shot_start: int = 0, forced: Collection[int] = ()) -> None:
+        self._forced = forced
         self._next = first_index
         self._shot_start = shot_start
         self._previous: np.ndarray | None = None
@@ -74,6 +78,9 @@ class CutDetector:
 
     def starts_shot(self, index: int) -> bool:
         """Whether frame ``index`` starts a shot. Ask once per frame, in order, after its neighbours were pushed."""
+        if index in self._forced:
+            self._shot_start = index
+            return True
         score = self._scores.get(index)
         if score is None or score < MIN_SCORE or index - self._shot_start < MIN_SHOT_FRAMES:
             return False

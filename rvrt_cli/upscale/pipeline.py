@@ -1,0 +1,386 @@
+"""decode → shots → windows → tiles → model → blend → encode, in three threads with bounded queues.
+
+Memory is bounded by (window × picture), never by the length of the film: the decoder runs at most one window ahead of
+the model, and at most one finished window waits for the encoder. Everything that decides the output's bytes (windows,
+segment boundaries) is a pure function of the frames and the settings, so a run that continues after an interruption
+makes the same segments.
+"""
+
+from __future__ import annotations
+
+import math
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from rvrt_cli.errors import InterruptedRun, NonFiniteError, OutOfMemoryError_
+from rvrt_cli.media.frame import Frame
+from rvrt_cli.restorer import Restorer
+from rvrt_cli.upscale.events import MemoryReduced, OnEvent, Progress, SegmentDone, StageTimes
+from rvrt_cli.upscale.finish import Finish
+from rvrt_cli.upscale.journal import Restart
+from rvrt_cli.upscale.memory import smaller_steps
+from rvrt_cli.upscale.shots import LOOKBACK, CutDetector, flag_cuts
+from rvrt_cli.upscale.tiles import TilePlan, restore_tiled
+from rvrt_cli.upscale.windows import Window, WindowBlender, Windower
+
+TICK_S = 0.1
+POLL_S = 0.05
+
+
+class Sink(Protocol):
+    """Where finished pictures go, segment by segment. Called from one thread."""
+
+    def begin_segment(self, index: int) -> None: ...
+
+    def write(self, frame: Frame, picture: np.ndarray, alpha: np.ndarray | None) -> None:
+        """``picture`` (H, W, 3) float32; ``frame`` carries index and timestamps."""
+        ...
+
+    def end_segment(self, finished: FinishedSegment) -> None:
+        """Close the segment and record it; when this returns, a killed run continues after it."""
+        ...
+
+    def abort(self) -> None:
+        """Drop the segment that is open, if any."""
+        ...
+
+
+@dataclass(frozen=True)
+class FinishedSegment:
+    """What is known of a segment when its last frame was written."""
+
+    index: int
+    start: int
+    stop: int
+    restart: Restart
+    shots: int
+    corrupt: int
+
+
+@dataclass(frozen=True)
+class PipelineSettings:
+    """What a run computes. ``start_frame`` and ``restart`` continue an interrupted run; ``first_segment`` is its next index.
+
+    ``decode``: opens the source after skipping N frames. ``rungs``: makers of the restorers to use, the first until memory
+    runs out with it. ``detect_shots`` False treats the film as one shot.
+    """
+
+    decode: Callable[[int], AbstractContextManager[Iterator[Frame]]]
+    rungs: Sequence[Callable[[], Restorer]]
+    finish: Finish
+    window: int
+    overlap: int
+    tile: TilePlan
+    segment_frames: int
+    frames_total: int | None = None
+    start_frame: int = 0
+    first_segment: int = 0
+    restart: Restart | None = None
+    detect_shots: bool = True
+    shot_detector: Callable[[int, int], CutDetector] = CutDetector
+
+
+@dataclass
+class PipelineResult:
+    """Counts of one run (frames of this run only)."""
+
+    frames: int = 0
+    shots: int = 0
+    corrupt: int = 0
+    elapsed_s: float = 0.0
+    times: StageTimes = field(default_factory=StageTimes)
+    model_span_s: float = 0.0
+    window: int = 0
+    tile: TilePlan = field(default_factory=lambda: TilePlan(None))
+    engine: str = ""
+    model: str = ""
+
+    @property
+    def model_busy(self) -> float:
+        """Share of the time between the first window and the last in which the model was computing."""
+        return min(1.0, self.times.model_s / self.model_span_s) if self.model_span_s > 0 else 0.0
+
+
+class _Aborted(Exception):  # noqa: N818 - it is a message between threads, not an error
+    """Another thread failed or the run was stopped: leave quietly."""
+
+
+_END = object()
+
+
+class _Channel:
+    """A bounded queue whose waits end when the run is aborted."""
+
+    def __init__(self, size: int, abort: threading.Event) -> None:
+        self._queue: queue.Queue[Any] = queue.Queue(size)
+        self._abort = abort
+
+    def put(self, item: Any) -> None:
+        while not self._abort.is_set():
+            try:
+                return self._queue.put(item, timeout=POLL_S)
+            except queue.Full:
+                continue
+        raise _Aborted
+
+    def get(self) -> Any:
+        while not self._abort.is_set():
+            try:
+                return self._queue.get(timeout=POLL_S)
+            except queue.Empty:
+                continue
+        raise _Aborted
+
+    def __iter__(self) -> Iterator[Any]:
+        while (item := self.get()) is not _END:
+            yield item
+
+
+class _Engine:
+    """The restorer in use and the out-of-memory ladder; lives in the model thread."""
+
+    def __init__(self, settings: PipelineSettings, emit: OnEvent) -> None:
+        restart = settings.restart
+        self._settings = settings
+        self._emit = emit
+        self.rung = restart.rung if restart else 0
+        self.window = restart.window if restart else settings.window
+        self.tile = settings.tile
+        if restart is not None and restart.tile_px != settings.tile.tile_px:
+            self.tile = TilePlan(restart.tile_px, restart.tile_overlap_px)
+        self.restorer = settings.rungs[self.rung]()
+
+    def run(self, lq: np.ndarray) -> np.ndarray:
+        """One attempt at a window; (t, h, w, 3) float32 [0, 1] → (t, s*h, s*w, 3) float32."""
+        return restore_tiled(self.restorer, lq, self.restorer.scale, self.tile)
+
+    def step_down(self, height: int, width: int) -> bool:
+        """Take the next step of the ladder; False when there is none."""
+        step = next(smaller_steps(self.window, self.tile, self._settings.overlap, height, width), None)
+        if step is not None:
+            self.window, self.tile = step
+        elif self.rung + 1 < len(self._settings.rungs):
+            self.restorer.close()
+            self.rung += 1
+            self.restorer = self._settings.rungs[self.rung]()
+            self.window, self.tile = self._settings.window, self._settings.tile
+        else:
+            return False
+        self._emit(MemoryReduced(self.window, str(self.tile), self.restorer.engine))
+        return True
+
+
+@dataclass(frozen=True)
+class _Restored:
+    """A window on its way to the encoder."""
+
+    window: Window
+    frames: list[Frame]
+    pictures: np.ndarray
+    tile: TilePlan
+    rung: int
+
+
+class _Run:
+    def __init__(self, settings: PipelineSettings, sink: Sink, on_event: OnEvent, stop: threading.Event) -> None:
+        self.settings = settings
+        self.sink = sink
+        self.on_event = on_event
+        self.stop = stop
+        self.abort = threading.Event()
+        self.decoded = _Channel(max(4, settings.window), self.abort)
+        self.restored = _Channel(1, self.abort)
+        self.events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.errors: list[BaseException] = []
+        self.decode_s = self.model_s = self.encode_s = 0.0
+        self.frames_done = settings.start_frame
+        self.result = PipelineResult()
+        self.interrupted = False
+
+    def decode(self) -> None:
+        restart = self.settings.restart
+        first = restart.decode_from if restart else 0
+        shot_start = restart.shot_start if restart else 0
+        with self.settings.decode(first) as frames:
+            flagged: Iterator[tuple[Frame, bool]]
+            if self.settings.detect_shots:
+                flagged = flag_cuts(frames, self.settings.shot_detector(first, shot_start), first)
+            else:
+                flagged = ((frame, False) for frame in frames)
+            while True:
+                before = time.perf_counter()
+                item = next(flagged, None)
+                self.decode_s += time.perf_counter() - before
+                if item is None:
+                    break
+                self.decoded.put(item)
+        self.decoded.put(_END)
+
+    def model(self) -> None:
+        settings, restart = self.settings, self.settings.restart
+        engine = _Engine(settings, self.events.put)
+        windower: Windower[Frame] = Windower(
+            iter(self.decoded),
+            engine.window,
+            settings.overlap,
+            first_index=restart.decode_from if restart else 0,
+            shot_start=restart.shot_start if restart else 0,
+            origin=restart.origin if restart else 0,
+        )
+        started = None
+        try:
+            item = windower.next()
+            while item is not None:
+                window, frames = item
+                before = time.perf_counter()
+                started = started or before
+                lq = np.clip(np.stack([frame.rgb for frame in frames]), 0, 1)
+                try:
+                    pictures = engine.run(lq)
+                except (OutOfMemoryError_, MemoryError) as error:
+                    self.model_s += time.perf_counter() - before
+                    if not engine.step_down(*lq.shape[1:3]):
+                        raise OutOfMemoryError_(
+                            f"memory ran out even with {engine.tile} and windows of {engine.window} frames; close other programs, "
+                            "use a machine with more memory, or upscale a smaller video."
+                        ) from error
+                    item = windower.shrink(engine.window)
+                    continue
+                self.model_s += time.perf_counter() - before
+                # One sum finds NaN and infinity without a second array of this size.
+                if not math.isfinite(float(pictures.sum(dtype=np.float64))):
+                    raise NonFiniteError(
+                        f"the model made NaN or infinite pixels in frames {window.start} to {window.stop - 1}; "
+                        "try --precision fp32 or another --backend, and report it."
+                    )
+                self.result.model_span_s = time.perf_counter() - started
+                self.restored.put(_Restored(window, frames, pictures, engine.tile, engine.rung))
+                del pictures, lq
+                item = windower.next()
+        finally:
+            self.result.window, self.result.tile = engine.window, engine.tile
+            self.result.engine, self.result.model = engine.restorer.engine, engine.restorer.name
+            engine.restorer.close()
+        self.restored.put(_END)
+
+    def encode(self) -> None:
+        settings = self.settings
+        blender = WindowBlender(settings.start_frame)
+        frames: dict[int, Frame] = {}
+        # Frame -> the earliest window that has weight on it: planning continues from there after an interruption.
+        makers: dict[int, _Restored] = {}
+        segment = settings.first_segment
+        segment_start = settings.start_frame
+        shots = corrupt = 0
+        last: tuple[int, Restart] | None = None
+
+        def close_segment(index: int, restart: Restart) -> None:
+            nonlocal segment, segment_start, shots, corrupt
+            self.sink.end_segment(FinishedSegment(segment, segment_start, index + 1, restart, shots, corrupt))
+            self.events.put(SegmentDone(segment, index + 1))
+            self.result.shots += shots
+            self.result.corrupt += corrupt
+            segment, segment_start, shots, corrupt = segment + 1, index + 1, 0, 0
+
+        for restored in self.restored:
+            window = restored.window
+            lean = _Restored(window, [], np.empty(0), restored.tile, restored.rung)
+            for position, frame in enumerate(restored.frames):
+                index = window.start + position
+                if window.first <= index < window.last and index >= settings.start_frame:
+                    frames.setdefault(index, frame)
+                    makers.setdefault(index, lean)
+            before = time.perf_counter()
+            for index, sr in blender.add(window, restored.pictures):
+                frame, maker = frames.pop(index), makers.pop(index)
+                if index == segment_start:
+                    self.sink.begin_segment(segment)
+                picture = settings.finish.picture(frame.rgb, sr)
+                alpha = settings.finish.alpha(frame.alpha) if frame.alpha is not None else None
+                self.sink.write(frame, picture, alpha)
+                shots += index == window.shot_start
+                corrupt += frame.corrupt
+                self.frames_done = index + 1
+                self.result.frames += 1
+                last = (index, _restart_from(maker))
+                if (index + 1) % settings.segment_frames == 0:
+                    close_segment(*last)
+                    if self.stop.is_set():
+                        self.interrupted = True
+                        raise _Aborted
+                now = time.perf_counter()
+                self.encode_s += now - before
+                before = now
+            del restored
+        if last is not None and last[0] + 1 > segment_start:
+            close_segment(*last)
+
+    def guarded(self, work: Callable[[], None]) -> Callable[[], None]:
+        def body() -> None:
+            try:
+                work()
+            except _Aborted:
+                self.abort.set()
+            except BaseException as error:
+                self.errors.append(error)
+                self.abort.set()
+
+        return body
+
+    def execute(self) -> PipelineResult:
+        began = time.perf_counter()
+        threads = [threading.Thread(target=self.guarded(work), name=work.__name__, daemon=True) for work in (self.decode, self.model, self.encode)]
+        for thread in threads:
+            thread.start()
+        try:
+            while any(thread.is_alive() for thread in threads):
+                threads[-1].join(TICK_S) if threads[-1].is_alive() else time.sleep(POLL_S)
+                self._tell(began)
+        except BaseException:
+            self.abort.set()
+            for thread in threads:
+                thread.join(timeout=5)
+            self.sink.abort()
+            raise
+        self._tell(began)
+        if self.errors:
+            self.sink.abort()
+            raise self.errors[0]
+        if self.interrupted:
+            raise InterruptedRun(f"stopped after frame {self.frames_done}")
+        self.result.elapsed_s = time.perf_counter() - began
+        self.result.times = StageTimes(self.decode_s, self.model_s, self.encode_s)
+        return self.result
+
+    def _tell(self, began: float) -> None:
+        while not self.events.empty():
+            self.on_event(self.events.get())
+        elapsed = time.perf_counter() - began
+        done = self.frames_done - self.settings.start_frame
+        fps = done / elapsed if elapsed > 0 else 0.0
+        total = self.settings.frames_total
+        eta = (total - self.frames_done) / fps if total is not None and fps > 0 else None
+        shares = StageTimes(self.decode_s, self.model_s, self.encode_s).shares(elapsed)
+        self.on_event(Progress(self.frames_done, total, elapsed, fps, None if eta is None else max(0.0, eta), shares))
+
+
+def _restart_from(maker: _Restored) -> Restart:
+    window = maker.window
+    first = max(0, min(window.start, window.origin) - LOOKBACK)
+    return Restart(first, window.shot_start, window.origin, window.size, maker.tile.tile_px, maker.tile.overlap_px, maker.rung)
+
+
+def run_pipeline(settings: PipelineSettings, sink: Sink, on_event: OnEvent, stop: threading.Event | None = None) -> PipelineResult:
+    """Upscale from ``settings.start_frame`` to the end of the source into ``sink``.
+
+    ``on_event`` is called in the calling thread. Setting ``stop`` finishes the current segment and raises
+    :class:`InterruptedRun`. Errors of the stages are raised as they are; the open segment is dropped then.
+    """
+    return _Run(settings, sink, on_event, stop or threading.Event()).execute()

@@ -1,0 +1,175 @@
+"""Where finished pictures go: segments of a video, a sequence of images, or a y4m stream."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from rvrt_cli.atomic import explain_os_error, sync_directory
+from rvrt_cli.media import EncodeSettings, Frame, ImageSequenceWriter, SegmentWriter, Source, Y4mWriter
+from rvrt_cli.upscale.journal import Journal, SegmentRecord, hash_file
+from rvrt_cli.upscale.pipeline import FinishedSegment
+
+SEGMENT_SUFFIX = ".mkv"
+
+
+class VideoSink:
+    """Closed segment files in the journal's work directory."""
+
+    def __init__(self, journal: Journal, settings: EncodeSettings) -> None:
+        self._journal = journal
+        self._settings = settings
+        self._writer: SegmentWriter | None = None
+        self._path = Path()
+        self._end_pts = 0
+
+    def begin_segment(self, index: int) -> None:
+        self._path = self._journal.folder / f"{index:06d}.part{SEGMENT_SUFFIX}"
+        self._writer = SegmentWriter(self._path, self._settings)
+
+    def write(self, frame: Frame, picture: np.ndarray, alpha: np.ndarray | None) -> None:
+        assert self._writer is not None
+        if self._settings.has_alpha and alpha is None:
+            alpha = np.ones(picture.shape[:2], np.float32)
+        self._writer.write(picture, frame.pts, frame.duration, alpha if self._settings.has_alpha else None)
+        self._end_pts = frame.pts + (frame.duration or 0)
+
+    def end_segment(self, finished: FinishedSegment) -> None:
+        assert self._writer is not None
+        info = self._writer.close()
+        self._writer = None
+        name = f"{finished.index:06d}{SEGMENT_SUFFIX}"
+        try:
+            os.replace(self._path, self._journal.folder / name)
+            sync_directory(self._journal.folder)
+        except OSError as error:
+            raise explain_os_error(error, self._path) from error
+        extra = {"first_pts": info.first_pts, "last_pts": info.last_pts, "end_pts": self._end_pts}
+        self._journal.append(_record(finished, name, info.sha256, extra))
+
+    def abort(self) -> None:
+        if self._writer is not None:
+            self._writer.abort()
+            self._writer = None
+
+    def segment_paths(self) -> list[Path]:
+        """The finished segments' files, in order."""
+        return [self._journal.folder / segment.name for segment in self._journal.segments]
+
+
+class ImageSink:
+    """Numbered PNG files; a segment is a folder in the work directory, and all move to their place when the run is done."""
+
+    def __init__(self, journal: Journal, target: Path, bit_depth: int, first_number: int) -> None:
+        self._journal = journal
+        self._target = target
+        self._bit_depth = bit_depth
+        self._first_number = first_number
+        self._folder: Path | None = None
+        self._writer: ImageSequenceWriter | None = None
+
+    def begin_segment(self, index: int) -> None:
+        self._folder = self._journal.folder / f"{index:06d}.part"
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir()
+        pattern = self._target.name if "%" in self._target.name else "%08d.png"
+        self._writer = ImageSequenceWriter(self._folder / pattern, bit_depth=self._bit_depth, first_number=self._first_number)
+
+    def write(self, frame: Frame, picture: np.ndarray, alpha: np.ndarray | None) -> None:
+        assert self._writer is not None
+        self._writer.write(picture, frame.index, alpha)
+
+    def end_segment(self, finished: FinishedSegment) -> None:
+        assert self._folder is not None
+        name = f"{finished.index:06d}"
+        try:
+            sync_directory(self._folder)
+            os.replace(self._folder, self._journal.folder / name)
+            sync_directory(self._journal.folder)
+        except OSError as error:
+            raise explain_os_error(error, self._folder) from error
+        self._folder = None
+        self._journal.append(_record(finished, name, hash_file(self._journal.folder / name), {}))
+
+    def abort(self) -> None:
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    def publish(self) -> int:
+        """Put all images into their place; return how many bytes they have."""
+        target = self._target.parent if "%" in self._target.name else self._target
+        size = 0
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            for segment in self._journal.segments:
+                for path in sorted((self._journal.folder / segment.name).iterdir()):
+                    size += path.stat().st_size
+                    # Linked, not moved: a crash in the middle must leave the segments whole for the next run.
+                    temporary = target / f".{path.name}.part"
+                    temporary.unlink(missing_ok=True)
+                    try:
+                        os.link(path, temporary)
+                    except OSError:
+                        shutil.copyfile(path, temporary)
+                    os.replace(temporary, target / path.name)
+            sync_directory(target)
+        except OSError as error:
+            raise explain_os_error(error, target) from error
+        return size
+
+
+class StreamSink:
+    """y4m on a pipe: pictures leave at once, so nothing can be continued."""
+
+    def __init__(self, file: BinaryIO, settings: EncodeSettings) -> None:
+        self._writer = Y4mWriter(file, settings)
+
+    def begin_segment(self, index: int) -> None:
+        """Streams have no segments."""
+
+    def write(self, frame: Frame, picture: np.ndarray, alpha: np.ndarray | None) -> None:
+        self._writer.write(picture, frame.pts, frame.duration)
+
+    def end_segment(self, finished: FinishedSegment) -> None:
+        self._writer.close()
+
+    def abort(self) -> None:
+        """What was written is gone."""
+
+
+class CallbackSink:
+    """Hands every picture to a function: frames in memory, measurements, single images."""
+
+    def __init__(self, take: Callable[[Frame, np.ndarray, np.ndarray | None], None]) -> None:
+        self._take = take
+
+    def begin_segment(self, index: int) -> None:
+        """No segments."""
+
+    def write(self, frame: Frame, picture: np.ndarray, alpha: np.ndarray | None) -> None:
+        self._take(frame, picture, alpha)
+
+    def end_segment(self, finished: FinishedSegment) -> None:
+        """No segments."""
+
+    def abort(self) -> None:
+        """Nothing to drop."""
+
+
+def image_bit_depth(source: Source, pix_fmt: str | None) -> int:
+    """Bits per channel of PNG output: as the source has, unless a pixel format with 16 bits (rgb48, rgba64) or 8 is asked for."""
+    if pix_fmt is not None:
+        return 16 if any(mark in pix_fmt for mark in ("48", "64", "16")) else 8
+    return 16 if source.video.bit_depth > 8 else 8
+
+
+def _record(finished: FinishedSegment, name: str, sha256: str, extra: dict[str, int]) -> SegmentRecord:
+    return SegmentRecord(
+        finished.index, name, finished.start, finished.stop, sha256, finished.restart, finished.shots, finished.corrupt, extra
+    )

@@ -1,0 +1,132 @@
+"""The journal: survives torn lines and damaged segments, notices changes, is held by one run at a time."""
+
+from __future__ import annotations
+
+import pytest
+
+from rvrt_cli.errors import OutputError
+from rvrt_cli.upscale.journal import Journal, Restart, SegmentRecord, differences, hash_file, identify_file
+
+IDENTITY = {"input": {"size": 3}, "options": {"crf": 17}, "version": "1"}
+RESTART = Restart(decode_from=5, shot_start=0, origin=8, window=16, tile_px=None)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "out.mp4.rvrt-work"
+
+
+def add_segment(journal: Journal, index: int) -> SegmentRecord:
+    path = journal.folder / f"{index:06d}.mkv"
+    path.write_bytes(b"segment %d" % index)
+    record = SegmentRecord(index, path.name, 10 * index, 10 * index + 10, hash_file(path), RESTART)
+    journal.append(record)
+    return record
+
+
+def make(folder, segments=3):
+    with Journal(folder, IDENTITY, {"window": 16}) as journal:
+        assert journal.segments == []
+        return [add_segment(journal, i) for i in range(segments)]
+
+
+def test_segments_are_found_again(folder):
+    records = make(folder)
+    with Journal(folder, IDENTITY, {"window": 8}) as journal:
+        assert journal.segments == records
+        assert journal.resolved == {"window": 16}
+        assert journal.started_anew is None
+
+
+@pytest.mark.parametrize("cut", [1, 5, 40])
+def test_a_torn_last_line_is_ignored_and_overwritten(folder, cut):
+    records = make(folder)
+    path = folder / "journal.jsonl"
+    path.write_bytes(path.read_bytes()[:-cut])
+    with Journal(folder, IDENTITY, {}) as journal:
+        assert journal.segments == records[:2]
+        add_segment(journal, 2)
+    with Journal(folder, IDENTITY, {}) as journal:
+        assert [s.index for s in journal.segments] == [0, 1, 2]
+
+
+def test_every_torn_length_is_survived(folder):
+    make(folder)
+    path = folder / "journal.jsonl"
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 7):
+        path.write_bytes(whole[:length])
+        for i in range(3):
+            (folder / f"{i:06d}.mkv").write_bytes(b"segment %d" % i)
+        with Journal(folder, IDENTITY, {}) as journal:
+            assert len(journal.segments) == max(0, whole[:length].count(b"\n") - 1)
+
+
+def test_a_damaged_segment_and_all_after_it_are_done_again(folder):
+    records = make(folder)
+    (folder / "000001.mkv").write_bytes(b"other")
+    with Journal(folder, IDENTITY, {}) as journal:
+        assert journal.segments == records[:1]
+        assert "segment 1" in journal.started_anew
+        assert not (folder / "000002.mkv").exists()
+
+
+def test_changes_start_anew_and_are_named(folder):
+    make(folder)
+    changed = {"input": {"size": 4}, "options": {"crf": 18}, "version": "1"}
+    with Journal(folder, changed, {"window": 8}) as journal:
+        assert journal.segments == []
+        assert journal.resolved == {"window": 8}
+        assert journal.started_anew == "changed since the earlier run: input.size, options.crf"
+    assert sorted(p.name for p in folder.iterdir()) == ["journal.jsonl", "lock"]
+
+
+def test_no_resume_starts_anew(folder):
+    make(folder)
+    with Journal(folder, IDENTITY, {}, resume=False) as journal:
+        assert journal.segments == []
+
+
+def test_half_written_segments_are_removed(folder):
+    make(folder)
+    (folder / "000003.part.mkv").write_bytes(b"half")
+    (folder / "000004").mkdir()
+    with Journal(folder, IDENTITY, {}):
+        assert len(list(folder.iterdir())) == 5
+
+
+def test_two_runs_do_not_share_a_directory(folder):
+    with Journal(folder, IDENTITY, {}), pytest.raises(OutputError, match="another run"), Journal(folder, IDENTITY, {}):
+        pass
+
+
+def test_only_work_directories_are_touched(tmp_path):
+    (tmp_path / "precious").write_text("keep")
+    with pytest.raises(ValueError, match="rvrt-work"), Journal(tmp_path, IDENTITY, {}):
+        pass
+    assert (tmp_path / "precious").exists()
+
+
+def test_remove(folder):
+    with Journal(folder, IDENTITY, {}) as journal:
+        journal.remove()
+    assert not folder.exists()
+
+
+def test_identity_of_a_file_is_its_content(tmp_path):
+    a, b = tmp_path / "a", tmp_path / "b"
+    a.write_bytes(b"x" * 1000)
+    b.write_bytes(b"x" * 1000)
+    assert identify_file(a) == identify_file(b)
+    b.write_bytes(b"x" * 999 + b"y")
+    assert identify_file(a) != identify_file(b)
+
+
+def test_large_files_are_sampled(tmp_path, monkeypatch):
+    monkeypatch.setattr("rvrt_cli.upscale.journal.WHOLE_HASH_BYTES", 10)
+    monkeypatch.setattr("rvrt_cli.upscale.journal.SAMPLE_BYTES", 4)
+    path = tmp_path / "a"
+    path.write_bytes(bytes(range(256)))
+    before = identify_file(path)
+    path.write_bytes(bytes(range(255)) + b"\0")
+    assert differences(before, identify_file(path)) == ["mtime_ns", "samples_sha256"]

@@ -1,0 +1,105 @@
+"""Windows: every frame once, weights that sum to one, no window across a cut, the same plan after a restart."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rvrt_cli.errors import UsageError
+from rvrt_cli.upscale.windows import WindowBlender, Windower, check_window
+
+
+def stream(length: int, cuts: set[int], first: int = 0):
+    return ((index, index in cuts) for index in range(first, length))
+
+
+def plan(length: int, cuts: set[int], size: int, overlap: int, **state):
+    windower = Windower(stream(length, cuts, state.get("first_index", 0)), size, overlap, **state)
+    windows = []
+    while (item := windower.next()) is not None:
+        window, frames = item
+        assert frames == list(range(window.start, window.stop))
+        windows.append(window)
+    return windows
+
+
+films = st.tuples(
+    st.integers(1, 120), st.sets(st.integers(1, 119), max_size=8), st.integers(1, 12).map(lambda n: 2 * n), st.integers(0, 6)
+).map(lambda f: (f[0], {c for c in f[1] if c < f[0]}, f[2], min(2 * f[3], f[2] // 2 // 2 * 2)))
+
+
+@given(films)
+def test_weights_sum_to_one_and_windows_stay_in_their_shot(film):
+    length, cuts, size, overlap = film
+    windows = plan(length, cuts, size, overlap)
+    total = np.zeros(length)
+    edges = [0, *sorted(cuts), length]
+    for window in windows:
+        assert window.stop - window.start <= size
+        assert any(a <= window.start and window.stop <= b for a, b in itertools.pairwise(edges))
+        assert (window.start - window.shot_start) % 2 == 0
+        for index in range(window.start, window.stop):
+            total[index] += window.weight(index)
+    np.testing.assert_allclose(total, 1.0)
+
+
+@given(films, st.integers(0, 200))
+def test_planning_again_from_a_window_gives_the_same_windows(film, pick):
+    length, cuts, size, overlap = film
+    windows = plan(length, cuts, size, overlap)
+    at = pick % len(windows)
+    window = windows[at]
+    first = max(window.shot_start, window.start)
+    again = plan(length, cuts, size, overlap, first_index=first, shot_start=window.shot_start, origin=window.origin)
+    assert again == windows[at:]
+
+
+@given(films)
+def test_blender_yields_every_frame_once_in_order(film):
+    length, cuts, size, overlap = film
+    blender = WindowBlender()
+    seen = []
+    for window in plan(length, cuts, size, overlap):
+        pictures = np.arange(window.start, window.stop, dtype=np.float32)[:, None, None, None] * np.ones((1, 1, 1, 3), np.float32)
+        for index, picture in blender.add(window, pictures):
+            np.testing.assert_allclose(picture, index, atol=1e-4)
+            seen.append(index)
+    assert seen == list(range(length))
+
+
+def test_a_long_shot_has_windows_of_one_length():
+    windows = plan(101, set(), 16, 4)
+    assert {w.stop - w.start for w in windows[:-1]} == {16}
+    assert windows[-1].stop - windows[-1].start in (15, 16)
+
+
+def test_shrinking_replans_the_same_frames():
+    windower = Windower(stream(40, set()), 16, 4)
+    first, _ = windower.next()
+    second, _ = windower.next()
+    smaller, _ = windower.shrink(8)
+    assert (smaller.start, smaller.stop) == (second.start, second.start + 8)
+    blender = WindowBlender()
+    seen = []
+    for window in (first, smaller):
+        seen += [index for index, _ in blender.add(window, np.zeros((window.stop - window.start, 1, 1, 3), np.float32))]
+    while (item := windower.next()) is not None:
+        window = item[0]
+        seen += [index for index, _ in blender.add(window, np.zeros((window.stop - window.start, 1, 1, 3), np.float32))]
+    assert seen == list(range(40))
+
+
+def test_memory_holds_only_the_current_window():
+    windower = Windower(stream(5000, set()), 16, 4)
+    while windower.next() is not None:
+        assert len(windower._held) <= 16 + 16 + 1
+
+
+@pytest.mark.parametrize(("size", "overlap"), [(3, 0), (0, 0), (8, 3), (8, 6), (8, -2)])
+def test_impossible_windows_are_refused(size, overlap):
+    with pytest.raises(UsageError, match=r"--window|--overlap"):
+        check_window(size, overlap)
