@@ -1,0 +1,157 @@
+"""From ground truth to low quality: the field's BI and BD, and a random chain of what real films suffer."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+
+from rvrt_cli.data.bicubic import imresize_u8
+from rvrt_cli.errors import InputError
+
+DegradationName = Literal["BI", "BD", "real"]
+DEGRADATIONS: tuple[DegradationName, ...] = ("BI", "BD", "real")
+
+_BD_SIGMA_PX = 1.6
+_BD_KERNEL_PX = 13
+
+
+@dataclass(frozen=True)
+class RealSettings:
+    """Ranges from which :func:`degrade_real` draws; lengths in GT pixels, noise in 8-bit levels."""
+
+    blur_share: float = 0.5
+    blur_sigma_px: tuple[float, float] = (0.3, 1.8)
+    noise_share: float = 0.5
+    noise_sigma: tuple[float, float] = (0.5, 8.0)
+    compress_share: float = 0.85
+    crf: tuple[float, float] = (15.0, 33.0)
+    presets: tuple[str, ...] = ("ultrafast", "veryfast", "medium")
+
+
+def _check(gt: np.ndarray, scale: int) -> None:
+    if gt.ndim < 3 or gt.dtype != np.uint8:
+        raise InputError(
+            f"Frames to degrade must be uint8 (…, height, width, 3); these are {gt.dtype} {gt.shape}."
+        )
+    h, w = gt.shape[-3:-1]
+    if h % scale or w % scale:
+        raise InputError(
+            f"Frames of {w}×{h} pixels cannot be reduced by {scale}; crop them to a multiple of {scale}."
+        )
+
+
+def degrade_bi(gt: np.ndarray, scale: int = 4) -> np.ndarray:
+    """Matlab bicubic reduction, rounded to uint8: (..., h, w, 3) uint8 -> (..., h / scale, w / scale, 3) uint8."""
+    _check(gt, scale)
+    return imresize_u8(gt, 1.0 / scale)
+
+
+def degrade_bd(gt: np.ndarray, scale: int = 4) -> np.ndarray:
+    """Gaussian blur of σ 1.6 (13 × 13, mirrored borders), then every ``scale``-th pixel from the first; uint8 to uint8."""
+    import cv2
+
+    _check(gt, scale)
+    frames = gt.reshape(-1, *gt.shape[-3:])
+    kernel = cv2.getGaussianKernel(_BD_KERNEL_PX, _BD_SIGMA_PX, cv2.CV_64F)
+    result = []
+    for frame in frames:
+        # Borders are mirrored by hand: OpenCV refuses to mirror more than the image holds, which tiny frames need.
+        padded = np.pad(
+            frame, ((6, 6), (6, 6), (0, 0)), mode="reflect" if min(frame.shape[:2]) > 6 else "symmetric"
+        )
+        blurred = cv2.sepFilter2D(padded, cv2.CV_64F, kernel, kernel)[6:-6, 6:-6]
+        result.append(blurred[::scale, ::scale])
+    values = np.floor(np.stack(result) + 0.5)
+    return np.clip(values, 0, 255).astype(np.uint8).reshape(*gt.shape[:-3], *result[0].shape)
+
+
+def degrade_real(
+    gt: np.ndarray, rng: np.random.Generator, scale: int = 4, settings: RealSettings | None = None
+) -> np.ndarray:
+    """Blur, reduce by a random kernel, add noise, compress with H.264: (t, h, w, 3) uint8 -> (t, h / scale, w / scale, 3) uint8.
+
+    The chain and its strengths are drawn once per clip, the noise anew for every frame; all from ``rng``, so the same
+    seed gives the same bytes.
+    """
+    import cv2
+
+    _check(gt, scale)
+    settings = settings or RealSettings()
+    choice = rng.random(4)
+    sigma_x, sigma_y = rng.uniform(*settings.blur_sigma_px, 2)
+    noise_sigma = float(rng.uniform(*settings.noise_sigma))
+    crf = float(rng.uniform(*settings.crf))
+    preset = settings.presets[int(rng.integers(len(settings.presets)))]
+    h, w = gt.shape[1:3]
+    size = (w // scale, h // scale)
+
+    clip = gt
+    if choice[0] < settings.blur_share:
+        clip = np.stack([cv2.GaussianBlur(frame, (0, 0), sigma_x, sigmaY=sigma_y) for frame in clip])
+    if choice[1] < 0.6:
+        lq = imresize_u8(clip, 1.0 / scale)
+    else:
+        how = cv2.INTER_AREA if choice[1] < 0.85 else cv2.INTER_LINEAR
+        lq = np.stack([cv2.resize(frame, size, interpolation=how) for frame in clip])
+    if choice[2] < settings.noise_share:
+        lq = _add_noise(lq, rng, noise_sigma)
+    if choice[3] < settings.compress_share:
+        lq = compress_h264(lq, crf=crf, preset=preset)
+    return lq
+
+
+def _add_noise(lq: np.ndarray, rng: np.random.Generator, sigma: float) -> np.ndarray:
+    """Sensor-like noise: stronger in the shadows' square root, partly common to the channels (luma grain)."""
+    share = rng.random()
+    grain = rng.standard_normal((*lq.shape[:3], 1), dtype=np.float32)
+    colour = rng.standard_normal(lq.shape, dtype=np.float32)
+    level = np.sqrt(0.25 + 0.75 * lq.astype(np.float32) / 255.0)
+    noisy = lq + sigma * level * (np.float32(share**0.5) * grain + np.float32((1.0 - share) ** 0.5) * colour)
+    return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+
+
+def compress_h264(clip: np.ndarray, crf: float, preset: str = "veryfast") -> np.ndarray:
+    """Encode and decode a clip with x264 (yuv420p, one thread): (t, h, w, 3) uint8 -> the same shape; deterministic."""
+    import av
+
+    frames, h, w = clip.shape[:3]
+    # 4:2:0 needs even sizes: repeat the last row or column for the encoder and cut it off again.
+    padded = np.pad(clip, ((0, 0), (0, h % 2), (0, w % 2), (0, 0)), mode="edge")
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="matroska") as container:
+        stream = container.add_stream("libx264", rate=Fraction(25))
+        stream.width, stream.height = padded.shape[2], padded.shape[1]
+        stream.pix_fmt = "yuv420p"
+        stream.thread_count = 1
+        stream.options = {"crf": f"{crf:.2f}", "preset": preset}
+        for image in padded:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    buffer.seek(0)
+    with av.open(buffer, "r") as container:
+        container.streams.video[0].thread_count = 1
+        decoded = [frame.to_ndarray(format="rgb24")[:h, :w] for frame in container.decode(video=0)]
+    if len(decoded) != frames:
+        raise InputError(f"The H.264 encoder returned {len(decoded)} of {frames} frames of {w}×{h} pixels.")
+    return np.stack(decoded)
+
+
+def make_degradation(
+    name: str, scale: int = 4, settings: RealSettings | None = None
+) -> Callable[[np.ndarray, np.random.Generator], np.ndarray]:
+    """The degradation called ``name`` (BI, BD or real) as a function of a GT clip and a random generator.
+
+    Errors: :class:`InputError` for an unknown name.
+    """
+    if name == "BI":
+        return lambda gt, rng: degrade_bi(gt, scale)
+    if name == "BD":
+        return lambda gt, rng: degrade_bd(gt, scale)
+    if name == "real":
+        return lambda gt, rng: degrade_real(gt, rng, scale, settings)
+    raise InputError(f"There is no degradation called {name!r}; choose one of {', '.join(DEGRADATIONS)}.")
