@@ -1,1 +1,20 @@
-"""."""
+"""Weight files: read them without their framework, match them against presets, find and download them."""
+
+from __future__ import annotations
+
+from rvrt_cli.weights.files import Weights, load_weights, read_raw, save_weights
+from rvrt_cli.weights.raw import RawFile
+from rvrt_cli.weights.read_ckpt import read_ckpt
+from rvrt_cli.weights.read_pth import read_pth
+from rvrt_cli.weights.read_safetensors import read_safetensors
+
+__all__ = [
+    "RawFile",
+    "Weights",
+    "load_weights",
+    "read_ckpt",
+    "read_pth",
+    "read_raw",
+    "read_safetensors",
+    "save_weights",
+]
