@@ -94,7 +94,11 @@ class RVRT(B.Module):
         rgb = lq[:, :, :, :, :3]
         small = lq if self.upscale == 4 else self.entry(lq)
         shallow = self.shallow(small)
-        backward_flows, forward_flows = self.flows(rgb) if self.guided else ([], [])
+        backward_flows: list[Tensor] = []
+        forward_flows: list[Tensor] = []
+        if self.guided:
+            backward_flows, forward_flows = self.flows(rgb)
+            backward_flows = backward_flows[::-1]
         clips = [[clip] for clip in B.chunk(shallow, t // CLIP_SIZE, 1)]
         refined_backward: list[Tensor] = []
         refined_forward: list[Tensor] = []
@@ -103,7 +107,7 @@ class RVRT(B.Module):
             if index % 2 == 0:
                 # A backward pass is a forward pass over reversed time.
                 reverse = [[B.flip(x, 1) for x in stages] for stages in clips[::-1]]
-                out, refined_backward = recurrent(reverse, backward_flows[::-1], refined_backward)
+                out, refined_backward = recurrent(reverse, backward_flows, refined_backward)
                 out = [B.flip(x, 1) for x in out[::-1]]
             else:
                 out, refined_forward = recurrent(clips, forward_flows, refined_forward)
