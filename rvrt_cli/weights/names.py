@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -172,14 +173,18 @@ def detect(tensors: dict[str, np.ndarray]) -> tuple[ModelConfig, str]:
         preset = "rvrt" if guided else "light"
     config = PRESETS[preset]
     if scheme == MINDSPORE:
-        # nn.GELU and nn.LayerNorm of MindSpore default to the tanh form and to this epsilon.
-        config = replace(config, activation="gelu_tanh", norm_epsilon=1e-7)
+        config = replace(config, **mindspore_arithmetic())
     if first.shape[0] != config.embed_dim:
         try:
             config = replace(config, embed_dim=int(first.shape[0]))
         except WeightsError as error:
             raise WeightsError(f"does not match preset {preset!r}: its width of {first.shape[0]} channels is impossible") from error
     return config, scheme
+
+
+def mindspore_arithmetic() -> dict[str, Any]:
+    """Settings in which MindSpore's layers, by their defaults, differ from PyTorch's: nn.GELU and nn.LayerNorm."""
+    return {"activation": "gelu_tanh", "norm_epsilon": 1e-7}
 
 
 def canonical_tensors(tensors: dict[str, np.ndarray], config: ModelConfig, scheme: str) -> dict[str, np.ndarray]:

@@ -1,0 +1,81 @@
+"""Find weights by name: files that ship with the tool first, then the cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import rvrt_cli
+from rvrt_cli.errors import WeightsError
+from rvrt_cli.weights.fetch import cached
+from rvrt_cli.weights.registry import PRESET_DEFAULTS, PUBLISHED, published
+
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class Known:
+    """A row of ``rvrt weights list``. ``state``: "shipped", "cached", "not fetched" or "damaged"."""
+
+    name: str
+    preset: str
+    state: str
+    label: str
+    licence: str
+    path: Path | None
+    url: str
+
+
+def shipped_folder() -> Path:
+    """The weight files that come with the tool: inside the installed package, or ``weights/`` of a checkout."""
+    package = Path(rvrt_cli.__file__).parent
+    installed = package / "_shipped"
+    return installed if installed.is_dir() else package.parent / "weights"
+
+
+def shipped() -> dict[str, Path]:
+    """Name → file of the weights that ship with the tool."""
+    return {path.stem: path for path in sorted(shipped_folder().glob(f"*{SUFFIX}"))}
+
+
+def find_weights(name: str, folder: Path | None = None) -> Path:
+    """The file for a model's name: a shipped one (``light-s``), a preset (``rvrt``) or a published one (``rvrt-vimeo``).
+
+    ``folder``: the cache (default: the user's). Nothing is downloaded.
+    Errors: :class:`WeightsError` for an unknown name, or one that must be fetched first, with the command for it.
+    """
+    files = shipped()
+    if name in files:
+        return files[name]
+    try:
+        entry = published(name)
+    except WeightsError as error:
+        known = ", ".join(dict.fromkeys([*files, *PRESET_DEFAULTS, *(entry.name for entry in PUBLISHED)]))
+        raise WeightsError(f"No weights are called {name!r}; choose one of {known}, or give a file.") from error
+    path = cached(entry, folder)
+    if path is None:
+        raise WeightsError(f"The weights {name!r} are not on this machine; run `rvrt weights fetch {name}` first.")
+    return path
+
+
+def known_weights(folder: Path | None = None) -> list[Known]:
+    """Everything that :func:`find_weights` knows, shipped files first; the hashes of cached files are checked."""
+    from rvrt_cli.weights.files import load_weights
+    from rvrt_cli.weights.names import describe
+
+    rows = []
+    for name, path in shipped().items():
+        try:
+            weights = load_weights(path)
+            preset, state, metadata = describe(weights.config), "shipped", weights.metadata
+        except WeightsError:
+            preset, state, metadata = "", "damaged", {}
+        rows.append(Known(name, preset, state, metadata.get("title", ""), metadata.get("licence", "Apache-2.0"), path, ""))
+    for entry in PUBLISHED:
+        try:
+            found = cached(entry, folder)
+            state = "cached" if found else "not fetched"
+        except WeightsError:
+            found, state = None, "damaged"
+        rows.append(Known(entry.name, entry.preset, state, entry.label, entry.licence, found, entry.url))
+    return rows
