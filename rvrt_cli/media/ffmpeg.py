@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 
 from rvrt_cli.errors import DeviceError, DiskFullError, OutputError
 
@@ -47,3 +48,13 @@ def run_ffmpeg(arguments: Sequence[str], *, doing: str, timeout_s: float | None 
     if done.returncode != 0:
         raise explain_ffmpeg_failure(stderr, doing)
     return stderr
+
+
+def list_streams(path: Path, *, timeout_s: float = 60.0) -> str:
+    """ffmpeg's own verbose description of a file, to check facts independently of PyAV. Errors: :class:`OutputError`."""
+    command = [ffmpeg_executable(), "-hide_banner", "-nostdin", "-v", "verbose", "-protocol_whitelist", "file", "-i", f"file:{path}"]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise OutputError(f"ffmpeg did not finish describing {path} within {timeout_s:.0f} s.") from error
+    return done.stderr.decode("utf-8", "replace")

@@ -2,24 +2,127 @@
 
 from __future__ import annotations
 
+import re
+from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
+
+from rvrt_cli.atomic import write_bytes
+from rvrt_cli.errors import InputError, OutputError, UsageError
+from rvrt_cli.media.source import ColorTags, Source, VideoStream
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+DEFAULT_RATE = Fraction(24)
+MAX_PIXELS = 1 << 28
+
+
+def find_images(path: Path) -> tuple[Path, ...]:
+    """Files of a folder, a ``%05d`` pattern or a single picture, ordered by the numbers in their names."""
+    if path.is_dir():
+        found = [p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
+    elif "%" in path.name:
+        directive = re.search(r"%0?(\d*)d", path.name)
+        if not directive or path.name.count("%") != 1:
+            raise UsageError(f"{path} is not a pattern this tool knows; write the frame number as %d or %05d.")
+        digits = int(directive[1] or 1)
+        expression = re.escape(path.name[: directive.start()]) + rf"\d{{{digits},}}" + re.escape(path.name[directive.end() :])
+        found = [p for p in path.parent.iterdir() if re.fullmatch(expression, p.name)] if path.parent.is_dir() else []
+    else:
+        found = [path] if path.is_file() else []
+    if not found:
+        raise InputError(f"{path} holds no pictures; give a folder of PNG/JPEG/TIFF files or a pattern such as frames/%05d.png.")
+    return tuple(sorted(found, key=lambda p: ([int(n) for n in re.findall(r"\d+", p.stem)][-1:], p.name)))
+
+
+def decode_image(path: Path) -> np.ndarray:
+    """uint8 or uint16 (h, w, 3 or 4) in RGB(A) order. Errors: :class:`InputError`."""
+    try:
+        coded = np.frombuffer(path.read_bytes(), np.uint8)
+        image = cv2.imdecode(coded, cv2.IMREAD_UNCHANGED) if coded.size else None
+    except (OSError, cv2.error) as error:
+        raise InputError(f"{path} cannot be read as a picture ({error}).") from error
+    if image is None or image.dtype not in (np.uint8, np.uint16) or image.size > 4 * MAX_PIXELS:
+        raise InputError(f"{path} is damaged or not an 8- or 16-bit picture; replace it and run the same command again.")
+    if image.ndim == 2:
+        return np.ascontiguousarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB))
+    if image.shape[2] == 4:
+        return np.ascontiguousarray(cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA))
+    if image.shape[2] == 3:
+        return np.ascontiguousarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+    raise InputError(f"{path} has {image.shape[2]} channels; pictures need 1, 3 or 4.")
+
+
+def image_to_float(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """(rgb float32 (h, w, 3), alpha float32 (h, w) or None) in [0, 1]."""
+    values = image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
+    return np.ascontiguousarray(values[..., :3]), np.ascontiguousarray(values[..., 3]) if values.shape[2] == 4 else None
+
+
+def probe_images(path: Path, fps: Fraction | None) -> Source:
+    """Describe an image sequence; the first picture decides size, depth and alpha. fps: default 24."""
+    images = find_images(path)
+    first = decode_image(images[0])
+    rate = fps or DEFAULT_RATE
+    if rate <= 0:
+        raise UsageError("The frame rate of an image sequence must be positive.")
+    height, width, channels = first.shape
+    depth = 8 * first.dtype.itemsize
+    name = ("gbrap" if channels == 4 else "gbrp") + ("16le" if depth == 16 else "")
+    duration_s = float(len(images) / rate)
+    # sRGB pictures: full range RGB, BT.709 primaries, sRGB transfer (IEC 61966-2-1).
+    color = ColorTags(matrix=0, range=2, primaries=1, transfer=13)
+    video = VideoStream(
+        index=0, codec=images[0].suffix.lower().lstrip("."), width=width, height=height, sar=Fraction(1), rotation=0,
+        flipped=False, pix_fmt=name, bit_depth=depth, has_alpha=channels == 4, chroma="rgb", color=color,
+        effective_color=color, hdr=None, average_rate=rate, time_base=1 / rate, interlaced=False,
+        frame_count_hint=len(images), start_pts=0, duration_s=duration_s,
+    )  # fmt: skip
+    size = sum(p.stat().st_size for p in images)
+    return Source("images", path, "image sequence", size, duration_s, 0.0, (), (), (), video, images=images)
 
 
 class ImageSequenceWriter:
     """Write frames as numbered PNG files; each appears whole or not at all.
 
-    target: a folder (``%08d.png`` inside) or a pattern such as ``out/%05d.png``. bit_depth: 8 or 16.
+    target: a folder (``%08d.png`` inside), a pattern such as ``out/%05d.png`` or one ``.png`` file for one frame.
+    bit_depth: 8 or 16.
     """
 
     def __init__(self, target: Path, *, bit_depth: int = 8, first_number: int = 1) -> None:
-        raise NotImplementedError
+        if bit_depth not in (8, 16):
+            raise UsageError(f"PNG files have 8 or 16 bits per channel, not {bit_depth}.")
+        target = Path(target)
+        if "%" in target.name:
+            if not re.fullmatch(r"[^%]*%(0\d+)?d[^%]*", target.name) or target.suffix.lower() != ".png":
+                raise UsageError(f"{target} is not a pattern for PNG files; write it like frames/%05d.png.")
+            self._pattern = target
+        elif target.suffix.lower() == ".png":
+            self._pattern = target
+        else:
+            self._pattern = target / "%08d.png"
+        self.bit_depth = bit_depth
+        self.first_number = first_number
+        try:
+            self._pattern.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{self._pattern.parent} cannot be created ({error.strerror}); choose another place.") from error
 
     def path_of(self, index: int) -> Path:
         """The file of frame ``index`` (0-based)."""
-        raise NotImplementedError
+        name = self._pattern.name
+        return self._pattern.with_name(name % (index + self.first_number)) if "%" in name else self._pattern
 
     def write(self, rgb: np.ndarray, index: int, alpha: np.ndarray | None = None) -> Path:
         """Write frame ``index``. rgb: float32 (h, w, 3), clipped to [0, 1] and rounded to bit_depth."""
-        raise NotImplementedError
+        path = self.path_of(index)
+        peak = (1 << self.bit_depth) - 1
+        channels = [rgb[..., 2], rgb[..., 1], rgb[..., 0]] + ([alpha] if alpha is not None else [])
+        picture = cv2.merge([np.ascontiguousarray(c, np.float32) * np.float32(peak) for c in channels])
+        codes = cv2.add(picture, (0.0, 0.0, 0.0, 0.0), dtype=cv2.CV_8U if self.bit_depth == 8 else cv2.CV_16U)
+        done, coded = cv2.imencode(".png", codes.reshape(picture.shape), [cv2.IMWRITE_PNG_COMPRESSION, 3])
+        if not done:
+            raise OutputError(f"{path} could not be encoded as PNG.")
+        write_bytes(path, coded.tobytes())
+        return path

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+import re
+import struct
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, cast
 
-from rvrt_cli.media.source import Source
+import av
+import numpy as np
+
+from rvrt_cli.errors import InputError, RvrtError
+from rvrt_cli.media.color import nearest_planar_name, planar_format
+from rvrt_cli.media.ffmpeg import list_streams
+from rvrt_cli.media.guard import LIBRARY_ERRORS, reading
+from rvrt_cli.media.source import Chapter, ChromaLocation, ColorTags, HdrMetadata, Source, Stream, StreamKind, VideoStream
+
+# Demuxers that read other files or the network on behalf of the file they are given.
+INDIRECT_FORMATS = frozenset({"hls", "concat", "dash", "sdp", "rtsp", "lavfi", "tty", "imf", "applehttp", "webm_dash_manifest"})
+MAX_PIXELS = 1 << 28
+PACKETS_TO_FIRST_FRAME = 2000
+FRAMES_PROBED = 12
+PROBE_TIMEOUT_S = 60.0
+BOX_BYTES_READ = 1 << 26
+VPX_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+_LOCATIONS = frozenset({"left", "center", "topleft", "top", "bottomleft", "bottom"})
 
 
 def probe(path: Path | str, *, video_stream: int | None = None, fps: Fraction | None = None) -> Source:
@@ -15,4 +35,298 @@ def probe(path: Path | str, *, video_stream: int | None = None, fps: Fraction | 
     fps: frame rate of an image sequence (default 24); ignored for the others.
     Errors: :class:`InputError` with one sentence for everything that cannot be upscaled.
     """
-    raise NotImplementedError
+    if str(path) == "-":
+        from rvrt_cli.media.y4m import probe_y4m
+
+        return probe_y4m()
+    path = Path(path)
+    from rvrt_cli.media.images import IMAGE_SUFFIXES, probe_images
+
+    if path.is_dir() or "%" in path.name or path.suffix.lower() in IMAGE_SUFFIXES:
+        return probe_images(path, fps)
+    check_regular_file(path)
+    with reading(path), open_container(path) as container:
+        return _probe_container(path, container, video_stream)
+
+
+def check_regular_file(path: Path) -> None:
+    """Raise :class:`InputError` unless ``path`` is a file with something in it."""
+    if not path.exists():
+        raise InputError(f"{path} does not exist; check the path.")
+    if not path.is_file():
+        raise InputError(f"{path} is not a regular file; give a video file, an image folder, a pattern or -.")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty (0 bytes); it was probably not copied or recorded completely.")
+
+
+def open_container(path: Path) -> av.container.InputContainer:
+    """Open a local file; refuses formats that would open other files. Wrap calls in :func:`reading`."""
+    # "file:" keeps names such as "a:b.mp4" from being read as a protocol; whatever a demuxer opens must be local.
+    container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
+    if INDIRECT_FORMATS & set(container.format.name.split(",")):
+        name = container.format.name
+        container.close()
+        raise InputError(f"{path} is a {name} playlist that refers to other files; give the video file itself.")
+    return container
+
+
+def open_decoder(stream: av.VideoStream, has_alpha: bool, threads: int = 0) -> av.VideoCodecContext:
+    """The codec context to decode ``stream`` with; VP8/VP9 alpha is understood by libvpx only."""
+    name = stream.codec_context.name
+    if has_alpha and name in VPX_ALPHA_DECODERS:
+        context = cast(av.VideoCodecContext, av.CodecContext.create(VPX_ALPHA_DECODERS[name], "r"))
+        context.thread_count = threads
+        return context
+    context = stream.codec_context
+    context.thread_count = threads
+    context.thread_type = "AUTO"
+    return context
+
+
+def _seconds(ticks: int | None, time_base: Fraction | None) -> float | None:
+    return None if ticks is None or time_base is None else float(ticks * time_base)
+
+
+def _is_cover(stream: Any) -> bool:
+    return "attached_pic" in _disposition(stream)
+
+
+def _disposition(stream: Any) -> frozenset[str]:
+    return frozenset(flag.name for flag in type(stream.disposition) if flag in stream.disposition and flag.value)
+
+
+def _describe_stream(stream: Any) -> Stream:
+    kind = cast(StreamKind, stream.type if stream.type in ("video", "audio", "subtitle", "attachment") else "data")
+    context = stream.codec_context
+    codec = context.codec.canonical_name if context is not None else stream.metadata.get("mimetype", "unknown")
+    detail = ""
+    if kind == "audio" and context is not None:
+        detail = f"{context.sample_rate} Hz, {context.layout.name if context.channels else 'no channels'}"
+    elif kind == "video" and context is not None:
+        detail = f"{context.width}x{context.height}"
+    time_base = stream.time_base or Fraction(1, 1000)
+    return Stream(
+        index=stream.index,
+        kind=kind,
+        codec=codec,
+        time_base=time_base,
+        start_s=_seconds(stream.start_time, time_base),
+        duration_s=_seconds(stream.duration, time_base),
+        language=stream.metadata.get("language"),
+        disposition=_disposition(stream),
+        metadata=tuple(sorted(stream.metadata.items())),
+        detail=detail,
+    )
+
+
+def _choose_video(path: Path, container: av.container.InputContainer, wanted: int | None) -> av.VideoStream:
+    films = [s for s in container.streams.video if not _is_cover(s)]
+    if wanted is not None:
+        chosen = next((s for s in films if s.index == wanted), None)
+        if chosen is None:
+            raise InputError(f"{path} has no video in stream {wanted}; its video streams are {[s.index for s in films] or 'none'}.")
+        return chosen
+    if not films:
+        covers = len(container.streams.video)
+        sound = len(container.streams.audio)
+        what = "sound and a cover picture" if covers and sound else "a cover picture" if covers else "sound" if sound else "no video"
+        raise InputError(f"{path} holds only {what}, no film to upscale." if what != "no video" else f"{path} holds no video stream.")
+    best = container.streams.best("video")
+    return best if isinstance(best, av.VideoStream) and any(best.index == s.index for s in films) else films[0]
+
+
+def _probe_container(path: Path, container: av.container.InputContainer, wanted: int | None) -> Source:
+    stream = _choose_video(path, container, wanted)
+    if stream.codec_context is None:
+        raise InputError(f"{path}: the codec of video stream {stream.index} is unknown to FFmpeg.")
+    if stream.metadata.get("enc_key_id") or (container.format.name.startswith("mov") and _mp4_is_encrypted(path)):
+        raise InputError(f"{path} is encrypted (DRM); it cannot be decoded without its key, give an unprotected copy.")
+    has_alpha_track = stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1"
+    streams = tuple(_describe_stream(s) for s in container.streams)
+    chapters = tuple(
+        Chapter(float(c["start"] * c["time_base"]), float(c["end"] * c["time_base"]), c["metadata"].get("title"))
+        for c in container.chapters()
+    )
+    start_s = (container.start_time or 0) / av.time_base
+    duration_s = container.duration / av.time_base if container.duration else None
+    frames = _first_frames(path, container, stream, has_alpha_track)
+    first = frames[0]
+    if first.width * first.height > MAX_PIXELS:
+        raise InputError(f"{path} has pictures of {first.width}x{first.height} pixels; at most {MAX_PIXELS >> 20} megapixels are supported.")
+    layout = planar_format(nearest_planar_name(first.format))
+    assert layout is not None
+    # A decoder of our own (VP9 alpha) knows what the bitstream says, the stream also what the container says.
+    tagged = stream.codec_context
+    color = ColorTags(
+        matrix=_specified(first.colorspace, tagged.colorspace),
+        range=int(first.color_range) or int(tagged.color_range or 0) or (2 if first.format.name.startswith("yuvj") else 0),
+        primaries=_specified(first.color_primaries, tagged.color_primaries),
+        transfer=_specified(first.color_trc, tagged.color_trc),
+        chroma_location=_chroma_location(path, stream.index),
+    )
+    rotation, flipped = _display_matrix(first)
+    notes = []
+    effective = color.resolved(first.format.name, first.width, first.height)
+    if effective.matrix != color.matrix and layout.model == "yuv":
+        notes.append(
+            f"The source does not say which colour matrix it uses; {'BT.709' if effective.matrix == 1 else 'BT.601'} is assumed "
+            "from its size, as players do, and written to the output."
+        )
+    if color.matrix in (10, 14):
+        notes.append("The source's colour matrix is not linear; the model sees an approximation, the round trip is exact.")
+    sar = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+    rate = _frame_rate(stream, frames)
+    video = VideoStream(
+        index=stream.index,
+        codec=stream.codec_context.codec.canonical_name,
+        width=first.width,
+        height=first.height,
+        sar=Fraction(sar) if sar and sar > 0 else Fraction(1),
+        rotation=rotation,
+        flipped=flipped,
+        pix_fmt=first.format.name,
+        bit_depth=layout.bit_depth,
+        has_alpha=layout.has_alpha,
+        chroma=layout.chroma,
+        color=color,
+        effective_color=effective,
+        hdr=_hdr_metadata(first),
+        average_rate=rate,
+        time_base=Fraction(stream.time_base or Fraction(1, 1000)),
+        interlaced=any(frame.interlaced_frame for frame in frames),
+        frame_count_hint=stream.frames or None,
+        start_pts=stream.start_time if stream.start_time is not None else first.pts,
+        duration_s=_seconds(stream.duration, stream.time_base) or duration_s,
+        language=stream.metadata.get("language"),
+        disposition=_disposition(stream),
+        metadata=tuple(sorted(stream.metadata.items())),
+    )
+    films = [s for s in streams if s.kind == "video" and "attached_pic" not in s.disposition]
+    if len(films) > 1:
+        others = ", ".join(str(s.index) for s in films if s.index != stream.index)
+        notes.append(f"The file holds {len(films)} films; stream {stream.index} is upscaled, stream {others} is copied as it is.")
+    return Source(
+        kind="video",
+        path=path,
+        format=container.format.name,
+        size_bytes=path.stat().st_size,
+        duration_s=duration_s,
+        start_s=start_s,
+        streams=streams,
+        chapters=chapters,
+        metadata=tuple(sorted(container.metadata.items())),
+        video=video,
+        notes=tuple(notes),
+    )
+
+
+def _specified(bitstream: int, container: int | None) -> int:
+    return int(bitstream) if int(bitstream) != 2 else int(2 if container is None else container)
+
+
+def _frame_rate(stream: av.VideoStream, frames: list[av.VideoFrame]) -> Fraction | None:
+    """Average rate; Matroska without a default duration reports its clock (1000 fps), then the first frames are measured."""
+    rate = stream.average_rate or stream.guessed_rate
+    times = [frame.pts for frame in frames if frame.pts is not None]
+    if (not rate or rate > 120) and len(times) > 1 and times[-1] > times[0] and stream.time_base:
+        rate = Fraction(len(times) - 1) / ((times[-1] - times[0]) * stream.time_base)
+        return rate.limit_denominator(1001)
+    return Fraction(rate) if rate and rate > 0 else None
+
+
+def _first_frames(
+    path: Path, container: av.container.InputContainer, stream: av.VideoStream, has_alpha: bool
+) -> list[av.VideoFrame]:
+    """The first decodable frames; an error when there is none among the first packets."""
+    decoder = open_decoder(stream, has_alpha)
+    frames: list[av.VideoFrame] = []
+    packets = 0
+    for packet in container.demux(stream):
+        packets += 1
+        try:
+            frames += cast("list[av.VideoFrame]", decoder.decode(packet if packet.size else None))
+        except LIBRARY_ERRORS:
+            if packet.size == 0:
+                break
+        if len(frames) >= FRAMES_PROBED or packets >= PACKETS_TO_FIRST_FRAME:
+            break
+    if not frames:
+        raise InputError(f"{path}: not one frame of its video ({stream.codec_context.name}) can be decoded; the file is damaged.")
+    return frames
+
+
+def _display_matrix(frame: av.VideoFrame) -> tuple[int, bool]:
+    """(rotation, flipped) of the frame's display matrix; rotations that are no multiple of 90 degrees are rounded."""
+    matrix = _side_data(frame, "DISPLAYMATRIX")
+    if matrix is None or len(matrix) < 36:
+        return 0, False
+    values = np.array(struct.unpack("<9i", matrix[:36]), np.float64)
+    a, b, c, d = values[0], values[1], values[3], values[4]
+    flipped = a * d - b * c < 0
+    if flipped:
+        a, c = -a, -c  # undo the horizontal mirror that is applied first
+    angle = -np.degrees(np.arctan2(b, a)) if (a or b) else 0.0
+    rotation = round(angle / 90) * 90 % 360
+    return int(rotation - 360 if rotation > 180 else rotation), bool(flipped)
+
+
+def _side_data(frame: av.VideoFrame, kind: str) -> bytes | None:
+    try:
+        for data in frame.side_data:
+            if data.type.name == kind:
+                return bytes(data)  # type: ignore[arg-type]
+    except LIBRARY_ERRORS:
+        return None  # a type this PyAV does not know stops its iteration
+    return None
+
+
+def _hdr_metadata(frame: av.VideoFrame) -> HdrMetadata | None:
+    """HDR10 static metadata of a decoded frame (AVMasteringDisplayMetadata, AVContentLightMetadata)."""
+    mastering = _side_data(frame, "MASTERING_DISPLAY_METADATA")
+    light = _side_data(frame, "CONTENT_LIGHT_LEVEL")
+    facts: dict[str, Any] = {}
+    if mastering is not None and len(mastering) >= 88:
+        numbers = struct.unpack("<20i2i", mastering[:88])
+        ratios = [Fraction(n, d) if d else Fraction(0) for n, d in zip(numbers[:20:2], numbers[1:20:2], strict=True)]
+        if numbers[20]:
+            pairs = [(ratios[i], ratios[i + 1]) for i in range(0, 8, 2)]
+            facts.update(red=pairs[0], green=pairs[1], blue=pairs[2], white=pairs[3])
+        if numbers[21]:
+            facts.update(min_luminance=ratios[8], max_luminance=ratios[9])
+    if light is not None and len(light) >= 8:
+        facts["max_cll"], facts["max_fall"] = struct.unpack("<2I", light[:8])
+    return HdrMetadata(**facts) if facts else None
+
+
+def _chroma_location(path: Path, index: int) -> ChromaLocation:
+    """Chroma siting of stream ``index``; PyAV does not expose it, ffmpeg's verbose listing does."""
+    try:
+        listing = list_streams(path, timeout_s=PROBE_TIMEOUT_S)
+    except RvrtError:
+        return "unspecified"
+    for line in listing.splitlines():
+        if re.match(rf"\s*Stream #0:{index}\b.*?: Video: ", line):
+            words = re.split(r"[(),\s]+", line)
+            found = [word for word in words if word in _LOCATIONS]
+            return cast(ChromaLocation, found[0]) if found else "unspecified"
+    return "unspecified"
+
+
+def _mp4_is_encrypted(path: Path) -> bool:
+    """True when a sample entry of the movie header is "encv": FFmpeg would decode the ciphertext into garbage."""
+    with open(path, "rb") as file:
+        end = path.stat().st_size
+        position = 0
+        while position + 8 <= end:
+            file.seek(position)
+            size, kind = struct.unpack(">I4s", file.read(8))
+            if size == 1:
+                wide = file.read(8)
+                size = struct.unpack(">Q", wide)[0] if len(wide) == 8 else 0
+            if kind == b"moov":
+                file.seek(position)
+                return b"encv" in file.read(min(size or BOX_BYTES_READ, BOX_BYTES_READ))
+            if size < 8:
+                return False
+            position += size
+    return False

@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal, cast
 
+import av
+import cv2
+import numpy as np
+
+from rvrt_cli.errors import InputError, UsageError
+from rvrt_cli.media.color import frame_to_rgb
 from rvrt_cli.media.frame import Frame
+from rvrt_cli.media.guard import LIBRARY_ERRORS, reading
+from rvrt_cli.media.images import decode_image, image_to_float
+from rvrt_cli.media.probe import check_regular_file, open_container, open_decoder
 from rvrt_cli.media.source import Source
 
 Deinterlace = Literal["auto", "on", "off"]
+
+# One frame out per frame in; "interlaced" leaves frames alone that are not flagged.
+DEINTERLACER = "bwdif"
+# Seeking lands this long before the first wanted frame, so that the deinterlacer has its neighbours and frames that
+# refer across the keyframe are complete.
+SEEK_MARGIN_S = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """A frame that is timed but not yet converted: ``convert()`` gives (rgb, alpha)."""
+
+    pts: int | None
+    duration: int | None
+    corrupt: bool
+    convert: Callable[[], tuple[np.ndarray, np.ndarray | None]]
 
 
 class FrameReader:
@@ -19,20 +47,40 @@ class FrameReader:
     repaired_timestamps: frames whose timestamp was missing or not increasing. notes: sentences for the final report.
     """
 
-    frame_count: int
-    corrupt_frames: int
-    resized_frames: int
-    repaired_timestamps: int
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        raise NotImplementedError
+    def __init__(
+        self,
+        source: Source,
+        *,
+        start_s: float | None,
+        end_s: float | None,
+        max_frames: int | None,
+        skip_frames: int,
+        deinterlace: Deinterlace,
+        threads: int,
+    ) -> None:
+        self.source = source
+        self.frame_count = 0
+        self.corrupt_frames = 0
+        self.resized_frames = 0
+        self.repaired_timestamps = 0
+        self.deinterlaces = deinterlace == "on" or (deinterlace == "auto" and source.video.interlaced)
+        self._all_interlaced = deinterlace == "on"
+        self._start_s = start_s
+        self._end_s = end_s
+        self._max_frames = max_frames
+        self._skip_frames = skip_frames
+        self._threads = threads
+        self._damage: list[str] = []
+        self._reached_end = False
+        self._container: av.container.InputContainer | None = None
+        self._frames = self._run()
 
     def __iter__(self) -> Iterator[Frame]:
         return self
 
     def __next__(self) -> Frame:
-        raise NotImplementedError
+        with reading(self.source.path):
+            return next(self._frames)
 
     def __enter__(self) -> FrameReader:
         return self
@@ -41,7 +89,202 @@ class FrameReader:
         self.close()
 
     def close(self) -> None:
-        raise NotImplementedError
+        """Release the file. Harmless when called again."""
+        self._frames.close()
+        if self._container is not None:
+            self._container.close()
+            self._container = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the report: deinterlacing, concealed damage, repaired timestamps, changes of resolution."""
+        notes = list(self._damage)
+        if self.deinterlaces:
+            notes.append(f"Interlaced frames were deinterlaced with FFmpeg's {DEINTERLACER} (one frame per frame).")
+        if self.corrupt_frames:
+            notes.append(f"{self.corrupt_frames} damaged frames or packets were concealed by the decoder or gave no picture.")
+        if self.resized_frames:
+            video = self.source.video
+            notes.append(f"The resolution changes in the film; {self.resized_frames} frames were scaled to {video.width}x{video.height} first.")
+        if self.repaired_timestamps:
+            notes.append(f"{self.repaired_timestamps} frames had a missing or repeated timestamp and were moved to the next free tick.")
+        hint = self.source.video.frame_count_hint
+        if self._reached_end and self._start_s is None and hint is not None and self.frame_count < 0.98 * hint - 1:
+            notes.append(f"The file announces {hint} frames, {self.frame_count} could be decoded; it is probably truncated.")
+        return tuple(notes)
+
+    def _run(self) -> Iterator[Frame]:  # type: ignore[override]
+        video = self.source.video
+        tick = float(video.time_base)
+        slack = max(tick / 2, 1e-6)
+        start = None if self._start_s is None else self._start_s + self.source.start_s - slack
+        end = None if self._end_s is None else self._end_s + self.source.start_s - slack
+        step = max(1, round(1 / (video.average_rate * video.time_base))) if video.average_rate else 1
+        last: int | None = None
+        for decoded in self._decode():
+            pts = decoded.pts
+            if pts is None:
+                pts = (video.start_pts or 0) if last is None else last + step
+                self.repaired_timestamps += 1
+            elif last is not None and pts <= last:
+                pts = last + 1
+                self.repaired_timestamps += 1
+            last = pts
+            if start is not None and pts * tick < start:
+                continue
+            if end is not None and pts * tick >= end:
+                return
+            if self._max_frames is not None and self.frame_count >= self._max_frames:
+                return
+            index = self.frame_count
+            self.frame_count += 1
+            if decoded.corrupt:
+                self.corrupt_frames += 1
+            if index < self._skip_frames:
+                continue
+            rgb, alpha = decoded.convert()
+            if rgb.shape[:2] != (video.height, video.width):
+                self.resized_frames += 1
+                rgb = _resize(rgb, video.width, video.height)
+                alpha = None if alpha is None else _resize(alpha, video.width, video.height)
+            if video.has_alpha and alpha is None:
+                alpha = np.ones(rgb.shape[:2], np.float32)
+            yield Frame(index, pts, decoded.duration, rgb, alpha if video.has_alpha else None, decoded.corrupt)
+        self._reached_end = True
+        if self.frame_count == 0:
+            if start is not None or end is not None:
+                raise InputError(f"{self.source.path} has no frame in the chosen range; it is {self.source.duration_s or 0:.3f} s long.")
+            raise InputError(f"{self.source.path}: not one frame of its video can be decoded; the file is damaged.")
+
+    def _decode(self) -> Iterator[Decoded]:
+        if self.source.kind == "images":
+            return self._decode_images()
+        if self.source.kind == "y4m":
+            from rvrt_cli.media.y4m import decode_y4m
+
+            return decode_y4m(self.source)
+        frames = self._decode_container()
+        return self._deinterlaced(frames) if self.deinterlaces else map(self._plain, frames)
+
+    def _decode_images(self) -> Iterator[Decoded]:
+        size = (self.source.video.height, self.source.video.width)
+        for number, path in enumerate(self.source.images):
+
+            def convert(path=path) -> tuple[np.ndarray, np.ndarray | None]:  # type: ignore[no-untyped-def]
+                image = decode_image(path)
+                if image.shape[:2] != size:
+                    raise InputError(
+                        f"{path} is {image.shape[1]}x{image.shape[0]}, the first picture {size[1]}x{size[0]}; "
+                        "all pictures of a sequence need the same size."
+                    )
+                return image_to_float(image)
+
+            yield Decoded(number, 1, False, convert)
+
+    def _open(self) -> tuple[av.container.InputContainer, av.VideoStream]:
+        check_regular_file(self.source.path)
+        if self._container is not None:
+            self._container.close()
+        self._container = open_container(self.source.path)
+        return self._container, cast(av.VideoStream, self._container.streams[self.source.video.index])
+
+    def _decode_container(self) -> Iterator[av.VideoFrame]:
+        """Frames in display order, from a little before the wanted start where seeking works."""
+        video = self.source.video
+        if self._start_s is not None and self._start_s > 2 * SEEK_MARGIN_S:
+            start_s = self._start_s + self.source.start_s
+            container, stream = self._open()
+            frames: Iterator[av.VideoFrame] = iter(())
+            first = None
+            with suppress(*LIBRARY_ERRORS):
+                container.seek(int((start_s - SEEK_MARGIN_S) / video.time_base), stream=stream, backward=True)
+                frames = self._demux(container, stream)
+                first = next(frames, None)
+            if first is not None and first.pts is not None and float(first.pts * video.time_base) <= start_s - SEEK_MARGIN_S / 2:
+                yield first
+                yield from frames
+                return
+            self.corrupt_frames = 0  # seeking does not work here: start over and decode everything
+            self._damage.clear()
+        yield from self._demux(*self._open())
+
+    def _demux(self, container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+        decoder = open_decoder(stream, self.source.video.has_alpha, self._threads)
+        packets = container.demux(stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except LIBRARY_ERRORS as error:
+                reason = getattr(error, "strerror", None) or type(error).__name__
+                self._damage.append(f"Reading stopped early at damage in the file ({reason}).")
+                packet = None
+            if packet is not None and packet.size:
+                try:
+                    decoded = decoder.decode(packet)
+                except LIBRARY_ERRORS:
+                    self.corrupt_frames += 1
+                    continue
+            else:
+                # PyAV sends an empty packet at the end; after damage it is sent here.
+                try:
+                    decoded = decoder.decode(None)
+                except LIBRARY_ERRORS:
+                    decoded = []
+            yield from cast("list[av.VideoFrame]", decoded)
+            if packet is None or not packet.size:
+                return
+
+    def _plain(self, frame: av.VideoFrame) -> Decoded:
+        return self._timed(frame, frame)
+
+    def _timed(self, timed: av.VideoFrame, picture: av.VideoFrame) -> Decoded:
+        pts = timed.pts if timed.pts is not None else timed.dts
+        tags = self.source.video.effective_color
+        return Decoded(pts, timed.duration or None, timed.is_corrupt, lambda: frame_to_rgb(picture, tags))
+
+    def _deinterlaced(self, frames: Iterator[av.VideoFrame]) -> Iterator[Decoded]:
+        """Pass frames through the deinterlacer; the picture comes from the filter, the timestamps from the decoder."""
+        graph: av.filter.Graph | None = None
+        shape: tuple[int, int, str] | None = None
+        waiting: deque[av.VideoFrame] = deque()
+
+        def drain() -> Iterator[Decoded]:
+            assert graph is not None
+            while True:
+                try:
+                    picture = cast(av.VideoFrame, graph.pull())
+                except (av.error.BlockingIOError, av.error.EOFError):
+                    return
+                yield self._timed(waiting.popleft(), picture)
+
+        for frame in frames:
+            if shape != (frame.width, frame.height, frame.format.name):
+                if graph is not None:
+                    graph.push(None)
+                    yield from drain()
+                shape = (frame.width, frame.height, frame.format.name)
+                graph = self._graph(frame)
+            waiting.append(frame)
+            cast(av.filter.Graph, graph).push(frame)
+            yield from drain()
+        if graph is not None:
+            graph.push(None)
+            yield from drain()
+
+    def _graph(self, frame: av.VideoFrame) -> av.filter.Graph:
+        graph = av.filter.Graph()
+        buffer = graph.add_buffer(
+            width=frame.width, height=frame.height, format=frame.format, time_base=self.source.video.time_base
+        )
+        which = "all" if self._all_interlaced else "interlaced"
+        nodes = [buffer, graph.add(DEINTERLACER, f"mode=send_frame:deint={which}"), graph.add("buffersink")]
+        graph.link_nodes(*nodes).configure()
+        return graph
+
+
+def _resize(picture: np.ndarray, width: int, height: int) -> np.ndarray:
+    smaller = width * height < picture.shape[0] * picture.shape[1]
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
 
 
 def read_frames(
@@ -60,6 +303,19 @@ def read_frames(
     same index, timestamps and pixels as in a run without skipping.
     deinterlace: "auto" runs FFmpeg's bwdif on frames flagged interlaced, one frame out per frame in.
     threads: decoder threads, 0 for the decoder's choice.
-    Errors: :class:`InputError` when nothing can be decoded or the range holds no frame.
+    Errors: :class:`UsageError` for an impossible range; while iterating, :class:`InputError` when nothing can be decoded
+    or the range holds no frame.
     """
-    raise NotImplementedError
+    if start_s is not None and end_s is not None and end_s <= start_s:
+        raise UsageError(f"The range ends ({end_s} s) before it starts ({start_s} s); swap --start and --end.")
+    if max_frames is not None and max_frames < 1:
+        raise UsageError("At least one frame must be asked for.")
+    return FrameReader(
+        source,
+        start_s=start_s,
+        end_s=end_s,
+        max_frames=max_frames,
+        skip_frames=skip_frames,
+        deinterlace=deinterlace,
+        threads=threads,
+    )
