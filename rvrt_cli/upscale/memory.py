@@ -114,7 +114,8 @@ def smaller_steps(window: int, tile: TilePlan, overlap: int, height: int, width:
     """The ladder: what to try, in order, after memory ran out with ``window`` and ``tile``; first smaller tiles, then shorter windows."""
     side = tile.tile_px or -(-max(height, width) // ALIGN) * ALIGN
     smallest = tile
-    while (side := side // 2 // ALIGN * ALIGN) >= MIN_TILE:
+    while side > MIN_TILE:
+        side = max(MIN_TILE, side // 2 // ALIGN * ALIGN)
         smallest = TilePlan(side, min(tile.overlap_px or 16, side // 2 // ALIGN * ALIGN))
         yield window, smallest
     for size in _shorter(window, overlap)[1:]:

@@ -1,0 +1,236 @@
+"""Draws a run's events: a live bar on a terminal, plain lines in a pipe or log, JSON lines on request.
+
+Everything a person reads goes to stderr, so that stdout stays free for y4m and JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from rvrt_cli.upscale.events import (
+    Event,
+    Finishing,
+    MemoryReduced,
+    Notice,
+    Progress,
+    Report,
+    SegmentDone,
+    Started,
+    event_to_dict,
+)
+
+PLAIN_INTERVAL_S = 10.0
+JSON_INTERVAL_S = 1.0
+NARROW_COLUMNS = 60
+MIB = 1 << 20
+
+
+def format_time(seconds: float | None) -> str:
+    """``1:02:03``, ``2:03``; ``-`` where unknown."""
+    if seconds is None or not math.isfinite(seconds):
+        return "-"
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def format_size(size_bytes: float) -> str:
+    """``532 KB``, ``12.3 MB``, ``4.5 GB`` (powers of 1000, as file managers show)."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
+        if size_bytes >= factor:
+            return f"{size_bytes / factor:.1f} {unit}"
+    return f"{size_bytes:.0f} B"
+
+
+def format_fps(fps: float) -> str:
+    """Frames per second with as many digits as say something."""
+    return f"{fps:.0f}" if fps >= 100 else f"{fps:.1f}" if fps >= 10 else f"{fps:.2f}"
+
+
+def shares_line(stages: dict[str, float]) -> str:
+    """``decode 3 %, model 96 %, encode 12 %``: where the time goes."""
+    return ", ".join(f"{name} {share:.0%}".replace("%", " %") for name, share in stages.items())
+
+
+def describe_progress(event: Progress) -> str:
+    """One plain line about a moment of the run."""
+    share = f" ({event.frames_done / event.frames_total:.0%})" if event.frames_total else ""
+    total = f"/{event.frames_total}" if event.frames_total else ""
+    return (
+        f"{event.frames_done}{total} frames{share}, {format_fps(event.fps)} fps, elapsed {format_time(event.elapsed_s)}, "
+        f"ETA {format_time(event.eta_s)}; {shares_line(event.stages)}"
+    )
+
+
+def describe_start(event: Started) -> list[str]:
+    """What is going to be done, in two lines."""
+    frames = f"{event.frames_total} frames, " if event.frames_total else ""
+    return [
+        f"{event.input}: {frames}{event.width}x{event.height} -> {event.output_width}x{event.output_height}",
+        f"Model {event.model} ({event.engine}); windows of {event.window} frames, {event.overlap} shared; {event.tiles}.",
+    ]
+
+
+def describe_report(report: Report) -> list[str]:
+    """The result, in a few lines."""
+    size = f", {format_size(report.output_bytes)}" if report.output_bytes is not None else ""
+    verified = ", verified" if report.verified else ""
+    lines = [f"{report.output}: {report.frames} frames, {report.output_width}x{report.output_height}{size}{verified}."]
+    fresh = report.frames - report.frames_resumed
+    resumed = f" ({report.frames_resumed} frames were done before)" if report.frames_resumed else ""
+    lines.append(
+        f"{fresh} frames in {format_time(report.elapsed_s)}{resumed}, {format_fps(report.fps)} fps; {shares_line(report.stages)}; "
+        f"{report.shots} shot{'s' if report.shots != 1 else ''}; peak memory {report.peak_rss_mib:.0f} MiB."
+    )
+    if report.corrupt_frames:
+        lines.append(f"{report.corrupt_frames} damaged frames were concealed.")
+    lines.extend(report.notes)
+    return lines
+
+
+class View:
+    """Listens to events. Use as a context manager; ``quiet`` shows nothing, ``as_json`` writes every event to ``out``."""
+
+    def __init__(
+        self, *, quiet: bool = False, verbose: bool = False, as_json: bool = False, out: TextIO | None = None, err: TextIO | None = None
+    ) -> None:
+        self._out = out or sys.stdout
+        self._err = err or sys.stderr
+        self._quiet = quiet
+        self._verbose = verbose
+        self._json = as_json
+        self._live = not quiet and self._err.isatty()
+        # With --json and no terminal, nobody reads stderr but for errors.
+        self._plain = not quiet and not self._live and not as_json
+        self._bar: _Bar | None = None
+        self._last_plain = 0.0
+        self._last_json = -JSON_INTERVAL_S
+        self._resumed = 0
+
+    def __enter__(self) -> View:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop_bar()
+
+    def __call__(self, event: Event) -> None:
+        if self._json:
+            self._write_json(event)
+        for kind, show in self._handlers.items():
+            if isinstance(event, kind):
+                show(self, event)
+
+    def say(self, text: str) -> None:
+        """Show a line to a person, above the bar where there is one."""
+        if self._bar is not None:
+            self._bar.print(text)
+        elif self._live or self._plain:
+            self._err.write(text + "\n")
+            self._err.flush()
+
+    def _write_json(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            if event.elapsed_s - self._last_json < JSON_INTERVAL_S:
+                return
+            self._last_json = event.elapsed_s
+        self._out.write(json.dumps(event_to_dict(event)) + "\n")
+        self._out.flush()
+
+    def _on_started(self, event: Started) -> None:
+        for line in describe_start(event):
+            self.say(line)
+        self._last_plain, self._last_json = 0.0, -JSON_INTERVAL_S
+        if self._live:
+            self._stop_bar()
+            self._bar = _Bar(self._err)
+
+    def _on_progress(self, event: Progress) -> None:
+        if self._bar is not None:
+            self._bar.update(event)
+        elif self._plain and event.elapsed_s - self._last_plain >= PLAIN_INTERVAL_S:
+            self._last_plain = event.elapsed_s
+            self.say(describe_progress(event))
+
+    def _on_notice(self, event: Notice) -> None:
+        self.say(f"Warning: {event.message}" if event.level == "warning" else event.message)
+
+    def _on_segment(self, event: SegmentDone) -> None:
+        if self._verbose:
+            self.say(f"Segment {event.index} is finished: a run killed now continues after frame {event.frames_done}.")
+
+    def _on_memory(self, event: MemoryReduced) -> None:
+        self.say(f"Warning: memory ran out; trying the same frames with {event.tiles}, windows of {event.window} frames, {event.engine}.")
+
+    def _on_finishing(self, event: Finishing) -> None:
+        self._stop_bar()
+        if self._verbose or self._live:
+            self.say(event.doing[0].upper() + event.doing[1:] + " ...")
+
+    def _on_report(self, event: Report) -> None:
+        self._stop_bar()
+        for line in describe_report(event):
+            self.say(line)
+
+    def _stop_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    _handlers: dict[type[Event], Callable[[View, Any], None]] = {  # noqa: RUF012 - filled once, never changed
+        Started: _on_started,
+        Progress: _on_progress,
+        Notice: _on_notice,
+        SegmentDone: _on_segment,
+        MemoryReduced: _on_memory,
+        Finishing: _on_finishing,
+        Report: _on_report,
+    }
+
+
+class _Bar:
+    """Two live lines: a bar with frames, fps, elapsed and ETA, and where the time goes."""
+
+    def __init__(self, file: TextIO) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console = Console(file=file, highlight=False)
+        self._event: Progress | None = None
+        self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=4, transient=True)
+        self._live.start()
+
+    def update(self, event: Progress) -> None:
+        self._event = event
+
+    def print(self, text: str) -> None:
+        self._console.print(text, markup=False, soft_wrap=True)
+
+    def stop(self) -> None:
+        self._live.stop()
+
+    def _render(self) -> Any:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        event = self._event
+        if event is None:
+            return Text("Starting ...")
+        total = f"/{event.frames_total}" if event.frames_total else ""
+        frames = f"{event.frames_done}{total}"
+        rate, eta = f"{format_fps(event.fps)} fps", f"ETA {format_time(event.eta_s)}"
+        if self._console.width < NARROW_COLUMNS:
+            share = f"{event.frames_done / event.frames_total:.0%} " if event.frames_total else ""
+            return Text(f"{share}{frames} {eta}"[: self._console.width])
+        row = Table.grid(padding=(0, 1), expand=True)
+        row.add_column(ratio=1)
+        for _ in range(4):
+            row.add_column(no_wrap=True)
+        bar = ProgressBar(total=event.frames_total, completed=event.frames_done, pulse=event.frames_total is None)
+        row.add_row(bar, frames, rate, format_time(event.elapsed_s), eta)
+        return Group(row, Text(f"time: {shares_line(event.stages)}", no_wrap=True, overflow="crop", style="dim"))

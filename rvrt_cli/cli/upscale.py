@@ -1,0 +1,229 @@
+"""``rvrt upscale``: any real video in, a faithful video out."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from rvrt_cli.cli.options import (
+    BackendOption,
+    DebugOption,
+    DeviceOption,
+    JsonOption,
+    LightOption,
+    ModelOption,
+    PrecisionOption,
+    QuietOption,
+    ThreadsOption,
+    VerboseOption,
+    WeightsOption,
+)
+from rvrt_cli.errors import InterruptedRun, RvrtError, UsageError
+
+if TYPE_CHECKING:
+    from rvrt_cli.cli.progress import View
+    from rvrt_cli.upscale.options import UpscaleOptions
+
+PICTURE = "Picture"
+ENCODING = "Encoding"
+RANGE = "Which frames"
+MEMORY = "Windows, tiles and memory"
+RUN = "The run"
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``rvrt upscale`` to the command line."""
+    app.command("upscale", help=HELP, no_args_is_help=True)(upscale_command)
+
+
+HELP = """Upscale a video four times, from neighbouring frames.
+
+IN is a video, a folder of videos (each becomes a video in OUT; what exists is skipped), an image sequence
+(frames/%05d.png or a folder of images), or - for y4m on standard input.
+OUT is a video (its suffix names the container), a folder, an image sequence (frames/%05d.png), one .png, or - for
+y4m on standard output.
+
+Sound, subtitles, chapters, attachments, metadata, timestamps and colour are carried over, and the finished file is
+checked. An interrupted or killed run continues where it was: give the same command again.
+
+Examples:
+  rvrt upscale in.mp4 out.mp4 --light
+  rvrt upscale in.mkv out.mkv --estimate
+  rvrt upscale in.mp4 out.mp4 --preview 3 --compare split
+  rvrt upscale in.mp4 frame.png --frame 1:02.5
+"""
+
+
+def upscale_command(
+    input_path: Annotated[str, typer.Argument(metavar="IN", help="Video, folder, image sequence or - (y4m).", show_default=False)],
+    output: Annotated[Optional[str], typer.Argument(metavar="OUT", help="Video, folder, image sequence, .png or - (y4m); not needed with --estimate.", show_default=False)] = None,  # noqa: UP045
+    light: LightOption = False,
+    model: ModelOption = None,
+    weights: WeightsOption = None,
+    scale: Annotated[Optional[int], typer.Option("--scale", metavar="2|3|4", help="Size of the result; below 4 the model's x4 is reduced. 1 keeps the size (with --denoise or --deblur).", rich_help_panel=PICTURE)] = None,  # noqa: UP045
+    height: Annotated[Optional[int], typer.Option("--height", metavar="PX", help="Height of the result; the width follows.", rich_help_panel=PICTURE)] = None,  # noqa: UP045
+    width: Annotated[Optional[int], typer.Option("--width", metavar="PX", help="Width of the result; the height follows.", rich_help_panel=PICTURE)] = None,  # noqa: UP045
+    denoise: Annotated[Optional[float], typer.Option("--denoise", metavar="SIGMA", help="Remove noise of this standard deviation (of 255) first.", rich_help_panel=PICTURE)] = None,  # noqa: UP045
+    deblur: Annotated[bool, typer.Option("--deblur", help="Remove motion blur first.", rich_help_panel=PICTURE)] = False,
+    strength: Annotated[float, typer.Option("--strength", metavar="0..1", help="1: the model alone, 0: bicubic alone, between: a blend.", rich_help_panel=PICTURE)] = 1.0,
+    compare: Annotated[Optional[str], typer.Option("--compare", metavar="side|split", help="Show bicubic (left) beside the result, or as the left half of the picture.", rich_help_panel=PICTURE)] = None,  # noqa: UP045
+    deinterlace: Annotated[str, typer.Option("--deinterlace", metavar="auto|on|off", help="auto: frames flagged interlaced, with bwdif.", rich_help_panel=PICTURE)] = "auto",
+    codec: Annotated[Optional[str], typer.Option("--codec", metavar="NAME", help="h264, h265, av1, vp9, prores, ffv1 or an encoder of ffmpeg; default by container.", rich_help_panel=ENCODING)] = None,  # noqa: UP045
+    crf: Annotated[Optional[float], typer.Option("--crf", metavar="N", help="Quality: less is better and larger; default visually lossless.", rich_help_panel=ENCODING)] = None,  # noqa: UP045
+    preset: Annotated[Optional[str], typer.Option("--preset", metavar="NAME", help="The encoder's speed preset, for example fast or slow.", rich_help_panel=ENCODING)] = None,  # noqa: UP045
+    pix_fmt: Annotated[Optional[str], typer.Option("--pix-fmt", metavar="NAME", help="Pixel format, for example yuv420p10le; for PNG rgb24 or rgb48. Default as the source.", rich_help_panel=ENCODING)] = None,  # noqa: UP045
+    lossless: Annotated[bool, typer.Option("--lossless", help="Encode without loss.", rich_help_panel=ENCODING)] = False,
+    container: Annotated[Optional[str], typer.Option("--container", metavar="NAME", help="mp4, mkv, mov, webm ...; default by OUT's suffix.", rich_help_panel=ENCODING)] = None,  # noqa: UP045
+    fps: Annotated[Optional[str], typer.Option("--fps", metavar="RATE", help="Frame rate of an image sequence on input (default 24).", rich_help_panel=ENCODING)] = None,  # noqa: UP045
+    start: Annotated[Optional[str], typer.Option("--start", metavar="TIME", help="Begin with the first frame at or after this time: 12.5, 1:02.5 or 1:00:02.", rich_help_panel=RANGE)] = None,  # noqa: UP045
+    end: Annotated[Optional[str], typer.Option("--end", metavar="TIME", help="Stop before this time.", rich_help_panel=RANGE)] = None,  # noqa: UP045
+    frames: Annotated[Optional[int], typer.Option("--frames", metavar="N", help="At most N frames.", rich_help_panel=RANGE)] = None,  # noqa: UP045
+    preview: Annotated[Optional[int], typer.Option("--preview", metavar="N", help="Two seconds from each of N places, without sound.", rich_help_panel=RANGE)] = None,  # noqa: UP045
+    frame: Annotated[Optional[str], typer.Option("--frame", metavar="TIME", help="Only the frame shown at this time, as a PNG.", rich_help_panel=RANGE)] = None,  # noqa: UP045
+    estimate: Annotated[bool, typer.Option("--estimate", "--dry-run", help="Measure a few windows and print the plan: time, memory, disk. Writes nothing.", rich_help_panel=RUN)] = False,
+    window: Annotated[Optional[int], typer.Option("--window", metavar="N", help="Frames given to the model at once (even; default 16, fewer when memory is short).", rich_help_panel=MEMORY)] = None,  # noqa: UP045
+    overlap: Annotated[int, typer.Option("--overlap", metavar="N", help="Frames that consecutive windows share (even).", rich_help_panel=MEMORY)] = 4,
+    tile: Annotated[str, typer.Option("--tile", metavar="auto|N|off", help="Side of spatial tiles in source pixels (a multiple of 8).", rich_help_panel=MEMORY)] = "auto",
+    tile_overlap: Annotated[int, typer.Option("--tile-overlap", metavar="N", help="Pixels that neighbouring tiles share (a multiple of 8).", rich_help_panel=MEMORY)] = 16,
+    memory_limit: Annotated[Optional[str], typer.Option("--memory-limit", metavar="SIZE", help="Plan windows and tiles for this much memory, for example 6G; default half of the machine's.", rich_help_panel=MEMORY)] = None,  # noqa: UP045
+    shots: Annotated[bool, typer.Option("--shots/--no-shots", help="Detect cuts; windows never cross one.", rich_help_panel=MEMORY)] = True,
+    device: DeviceOption = "auto",
+    backend: BackendOption = "auto",
+    precision: PrecisionOption = "auto",
+    threads: ThreadsOption = 0,
+    resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Continue an interrupted run, or start anew.", rich_help_panel=RUN)] = True,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT when the run is finished.", rich_help_panel=RUN)] = False,
+    work_dir: Annotated[Optional[Path], typer.Option("--work-dir", metavar="FOLDER", help="Where finished segments are kept until the end; default beside OUT.", rich_help_panel=RUN)] = None,  # noqa: UP045
+    keep_work: Annotated[bool, typer.Option("--keep-work", help="Keep the segments after the run.", rich_help_panel=RUN)] = False,
+    segment_frames: Annotated[Optional[int], typer.Option("--segment-frames", metavar="N", help="Frames per segment: at most this many are done again after a kill. Default 24 to 240, by size.", rich_help_panel=RUN)] = None,  # noqa: UP045
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+    debug: DebugOption = False,
+) -> None:
+    # The docstring would be shown instead of HELP.
+    from rvrt_cli.cli.app import enable_debug
+
+    enable_debug(debug)
+    if light and model not in (None, "light-s"):
+        raise UsageError(f"--light and --model {model} contradict each other; give one of them.")
+    if quiet and verbose:
+        raise UsageError("--quiet and --verbose contradict each other; give one of them.")
+    if as_json and output == "-":
+        raise UsageError("--json and OUT - would both write to standard output; write the video to a file.")
+    if output is None and not estimate:
+        raise UsageError("OUT is missing; name the file to write, or add --estimate.")
+    if frame is not None and (start, end, frames, preview) != (None, None, None, None):
+        raise UsageError("--frame picks one frame; leave out --start, --end, --frames and --preview.")
+    from rvrt_cli.upscale.options import DEFAULT_MODEL, UpscaleOptions
+
+    options = UpscaleOptions(
+        model=model or DEFAULT_MODEL,
+        weights=weights,
+        scale=scale,
+        height=height,
+        width=width,
+        denoise=denoise,
+        deblur=deblur,
+        strength=strength,
+        codec=codec,
+        crf=crf,
+        preset=preset,
+        pix_fmt=pix_fmt,
+        lossless=lossless,
+        container=container,
+        fps=fps,
+        start_s=parse_time("--start", start),
+        end_s=parse_time("--end", end),
+        frames=frames,
+        preview=preview,
+        compare=compare,  # type: ignore[arg-type]  # checked in UpscaleOptions.check
+        window=window,
+        overlap=overlap,
+        tile=tile,
+        tile_overlap=tile_overlap,
+        memory_limit=memory_limit,
+        shots=shots,
+        deinterlace=deinterlace,
+        device=device,
+        backend=backend,
+        precision=precision,
+        threads=threads,
+        resume=resume,
+        overwrite=overwrite,
+        work_dir=work_dir,
+        keep_work=keep_work,
+        segment_frames=segment_frames,
+    )
+    options.check()
+    from rvrt_cli.cli.progress import View
+
+    with View(quiet=quiet, verbose=verbose, as_json=as_json) as view:
+        _run(input_path, output, options, view, estimate=estimate, frame_s=parse_time("--frame", frame))
+
+
+def _run(input_path: str, output: str | None, options: UpscaleOptions, view: View, *, estimate: bool, frame_s: float | None) -> None:
+    if estimate:
+        from rvrt_cli.upscale.estimate import estimate_run
+
+        view(estimate_run(input_path, output, options))
+        return
+    assert output is not None
+    if frame_s is not None:
+        from rvrt_cli.upscale.single import upscale_frame
+
+        view(upscale_frame(input_path, output, frame_s, options))
+        return
+    from rvrt_cli.upscale.batch import is_batch, upscale_folder
+    from rvrt_cli.upscale.run import upscale
+
+    with stop_on_signals(view) as stop:
+        if is_batch(input_path):
+            upscale_folder(Path(input_path), Path(output), options, on_event=view, stop=stop)
+        else:
+            view(upscale(input_path, output, options, on_event=view, stop=stop))
+
+
+@contextmanager
+def stop_on_signals(view: View) -> Iterator[threading.Event]:
+    """Yield an event that the first Ctrl+C (or SIGTERM) sets; the second one raises KeyboardInterrupt."""
+    stop = threading.Event()
+
+    def ask_to_stop(_signal: int, _frame: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        view.say("Stopping when the current segment is finished; press Ctrl+C again to stop at once and lose it.")
+
+    before = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    except RvrtError:
+        raise
+    except KeyboardInterrupt as error:
+        raise InterruptedRun("Interrupted; run the same command again to continue after the last finished segment.") from error
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def parse_time(option: str, text: str | None) -> float | None:
+    """Seconds of ``12.5``, ``1:02.5`` or ``1:00:02``."""
+    if text is None:
+        return None
+    try:
+        parts = [float(part) for part in text.split(":")]
+    except ValueError:
+        parts = []
+    if not 1 <= len(parts) <= 3 or any(part < 0 or part != part for part in parts) or any(part >= 60 for part in parts[1:]):
+        raise UsageError(f"{option} must be a time such as 12.5, 1:02.5 or 1:00:02; got {text!r}.")
+    seconds = 0.0
+    for part in parts:
+        seconds = 60 * seconds + part
+    return seconds

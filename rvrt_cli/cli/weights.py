@@ -1,0 +1,197 @@
+"""``rvrt weights``: list, fetch, inspect, convert and export weight files."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from rvrt_cli.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from rvrt_cli.weights.download import Progress
+
+PIPE_COLUMNS = 180
+"""Width of tables that are not shown on a terminal, so that nothing is cut off in logs."""
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only (the licence is shown all the same).")]
+TargetArgument = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A name of `rvrt weights list`, or a weight file.")]
+
+weights_app = typer.Typer(help="List, fetch, inspect, convert and export weight files.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``rvrt weights`` to the command line."""
+    app.add_typer(weights_app, name="weights")
+
+
+@weights_app.command("list")
+def list_command(as_json: JsonOption = False) -> None:
+    """Show the shipped and published weights, and which of them are on this machine."""
+    from rvrt_cli.weights import cache_folder, known_weights
+
+    rows = known_weights()
+    if as_json:
+        _print_json([{**vars(row), "path": str(row.path) if row.path else None} for row in rows])
+        return
+    table = _table("Name", "Architecture", "State", "For", "Licence")
+    for row in rows:
+        style = {"shipped": "green", "cached": "green", "damaged": "red"}.get(row.state, "dim")
+        table.add_row(row.name, row.preset, f"[{style}]{row.state}[/]", row.label, row.licence)
+    _show(table)
+    typer.echo(f"Cache: {cache_folder()}. Fetch with `rvrt weights fetch NAME`.")
+
+
+@weights_app.command("fetch")
+def fetch_command(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of `rvrt weights list`, or presets (rvrt, light ...).")],
+    mirror: Annotated[
+        Optional[str],  # noqa: UP045 - Typer reads annotations at run time, on Python 3.10 too
+        typer.Option("--mirror", metavar="URL", help="An http(s) folder with the same files; also $RVRT_WEIGHTS_MIRROR."),
+    ] = None,
+    source: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--from", metavar="FILE", help="Take a copy that you downloaded yourself (one NAME only)."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Fetch again, and accept a file with another SHA-256.")] = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Download published weights into the cache; an interrupted download continues.
+
+    The SHA-256 is recorded at the first fetch and checked ever after; the tensors are always checked.
+    """
+    from rvrt_cli.weights import PublishedWeights, fetch, published
+
+    if source is not None and len(names) != 1:
+        raise UsageError("--from FILE gives one file; name exactly one of `rvrt weights list`.")
+    if source is not None and mirror is not None:
+        raise UsageError("--from and --mirror exclude each other; choose one.")
+    entries = list(dict.fromkeys(published(name) for name in names))
+    shown: set[str] = set()
+
+    def announce(entry: PublishedWeights) -> None:
+        if entry.licence not in shown:
+            typer.echo(entry.licence_text + "\n", err=True)
+            shown.add(entry.licence)
+
+    results = []
+    for entry in entries:
+        with _progress(entry.file_name, quiet) as progress:
+            result = fetch(entry, mirror=mirror, source=source, force=force, announce=announce, progress=progress)
+        if not quiet:
+            state = "fetched" if result.new else "already here, unchanged"
+            typer.echo(f"{entry.name}: {state}; SHA-256 {result.record.sha256}; {result.path}", err=True)
+        results.append({"name": entry.name, "path": str(result.path), "new": result.new, **vars(result.record)})
+    if as_json:
+        _print_json(results)
+
+
+@weights_app.command("info")
+def info_command(target: TargetArgument, as_json: JsonOption = False) -> None:
+    """Show what a weight file is: architecture, parameters, hash, metadata."""
+    from rvrt_cli.weights import load_weights
+    from rvrt_cli.weights.files import summary
+
+    path = _resolve(target)
+    info = {"path": str(path), **summary(load_weights(path))}
+    if as_json:
+        _print_json(info)
+        return
+    table = _table("", "")
+    for key, value in info.items():
+        for name, entry in value.items() if isinstance(value, dict) else [("", value)]:
+            text = f"{entry:,}" if isinstance(entry, int) and key == "parameters" else str(entry)
+            table.add_row(f"{key}.{name}" if name else key, text)
+    _show(table)
+
+
+@weights_app.command("convert")
+def convert_command(
+    target: TargetArgument,
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="The .safetensors file to write.")],
+    dtype: Annotated[str, typer.Option("--dtype", help="fp32, or fp16 for half the size.")] = "fp32",
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing OUT.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Convert a published .pth or .ckpt file (or any that rvrt reads) to .safetensors."""
+    from dataclasses import replace
+
+    from rvrt_cli.weights import load_weights, save_weights
+    from rvrt_cli.weights.registry import PUBLISHED
+
+    _check_output(output, force)
+    path = _resolve(target)
+    weights = load_weights(path)
+    metadata = {**weights.metadata, "converted_from": f"{path.name} (SHA-256 {weights.sha256})"}
+    for entry in PUBLISHED:
+        if entry.file_name == path.name:
+            metadata |= {"licence": entry.licence, "title": entry.label, "url": entry.url}
+    sha256 = save_weights(output, replace(weights, metadata=metadata), dtype)
+    if as_json:
+        _print_json({"path": str(output), "sha256": sha256, "dtype": dtype, "parameters": weights.parameter_count})
+    else:
+        typer.echo(f"{output}: {weights.parameter_count:,} parameters as {dtype}; SHA-256 {sha256}")
+
+
+def _resolve(target: str) -> Path:
+    """The file that a command's NAME|FILE means; a name with a suffix or a folder is a file, whether it exists or not."""
+    from rvrt_cli.weights import find_weights
+
+    path = Path(target)
+    return path if path.exists() or path.suffix in (".safetensors", ".pth", ".pt", ".ckpt") or path.name != target else find_weights(target)
+
+
+def _check_output(output: Path, force: bool) -> None:
+    if not output.parent.is_dir():
+        raise OutputError(f"The folder {output.parent} does not exist; create it or choose another place.")
+    if output.exists() and not force:
+        raise OutputError(f"{output} exists; choose another name or use --force.")
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2))
+
+
+def _table(*columns: str) -> Any:
+    from rich.table import Table
+
+    table = Table(show_header=any(columns))
+    for index, column in enumerate(columns):
+        table.add_column(column, no_wrap=index == 0, overflow="fold")
+    return table
+
+
+def _show(table: Any) -> None:
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS).print(table)
+
+
+@contextmanager
+def _progress(label: str, quiet: bool) -> Iterator[Progress | None]:
+    """A download bar on stderr; nothing where nobody looks."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bar
+
+    columns = [TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()]
+    with Bar(*columns, console=Console(file=sys.stderr), transient=True) as bar:
+        task: Any = None
+
+        def show(done: int, total: int | None) -> None:
+            nonlocal task
+            if task is None:  # only now is the licence printed and the size known
+                task = bar.add_task(label, total=total)
+            bar.update(task, completed=done, total=total)
+
+        yield show

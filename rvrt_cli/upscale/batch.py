@@ -1,0 +1,95 @@
+"""A folder of videos: each is upscaled on its own, what is done is skipped, failures are named at the end."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from rvrt_cli.errors import ExitCode, InputError, InterruptedRun, OutputError, PartialError, RvrtError
+from rvrt_cli.upscale.events import Event, Notice, OnEvent, Report
+from rvrt_cli.upscale.options import UpscaleOptions
+from rvrt_cli.upscale.run import upscale
+
+VIDEO_SUFFIXES = frozenset(
+    [".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m"]
+)
+FATAL = (ExitCode.USAGE, ExitCode.DEVICE, ExitCode.WEIGHTS, ExitCode.DISK_FULL)
+"""What fails for one video in these ways fails for all: the batch stops at once."""
+
+
+@dataclass(frozen=True)
+class BatchReport(Event):
+    """What became of each video of a batch; ``failed`` pairs a name with its error."""
+
+    done: tuple[str, ...]
+    skipped: tuple[str, ...]
+    failed: tuple[tuple[str, str], ...]
+
+
+def list_videos(folder: Path) -> list[Path]:
+    """The videos directly in ``folder``, by suffix, sorted by name."""
+    return sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES)
+
+
+def is_batch(input_path: str) -> bool:
+    """Whether the input is a folder that holds videos."""
+    path = Path(input_path)
+    return input_path != "-" and path.is_dir() and bool(list_videos(path))
+
+
+def batch_targets(videos: list[Path], folder: Path, container: str | None) -> list[Path]:
+    """The output of each video: its own name in ``folder``, with the container's suffix where one is asked for.
+
+    Errors: :class:`OutputError` when two videos would get the same name.
+    """
+    suffixes = {"matroska": "mkv", "mpegts": "ts"}
+    targets = [folder / (f"{video.stem}.{suffixes.get(container, container)}" if container else video.name) for video in videos]
+    for target in targets:
+        if targets.count(target) > 1:
+            raise OutputError(f"two videos would become {target}; rename one of them or leave out --container.")
+    return targets
+
+
+def upscale_folder(folder: Path, output: Path, options: UpscaleOptions, *, on_event: OnEvent, stop: threading.Event) -> BatchReport:
+    """Upscale every video in ``folder`` into the folder ``output``.
+
+    Errors: :class:`PartialError` when some failed; :class:`InterruptedRun` as in a single run.
+    """
+    if output.suffix and not output.is_dir():
+        raise OutputError(f"{folder} is a folder of videos, so the output must be a folder too; got {output}.")
+    if output.resolve() == folder.resolve():
+        raise OutputError("the output folder is the input folder; choose another one.")
+    videos = list_videos(folder)
+    if not videos:
+        raise InputError(f"{folder} holds no videos.")
+    output.mkdir(parents=True, exist_ok=True)
+    done: list[str] = []
+    skipped: list[str] = []
+    failed: list[tuple[str, str]] = []
+    for number, (video, target) in enumerate(zip(videos, batch_targets(videos, output, options.container), strict=True), start=1):
+        if target.exists() and not options.overwrite:
+            # A finished output appears whole and verified or not at all, so a file that exists is done.
+            on_event(Notice(f"{number}/{len(videos)}: {target} exists and is skipped."))
+            skipped.append(video.name)
+            continue
+        on_event(Notice(f"{number}/{len(videos)}: {video.name}"))
+        try:
+            report: Report = upscale(video, target, options, on_event=on_event, stop=stop)
+            on_event(report)
+            done.append(video.name)
+        except InterruptedRun:
+            raise
+        except RvrtError as error:
+            if error.exit_code in FATAL:
+                raise
+            on_event(Notice(f"{video.name} failed: {error}", "warning"))
+            failed.append((video.name, str(error)))
+        if stop.is_set():
+            raise InterruptedRun(f"Interrupted after {video.name}; run the same command again to continue.")
+    batch = BatchReport(tuple(done), tuple(skipped), tuple(failed))
+    on_event(batch)
+    if failed:
+        names = ", ".join(name for name, _ in failed)
+        raise PartialError(f"{len(failed)} of {len(videos)} videos failed: {names}; the others are done.")
+    return batch

@@ -1,0 +1,128 @@
+"""One frame of a film as an image, restored with its neighbours."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from pathlib import Path
+
+import numpy as np
+
+from rvrt_cli.atomic import atomic_path
+from rvrt_cli.errors import InputError, OutputError, UsageError
+from rvrt_cli.media import Frame, ImageSequenceWriter, probe, read_frames
+from rvrt_cli.restorer import Restorer
+from rvrt_cli.upscale.events import Report
+from rvrt_cli.upscale.finish import Finish, output_size
+from rvrt_cli.upscale.memory import (
+    DEFAULT_BYTES_PER_PX,
+    DEFAULT_SHARE,
+    Need,
+    parse_size,
+    peak_rss_mib,
+    plan_auto,
+    total_memory,
+)
+from rvrt_cli.upscale.options import DEFAULT_WINDOW, UpscaleOptions
+from rvrt_cli.upscale.run import load_chain
+from rvrt_cli.upscale.shots import LOOKBACK, CutDetector, flag_cuts
+from rvrt_cli.upscale.sinks import image_bit_depth
+from rvrt_cli.upscale.tiles import restore_tiled
+
+
+def upscale_frame(input_path: Path | str, output: Path | str, at_s: float, options: UpscaleOptions, restorer: Restorer | None = None) -> Report:
+    """Restore the frame shown ``at_s`` seconds after the film's start and write it to the PNG ``output``.
+
+    The model sees one window around it, inside its shot. Errors: :class:`InputError` when the film ends before.
+    """
+    options.check()
+    began = time.perf_counter()
+    output = Path(output)
+    if str(input_path) == "-":
+        raise UsageError("--frame needs a file to seek in; it cannot read standard input.")
+    if at_s < 0:
+        raise UsageError(f"--frame must be at least 0 seconds; got {at_s:g}.")
+    if output.suffix.lower() != ".png" or "%" in output.name:
+        raise OutputError(f"--frame writes one PNG image; name the output like {output.with_suffix('.png').name.replace('%', '')}.")
+    if output.exists() and not options.overwrite:
+        raise OutputError(f"{output} exists; choose another name or add --overwrite.")
+    source = probe(Path(input_path))
+    restorer = restorer or load_chain(options)
+    video = source.video
+    try:
+        height, width = output_size(
+            video.height, video.width, restorer.scale, scale=options.scale, to_height=options.height, to_width=options.width, even=False
+        )
+        finish = Finish(height, width, options.strength, options.compare, label=restorer.name)
+        need = Need(video.height, video.width, restorer.scale, getattr(restorer, "bytes_per_px", None) or DEFAULT_BYTES_PER_PX)
+        limit = parse_size(options.memory_limit) if options.memory_limit else int(total_memory() * DEFAULT_SHARE)
+        window, tile = plan_auto(
+            need, limit, options.window, options.fixed_tile(), default_window=DEFAULT_WINDOW, overlap=options.overlap, tile_overlap=options.tile_overlap
+        )
+
+        def shown_at(frame: Frame) -> float:
+            return float(frame.pts * video.time_base) - source.start_s
+
+        rate = float(video.average_rate or 25)
+        start_s = max(0.0, at_s - (window // 2 + LOOKBACK) / rate)
+        shot: deque[Frame] = deque()
+        position = None
+        with read_frames(source, start_s=start_s, deinterlace=options.deinterlace) as frames:  # type: ignore[arg-type]
+            for frame, starts_shot in flag_cuts(frames, CutDetector()):
+                if position is not None and (starts_shot or len(shot) >= position + window - window // 2):
+                    break
+                if starts_shot:
+                    shot.clear()
+                shot.append(frame)
+                if position is None and shown_at(frame) <= at_s + 1e-6:
+                    continue
+                if position is None:
+                    # This frame comes after the one asked for, which is the one before it, or the first of all.
+                    if len(shot) == 1 and starts_shot:
+                        break
+                    position = max(0, len(shot) - 2)
+        if position is None:
+            last = shown_at(shot[-1]) if shot else -1.0
+            end = last + (float(shot[-1].duration * video.time_base) if shot and shot[-1].duration else 1 / rate)
+            if not shot or at_s > end + 1e-6:
+                raise InputError(f"{source.path} ends before {at_s:g} s; give --frame an earlier time.")
+            position = len(shot) - 1
+        first = max(0, min(position - window // 2, len(shot) - window))
+        chosen = [shot[i] for i in range(first, min(len(shot), first + window))]
+        target = chosen[position - first]
+        sr = restore_tiled(restorer, np.clip(np.stack([frame.rgb for frame in chosen]), 0, 1), restorer.scale, tile)
+        picture = finish.picture(target.rgb, sr[position - first])
+        alpha = finish.alpha(target.alpha) if target.alpha is not None else None
+        with atomic_path(output) as temporary:
+            # The writer names files by a pattern; a number is put into the temporary name to satisfy it.
+            pattern = temporary.with_name(temporary.stem.replace("%", "%%") + ".%d.png")
+            written = ImageSequenceWriter(pattern, bit_depth=image_bit_depth(source, options.pix_fmt)).write(picture, 0, alpha)
+            written.replace(temporary)
+        elapsed = time.perf_counter() - began
+        return Report(
+            input=str(source.path),
+            output=str(output),
+            frames=1,
+            frames_resumed=0,
+            shots=1,
+            corrupt_frames=int(target.corrupt),
+            width=video.width,
+            height=video.height,
+            output_width=finish.output_size[1],
+            output_height=finish.output_size[0],
+            model=restorer.name,
+            engine=restorer.engine,
+            window=len(chosen),
+            overlap=0,
+            tiles=str(tile),
+            elapsed_s=elapsed,
+            fps=1 / elapsed,
+            stages={},
+            model_busy=0.0,
+            peak_rss_mib=peak_rss_mib(),
+            output_bytes=output.stat().st_size,
+            verified=False,
+            notes=source.notes,
+        )
+    finally:
+        restorer.close()
