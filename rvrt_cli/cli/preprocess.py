@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -54,27 +54,27 @@ def register(app: typer.Typer) -> None:
 @preprocess_app.command("vimeo90k")
 def vimeo90k(
     root: Annotated[
-        Optional[Path],
+        Path | None,
         typer.Option("--root", help="Folder with sequences/, sep_trainlist.txt and sep_testlist.txt."),
-    ] = None,  # noqa: UP045
+    ] = None,
     images_root: Annotated[
-        Optional[Path],
+        Path | None,
         typer.Option("--images-root", help="Folder of the septuplets, instead of ROOT/sequences."),
-    ] = None,  # noqa: UP045
+    ] = None,
     train_annotation: Annotated[
-        Optional[Path],
+        Path | None,
         typer.Option(
             "--train-annotation", help="List of training septuplets, instead of ROOT/sep_trainlist.txt."
         ),
-    ] = None,  # noqa: UP045
+    ] = None,
     test_annotation: Annotated[
-        Optional[Path],
+        Path | None,
         typer.Option("--test-annotation", help="List of test septuplets, instead of ROOT/sep_testlist.txt."),
-    ] = None,  # noqa: UP045
+    ] = None,
     output_dir: Annotated[
-        Optional[Path],
+        Path | None,
         typer.Option("--output-dir", help="Where BIx4/ and the annotation files go; ROOT unless given."),
-    ] = None,  # noqa: UP045
+    ] = None,
     generate_lq: Annotated[
         bool,
         typer.Option(

@@ -1,0 +1,84 @@
+"""Run one function over many tasks in worker processes: bounded memory, one thread each, a clear end when something dies."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from rvrt_cli.errors import OutOfMemoryError_
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+_TASKS_AHEAD = 4
+"""Tasks handed out per worker: enough to keep it busy, few enough that a stop is quick."""
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def _start_worker() -> None:
+    # The parent decides when to stop; a Ctrl+C reaches all processes of the terminal.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    import cv2
+
+    cv2.setNumThreads(1)
+
+
+def run_parallel(function: Callable[[Task], Result], tasks: Iterable[Task], workers: int) -> Iterator[Result]:
+    """Yield ``function(task)`` for every task, in the order in which they finish.
+
+    ``workers``: processes, started afresh (spawn); 1 works in this process, in order. ``function`` and the tasks must
+    be picklable. An exception of ``function`` ends the iteration and is raised here; nothing further is started.
+
+    Errors: :class:`OutOfMemoryError_` when a worker process dies, which on a full machine means that the system
+    killed it.
+    """
+    if workers <= 1:
+        for task in tasks:
+            yield function(task)
+        return
+
+    # BLAS reads these once, when a worker loads NumPy: several workers with several threads each only get in each
+    # other's way.
+    saved = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+    pool = ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
+    )
+    waiting: set[Future[Result]] = set()
+    try:
+        remaining = iter(tasks)
+        exhausted = False
+        while True:
+            while not exhausted and len(waiting) < workers * _TASKS_AHEAD:
+                try:
+                    waiting.add(pool.submit(function, next(remaining)))
+                except StopIteration:
+                    exhausted = True
+            if not waiting:
+                return
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
+    except BrokenProcessPool as error:
+        raise OutOfMemoryError_(
+            "A worker process was killed, most likely because memory ran out; run the same command again with fewer --workers."
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        for name, value in saved.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def default_workers() -> int:
+    """One worker per core this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return max(1, os.cpu_count() or 1)
