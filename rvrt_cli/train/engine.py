@@ -1,0 +1,129 @@
+"""What the loop asks of a framework, and the choice of one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from rvrt_cli.errors import UsageError, WeightsError
+from rvrt_cli.model.config import ModelConfig
+from rvrt_cli.train.checkpoint import EngineState, Tensors
+from rvrt_cli.train.recipe import Recipe
+
+ENGINES = ("mindspore", "torch")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where this process stands among those that train together."""
+
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step did; the same on every device."""
+
+    loss: float
+    """Mean over the whole batch."""
+    grad_norm: float
+    """Of the whole gradient, before clipping."""
+    finite: bool
+    """Whether loss and gradient were finite; where not, no weight was changed."""
+    stop: bool
+    """Whether some device was asked to stop."""
+
+
+class Engine(Protocol):
+    """A network with its optimizer in one framework, on one device of ``place.world``."""
+
+    name: str
+    """Framework, version and device in words."""
+
+    def step(self, lq: np.ndarray, gt: np.ndarray, lr: float, flow_lr: float, stop: bool) -> StepResult:
+        """One optimizer step on this device's share of the batch, uint8; ``flow_lr`` 0 freezes the flow network."""
+        ...
+
+    def predict(self, lq: np.ndarray) -> np.ndarray:
+        """``(t, h, w, c)`` float32 in [0, 1], t even → ``(t, s·h, s·w, 3)`` float32, with the averaged weights if there are any."""
+        ...
+
+    def state(self) -> EngineState:
+        """A copy of everything that :meth:`load_state` needs."""
+        ...
+
+    def load_state(self, state: EngineState) -> None:
+        """Go on from a state, saved by whichever framework."""
+        ...
+
+    def reduce(self, values: np.ndarray) -> np.ndarray:
+        """Sums of float64 values over all devices."""
+        ...
+
+    def peak_memory_mib(self) -> float:
+        """Largest memory so far: of the device, or of the process on CPU."""
+        ...
+
+    def close(self) -> None:
+        """Leave the group of devices."""
+        ...
+
+
+def create_engine(
+    backend: str, config: ModelConfig, recipe: Recipe, initial: Tensors | None, device: str, threads: int, place: Place
+) -> Engine:
+    """Build the network in the framework ``backend`` with ``initial`` weights, or drawn ones where None.
+
+    ``device``: "auto", "cpu", "cuda", "ascend"; ``threads``: CPU threads, 0 for the framework's choice.
+    Errors: :class:`DeviceError` where the framework or device is absent, :class:`WeightsError` where weights do not fit.
+    """
+    if backend == "torch":
+        from rvrt_cli.train.engine_torch import TorchEngine
+
+        return TorchEngine(config, recipe, initial, device, threads, place)
+    if backend == "mindspore":
+        from rvrt_cli.train.engine_mindspore import MindSporeEngine
+
+        return MindSporeEngine(config, recipe, initial, device, threads, place)
+    raise UsageError(f"Training runs on {' or '.join(ENGINES)}, not on {backend!r}.")
+
+
+def starting_tensors(
+    shapes: dict[str, tuple[int, ...]], config: ModelConfig, initial: Tensors | None, seed: int
+) -> Tensors:
+    """The weights to begin with: ``initial`` checked against the network's ``shapes``, or drawn with ``seed``.
+
+    Errors: :class:`WeightsError` naming a tensor that is missing, left over or of another shape.
+    """
+    if initial is None:
+        from rvrt_cli.model.initialise import initial_tensors
+
+        return initial_tensors(shapes, config, seed)
+    for name in sorted(set(shapes) | set(initial)):
+        if name not in initial or name not in shapes or initial[name].shape != shapes[name]:
+            raise WeightsError(
+                f"The weights do not fit this network ({name} differs); choose the --model that they were trained as."
+            )
+    return initial
+
+
+def is_flow(name: str) -> bool:
+    """Whether a parameter belongs to the optical-flow network."""
+    return name.startswith("flow.")
+
+
+LOSS_SCALE_GROWTH_STEPS = 2000
+"""Finite steps after which the fp16 loss scale doubles; it halves at a non-finite one (Micikevicius et al., 2018)."""
+
+
+def next_scale(scale: float, age: int, finite: bool) -> tuple[float, int]:
+    """The loss scale and its age after a step."""
+    if not finite:
+        return max(scale / 2.0, 1.0), 0
+    if age + 1 >= LOSS_SCALE_GROWTH_STEPS:
+        return min(scale * 2.0, 2.0**24), 0
+    return scale, age + 1
