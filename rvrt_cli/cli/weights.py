@@ -108,7 +108,7 @@ def info_command(target: TargetArgument, as_json: JsonOption = False) -> None:
     for key, value in info.items():
         for name, entry in value.items() if isinstance(value, dict) else [("", value)]:
             text = f"{entry:,}" if isinstance(entry, int) and key == "parameters" else str(entry)
-            table.add_row(f"{key}.{name}" if name else key, text)
+            table.add_row(_plain(f"{key}.{name}" if name else key), _plain(text))
     _show(table)
 
 
@@ -166,6 +166,13 @@ def _table(*columns: str) -> Any:
     for index, column in enumerate(columns):
         table.add_column(column, no_wrap=index == 0, overflow="fold")
     return table
+
+
+def _plain(text: str) -> Any:
+    """Text from a file as it is: no Rich markup, no control characters that a terminal would obey."""
+    from rich.text import Text
+
+    return Text("".join(character if character.isprintable() else "\ufffd" for character in text))
 
 
 def _show(table: Any) -> None:

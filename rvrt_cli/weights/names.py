@@ -111,6 +111,8 @@ def published_tensors(config: ModelConfig, scheme: str) -> dict[str, Tensor]:
     table: dict[str, Tensor] = {}
     for ours, theirs in _module_rows(config):
         is_norm = ours.rsplit(".", 1)[-1] in NORMS
+        if f"{ours}.weight" not in shapes:
+            raise WeightsError(f"does not match a published architecture: {describe(config)} has no layer {theirs!r}")
         for part in ("weight", "bias"):
             shape = shapes.pop(f"{ours}.{part}")
             if len(shape) == 4 and not ours.startswith("flow."):
@@ -132,7 +134,7 @@ def published_tensors(config: ModelConfig, scheme: str) -> dict[str, Tensor]:
         for name, values in IMAGE_STATISTICS.items():
             table[name] = Tensor((1, 3, 1, 1), None, np.array(values, np.float32).reshape(1, 3, 1, 1))
     if shapes:
-        raise WeightsError(f"{next(iter(shapes))!r} has no published name; this architecture exists in rvrt's own files only.")
+        raise WeightsError(f"does not match a published architecture: {next(iter(shapes))!r} of {describe(config)} has no name there")
     return table
 
 

@@ -175,7 +175,7 @@ class _Interpreter:
 
     def refer(self, module: str, name: str) -> None:
         if not ((module, name) in CALLS or (module == "torch" and name in STORAGES)):
-            raise Refused(f"asks Python to load {module}.{name}, which is not part of a weight file; nothing was executed")
+            raise Refused(f"asks Python to load {f'{module}.{name}'!r}, which is not part of a weight file; nothing was executed")
         self.stack.append(Global(module, name))
 
     def refer_from_stack(self) -> None:
