@@ -1,18 +1,39 @@
-"""Write a run of frames as one closed, reproducible file."""
+"""Write a run of frames as one closed, reproducible file.
+
+A segment is a Matroska file in which one millisecond stands for one tick of the source's time base: Matroska holds
+every codec (and VP9's alpha), and this way it holds every timestamp exactly. Its clock starts at zero; where it belongs
+in the film stands in a footer, an EBML Void element, which also proves that the file was finished.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
+import av
 import numpy as np
 
+from rvrt_cli.atomic import explain_os_error, sync_file
+from rvrt_cli.errors import OutputError
+from rvrt_cli.media.color import rgb_to_frame
 from rvrt_cli.media.encode import EncodeSettings
+from rvrt_cli.media.guard import LIBRARY_ERRORS
+
+TICK = Fraction(1, 1000)
+# EBML Void, 48 bytes: magic, then offset of the clock, frames, first pts, last pts, duration of the last frame.
+FOOTER = struct.Struct("<BB8s5q")
+VOID_ID, VOID_SIZE, MAGIC = 0xEC, 0x80 | 48, b"RVRTSEG1"
 
 
 @dataclass(frozen=True)
 class SegmentInfo:
-    """A closed segment. first_pts, last_pts: in settings.time_base units. sha256: of the file's bytes."""
+    """A closed segment. first_pts, last_pts, last_duration: in settings.time_base units. sha256: of the file's bytes."""
 
     path: Path
     frames: int
@@ -20,6 +41,18 @@ class SegmentInfo:
     size_bytes: int
     first_pts: int
     last_pts: int
+    last_duration: int
+
+
+@dataclass(frozen=True)
+class SegmentFooter:
+    """What the end of a finished segment says. offset: to add to the file's ticks to get the film's timestamps."""
+
+    offset: int
+    frames: int
+    first_pts: int
+    last_pts: int
+    last_duration: int
 
 
 class SegmentWriter:
@@ -29,26 +62,150 @@ class SegmentWriter:
     """
 
     def __init__(self, path: Path, settings: EncodeSettings) -> None:
-        raise NotImplementedError
+        os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 writes to stderr otherwise
+        self._path = Path(path)
+        self._settings = settings
+        self._durations: dict[int, int] = {}
+        self._frames = 0
+        self._first_pts = 0
+        self._last_pts: int | None = None
+        self._last_duration = 1
+        self._offset: int | None = None
+        self._open = True
+        width, height = settings.coded_size
+        try:
+            self._container = av.open(str(path), "w", format="matroska", options={"fflags": "+bitexact"})
+            stream = cast(av.VideoStream, self._container.add_stream(settings.encoder, rate=settings.rate))
+        except OSError as error:
+            raise explain_os_error(error, self._path) from error
+        stream.width, stream.height, stream.pix_fmt = width, height, settings.pix_fmt
+        context = stream.codec_context
+        context.time_base = settings.time_base
+        context.framerate = settings.rate
+        context.sample_aspect_ratio = settings.sar
+        color = settings.color
+        context.color_primaries, context.color_trc = color.primaries, color.transfer
+        context.colorspace, context.color_range = color.matrix, color.range
+        context.options = {"flags": "+bitexact", **dict(settings.encoder_options)}
+        self._stream = stream
 
     def write(self, rgb: np.ndarray, pts: int, duration: int | None = None, alpha: np.ndarray | None = None) -> None:
         """Append a frame. rgb: float32 (settings.height, settings.width, 3), nominally [0, 1], clipped by the coding range only.
 
-        pts must increase; it is written as it is. alpha: float32 (h, w), required exactly when settings.has_alpha.
+        pts must increase; it is written as it is. alpha: float32 (h, w), used exactly when settings.has_alpha.
+        Errors: ValueError for a wrong shape or order, :class:`OutputError`, :class:`DiskFullError`.
         """
-        raise NotImplementedError
+        settings = self._settings
+        if rgb.shape != (settings.height, settings.width, 3):
+            raise ValueError(f"frame of shape {rgb.shape}, expected {(settings.height, settings.width, 3)}")
+        if self._last_pts is not None and pts <= self._last_pts:
+            raise ValueError(f"timestamp {pts} does not follow {self._last_pts}")
+        if settings.bake_flip:
+            rgb, alpha = rgb[:, ::-1], None if alpha is None else alpha[:, ::-1]
+        if settings.bake_rotation:
+            turns = settings.bake_rotation // 90
+            rgb, alpha = np.rot90(rgb, turns), None if alpha is None else np.rot90(alpha, turns)
+        rgb = np.ascontiguousarray(rgb, np.float32)
+        frame = rgb_to_frame(rgb, alpha if settings.has_alpha else None, settings.pix_fmt, settings.color)
+        frame.time_base = settings.time_base
+        frame.color_primaries, frame.color_trc = settings.color.primaries, settings.color.transfer
+        frame.colorspace, frame.color_range = settings.color.matrix, settings.color.range
+        if self._last_pts is None:
+            self._first_pts = pts
+        frame.pts = pts
+        self._last_pts = pts
+        self._last_duration = duration or max(1, round(1 / (settings.rate * settings.time_base)))
+        self._frames += 1
+        self._encode(frame)
+
+    def _encode(self, frame: av.VideoFrame | None) -> None:
+        try:
+            for packet in self._stream.encode(frame):
+                assert packet.pts is not None
+                if self._offset is None:
+                    self._offset = packet.pts if packet.dts is None else min(packet.pts, packet.dts)
+                packet.dts = packet.pts - self._offset if packet.dts is None else packet.dts - self._offset
+                packet.pts -= self._offset
+                packet.time_base = TICK
+                self._container.mux(packet)
+        except OSError as error:
+            if isinstance(error, av.error.FFmpegError) and not isinstance(error, (av.error.OSError,)):
+                raise self._encoder_error(error) from error
+            raise explain_os_error(error, self._path) from error
+        except LIBRARY_ERRORS as error:
+            raise self._encoder_error(error) from error
+
+    def _encoder_error(self, error: Exception) -> OutputError:
+        width, height = self._settings.coded_size
+        return OutputError(
+            f"The encoder {self._settings.encoder} refused {width}x{height} {self._settings.pix_fmt} ({error}); choose another --codec."
+        )
 
     def close(self) -> SegmentInfo:
         """Finish, fsync and describe the segment. Errors: :class:`OutputError`, :class:`DiskFullError`."""
-        raise NotImplementedError
+        if self._frames == 0:
+            self.abort()
+            raise OutputError(f"{self._path}: a segment without frames cannot be written.")
+        assert self._last_pts is not None
+        self._encode(None)
+        self._open = False
+        try:
+            self._container.close()
+            with open(self._path, "ab") as file:
+                numbers = (self._offset, self._frames, self._first_pts, self._last_pts, self._last_duration)
+                file.write(FOOTER.pack(VOID_ID, VOID_SIZE, MAGIC, *numbers))
+            sync_file(self._path)
+            size = self._path.stat().st_size
+            with open(self._path, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(self._path)
+        except OSError as error:
+            raise explain_os_error(error, self._path) from error
+        return SegmentInfo(self._path, self._frames, digest, size, self._first_pts, self._last_pts, self._last_duration)
 
     def abort(self) -> None:
         """Stop and delete the unfinished file."""
-        raise NotImplementedError
+        if self._open:
+            self._open = False
+            try:
+                self._container.close()
+            except (OSError, *LIBRARY_ERRORS):
+                pass  # the file is thrown away
+        self._path.unlink(missing_ok=True)
 
     def __enter__(self) -> SegmentWriter:
         return self
 
     def __exit__(self, kind: object, *exception: object) -> None:
         """Abort when leaving because of an error or without :meth:`close`."""
-        raise NotImplementedError
+        if self._open:
+            self.abort()
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def read_footer(path: Path) -> SegmentFooter:
+    """The footer of a finished segment. Errors: :class:`OutputError` when the segment is missing, unfinished or damaged."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(-FOOTER.size, os.SEEK_END)
+            void, size, magic, *numbers = FOOTER.unpack(file.read(FOOTER.size))
+    except OSError as error:
+        raise OutputError(f"The segment {path} cannot be read ({error.strerror}); delete it and run the same command again.") from error
+    if (void, size, magic) != (VOID_ID, VOID_SIZE, MAGIC):
+        raise OutputError(f"The segment {path} is unfinished or damaged; delete it and run the same command again.")
+    return SegmentFooter(*numbers)
+
+
+def read_packets(container: av.container.InputContainer, footer: SegmentFooter) -> Iterator[av.Packet]:
+    """Packets of an opened segment in decode order, pts on the film's clock (settings.time_base), dts unset."""
+    for packet in container.demux(container.streams.video[0]):
+        if packet.size and packet.pts is not None:
+            packet.pts += footer.offset
+            packet.dts = None
+            yield packet
