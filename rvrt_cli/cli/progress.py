@@ -53,12 +53,12 @@ def format_fps(fps: float) -> str:
 
 def shares_line(stages: dict[str, float]) -> str:
     """``decode 3 %, model 96 %, encode 12 %``: where the time goes."""
-    return ", ".join(f"{name} {share:.0%}".replace("%", " %") for name, share in stages.items())
+    return ", ".join(f"{name} {100 * share:.0f} %" for name, share in stages.items())
 
 
 def describe_progress(event: Progress) -> str:
     """One plain line about a moment of the run."""
-    share = f" ({event.frames_done / event.frames_total:.0%})" if event.frames_total else ""
+    share = f" ({100 * event.frames_done / event.frames_total:.0f} %)" if event.frames_total else ""
     total = f"/{event.frames_total}" if event.frames_total else ""
     return (
         f"{event.frames_done}{total} frames{share}, {format_fps(event.fps)} fps, elapsed {format_time(event.elapsed_s)}, "
@@ -125,7 +125,9 @@ class View:
                 show(self, event)
 
     def say(self, text: str) -> None:
-        """Show a line to a person, above the bar where there is one."""
+        """Show a line to a person, above the bar where there is one; what its encoding lacks becomes a question mark."""
+        encoding = getattr(self._err, "encoding", None) or "utf-8"
+        text = text.encode(encoding, "replace").decode(encoding)
         if self._bar is not None:
             self._bar.print(text)
         elif self._live or self._plain:
@@ -174,6 +176,13 @@ class View:
         self._stop_bar()
         for line in describe_report(event):
             self.say(line)
+
+    def show_lines(self, event: Event, lines: list[str]) -> None:
+        """Show the result of a command that is its answer: on stdout, or as JSON there."""
+        if self._json:
+            self._write_json(event)
+        else:
+            self._out.write("\n".join(lines) + "\n")
 
     def _stop_bar(self) -> None:
         if self._bar is not None:
@@ -225,7 +234,7 @@ class _Bar:
         frames = f"{event.frames_done}{total}"
         rate, eta = f"{format_fps(event.fps)} fps", f"ETA {format_time(event.eta_s)}"
         if self._console.width < NARROW_COLUMNS:
-            share = f"{event.frames_done / event.frames_total:.0%} " if event.frames_total else ""
+            share = f"{100 * event.frames_done / event.frames_total:.0f} % " if event.frames_total else ""
             return Text(f"{share}{frames} {eta}"[: self._console.width])
         row = Table.grid(padding=(0, 1), expand=True)
         row.add_column(ratio=1)

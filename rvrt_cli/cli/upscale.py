@@ -170,9 +170,10 @@ def upscale_command(
 
 def _run(input_path: str, output: str | None, options: UpscaleOptions, view: View, *, estimate: bool, frame_s: float | None) -> None:
     if estimate:
-        from rvrt_cli.upscale.estimate import estimate_run
+        from rvrt_cli.upscale.estimate import describe_estimate, estimate_run
 
-        view(estimate_run(input_path, output, options))
+        plan = estimate_run(input_path, output, options)
+        view.show_lines(plan, describe_estimate(plan))
         return
     assert output is not None
     if frame_s is not None:

@@ -28,17 +28,10 @@ from rvrt_cli.upscale.events import Finishing, Notice, OnEvent, Report, Started,
 from rvrt_cli.upscale.film import Film, open_film
 from rvrt_cli.upscale.finish import Finish, output_size
 from rvrt_cli.upscale.journal import WORK_SUFFIX, Journal, identify_file
-from rvrt_cli.upscale.memory import (
-    DEFAULT_BYTES_PER_PX,
-    DEFAULT_SHARE,
-    Need,
-    parse_size,
-    peak_rss_mib,
-    plan_auto,
-    total_memory,
-)
-from rvrt_cli.upscale.options import DEFAULT_WINDOW, UpscaleOptions
+from rvrt_cli.upscale.memory import peak_rss_mib
+from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.pipeline import PipelineResult, PipelineSettings, run_pipeline
+from rvrt_cli.upscale.plan import WorkPlan, plan_work
 from rvrt_cli.upscale.sinks import ImageSink, StreamSink, VideoSink, image_bit_depth
 from rvrt_cli.upscale.tiles import TilePlan
 
@@ -66,8 +59,7 @@ class Prepared:
     window: int
     tile: TilePlan
     segment_frames: int
-    need: Need
-    memory_limit: int
+    work: WorkPlan
 
     @property
     def work_folder(self) -> Path:
@@ -112,17 +104,7 @@ def prepare(input_path: Path | str, output: Path | str, options: UpscaleOptions,
                 # The pieces lie apart: sound and subtitles would not fit them.
                 kept = tuple(stream for stream in plan.streams if stream.action == "upscale")
                 plan = replace(plan, streams=kept, warnings=("The preview has no sound and no subtitles.",))
-    need = Need(video.height, video.width, restorer.scale, getattr(restorer, "bytes_per_px", None) or DEFAULT_BYTES_PER_PX)
-    limit = parse_size(options.memory_limit) if options.memory_limit else int(total_memory() * DEFAULT_SHARE)
-    window, tile = plan_auto(
-        need,
-        limit,
-        options.window,
-        options.fixed_tile(),
-        default_window=DEFAULT_WINDOW,
-        overlap=options.overlap,
-        tile_overlap=options.tile_overlap,
-    )
+    work = plan_work(options, restorer, video.height, video.width)
     return Prepared(
         source=source,
         output=target,
@@ -133,11 +115,10 @@ def prepare(input_path: Path | str, output: Path | str, options: UpscaleOptions,
         finish=finish,
         settings=settings,
         mux_plan=plan,
-        window=window,
-        tile=tile,
+        window=work.window,
+        tile=work.tile,
         segment_frames=options.segment_frames or segment_length(*finish.output_size),
-        need=need,
-        memory_limit=limit,
+        work=work,
     )
 
 

@@ -14,16 +14,9 @@ from rvrt_cli.media import Frame, ImageSequenceWriter, probe, read_frames
 from rvrt_cli.restorer import Restorer
 from rvrt_cli.upscale.events import Report
 from rvrt_cli.upscale.finish import Finish, output_size
-from rvrt_cli.upscale.memory import (
-    DEFAULT_BYTES_PER_PX,
-    DEFAULT_SHARE,
-    Need,
-    parse_size,
-    peak_rss_mib,
-    plan_auto,
-    total_memory,
-)
-from rvrt_cli.upscale.options import DEFAULT_WINDOW, UpscaleOptions
+from rvrt_cli.upscale.memory import peak_rss_mib
+from rvrt_cli.upscale.options import UpscaleOptions
+from rvrt_cli.upscale.plan import plan_work
 from rvrt_cli.upscale.run import load_chain
 from rvrt_cli.upscale.shots import LOOKBACK, CutDetector, flag_cuts
 from rvrt_cli.upscale.sinks import image_bit_depth
@@ -54,11 +47,8 @@ def upscale_frame(input_path: Path | str, output: Path | str, at_s: float, optio
             video.height, video.width, restorer.scale, scale=options.scale, to_height=options.height, to_width=options.width, even=False
         )
         finish = Finish(height, width, options.strength, options.compare, label=restorer.name)
-        need = Need(video.height, video.width, restorer.scale, getattr(restorer, "bytes_per_px", None) or DEFAULT_BYTES_PER_PX)
-        limit = parse_size(options.memory_limit) if options.memory_limit else int(total_memory() * DEFAULT_SHARE)
-        window, tile = plan_auto(
-            need, limit, options.window, options.fixed_tile(), default_window=DEFAULT_WINDOW, overlap=options.overlap, tile_overlap=options.tile_overlap
-        )
+        work = plan_work(options, restorer, video.height, video.width)
+        window = work.window
 
         def shown_at(frame: Frame) -> float:
             return float(frame.pts * video.time_base) - source.start_s
@@ -90,7 +80,7 @@ def upscale_frame(input_path: Path | str, output: Path | str, at_s: float, optio
         first = max(0, min(position - window // 2, len(shot) - window))
         chosen = [shot[i] for i in range(first, min(len(shot), first + window))]
         target = chosen[position - first]
-        sr = restore_tiled(restorer, np.clip(np.stack([frame.rgb for frame in chosen]), 0, 1), restorer.scale, tile)
+        sr = restore_tiled(restorer, np.clip(np.stack([frame.rgb for frame in chosen]), 0, 1), restorer.scale, work.tile)
         picture = finish.picture(target.rgb, sr[position - first])
         alpha = finish.alpha(target.alpha) if target.alpha is not None else None
         with atomic_path(output) as temporary:
@@ -114,7 +104,7 @@ def upscale_frame(input_path: Path | str, output: Path | str, at_s: float, optio
             engine=restorer.engine,
             window=len(chosen),
             overlap=0,
-            tiles=str(tile),
+            tiles=str(work.tile),
             elapsed_s=elapsed,
             fps=1 / elapsed,
             stages={},

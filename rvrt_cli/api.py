@@ -1,0 +1,160 @@
+"""The Python interface: the command line's guarantees for programs.
+
+    from rvrt_cli.api import load_model, upscale_frames, upscale_video
+
+    report = upscale_video("in.mp4", "out.mp4", scale=2)
+    with load_model("light-s") as model:
+        sr = upscale_frames(frames, model=model)         # (t, h, w, 3) → (t, 4h, 4w, 3)
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rvrt_cli.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from rvrt_cli.restorer import Restorer
+    from rvrt_cli.upscale.events import Event, Report
+
+
+def upscale_video(
+    input_path: Path | str,
+    output: Path | str,
+    *,
+    model: Restorer | str | None = None,
+    on_event: Callable[[Event], None] | None = None,
+    stop: threading.Event | None = None,
+    **options: Any,
+) -> Report:
+    """Upscale a video file or image sequence as ``rvrt upscale`` does, and return the report.
+
+    ``model``: a loaded model (it stays open) or a name; ``options``: the fields of
+    :class:`rvrt_cli.upscale.options.UpscaleOptions`. ``on_event`` gets the events of :mod:`rvrt_cli.upscale.events` in
+    the calling thread. Setting ``stop`` from another thread finishes the current segment and raises
+    :class:`rvrt_cli.errors.InterruptedRun`; the same call continues. Errors: subclasses of
+    :class:`rvrt_cli.errors.RvrtError`; the output then is untouched.
+    """
+    from rvrt_cli.upscale.events import ignore_event
+    from rvrt_cli.upscale.options import UpscaleOptions
+    from rvrt_cli.upscale.run import upscale
+
+    restorer = None
+    if isinstance(model, str):
+        options["model"] = model
+    elif model is not None:
+        restorer = _KeptOpen(model)
+    return upscale(input_path, output, UpscaleOptions(**options), restorer=restorer, on_event=on_event or ignore_event, stop=stop)
+
+
+@contextmanager
+def load_model(
+    model: str = "light-s",
+    weights: Path | str | None = None,
+    *,
+    device: str = "auto",
+    backend: str = "auto",
+    precision: str = "auto",
+    threads: int = 0,
+) -> Iterator[Restorer]:
+    """Load a model for as long as the ``with`` block lasts; arguments as on the command line.
+
+    Errors: :class:`rvrt_cli.errors.WeightsError`, :class:`rvrt_cli.errors.DeviceError`.
+    """
+    from rvrt_cli.restorer import load_restorer
+
+    restorer = load_restorer(
+        model, None if weights is None else Path(weights), device=device, backend=backend, precision=precision, threads=threads
+    )
+    try:
+        yield restorer
+    finally:
+        restorer.close()
+
+
+def upscale_frames(
+    frames: np.ndarray,
+    *,
+    model: Restorer | str = "light-s",
+    window: int | None = None,
+    overlap: int = 4,
+    tile: str = "auto",
+    tile_overlap: int = 16,
+    memory_limit: str | None = None,
+    shots: bool = True,
+) -> np.ndarray:
+    """Upscale frames in memory, with the windows, tiles, shots and out-of-memory ladder of a video run.
+
+    ``frames``: (t, h, w, 3) RGB, uint8 or floating point in [0, 1]. Returns (t, s*h, s*w, 3) in the same type (rounded and
+    clipped for uint8, clipped float32 otherwise). Errors: :class:`rvrt_cli.errors.InputError` for another shape or type.
+    """
+    import numpy as np
+
+    from rvrt_cli.media.frame import Frame
+    from rvrt_cli.restorer import load_restorer
+    from rvrt_cli.upscale.events import ignore_event
+    from rvrt_cli.upscale.finish import Finish
+    from rvrt_cli.upscale.options import UpscaleOptions
+    from rvrt_cli.upscale.pipeline import PipelineSettings, run_pipeline
+    from rvrt_cli.upscale.plan import plan_work
+    from rvrt_cli.upscale.sinks import CallbackSink
+
+    if frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
+        raise InputError(f"frames must have the shape (t, h, w, 3) and not be empty; got {frames.shape}.")
+    if frames.dtype != np.uint8 and not np.issubdtype(frames.dtype, np.floating):
+        raise InputError(f"frames must be uint8, or floating point in [0, 1]; got {frames.dtype}.")
+    if frames.dtype != np.uint8 and not np.isfinite(frames).all():
+        raise InputError("frames hold NaN or infinite values.")
+    options = UpscaleOptions(window=window, overlap=overlap, tile=tile, tile_overlap=tile_overlap, memory_limit=memory_limit, shots=shots)
+    options.check()
+    restorer: Restorer = load_restorer(model) if isinstance(model, str) else _KeptOpen(model)
+    count, height, width, _ = frames.shape
+    scale = restorer.scale
+    work = plan_work(options, restorer, height, width)
+    eight_bit = frames.dtype == np.uint8
+    out = np.empty((count, scale * height, scale * width, 3), np.uint8 if eight_bit else np.float32)
+
+    @contextmanager
+    def decode(skip: int) -> Iterator[Iterator[Frame]]:
+        factor = np.float32(1 / 255 if eight_bit else 1)
+        yield (Frame(i, i, 1, frames[i].astype(np.float32) * factor) for i in range(skip, count))
+
+    def take(frame: Frame, picture: np.ndarray, _alpha: np.ndarray | None) -> None:
+        picture = np.clip(picture, 0, 1)
+        out[frame.index] = np.rint(picture * 255) if eight_bit else picture
+
+    settings = PipelineSettings(
+        decode=decode,
+        rungs=[lambda: restorer],
+        finish=Finish(scale * height, scale * width),
+        window=work.window,
+        overlap=overlap,
+        tile=work.tile,
+        segment_frames=count,
+        frames_total=count,
+        detect_shots=shots,
+    )
+    run_pipeline(settings, CallbackSink(take), ignore_event)
+    return out
+
+
+class _KeptOpen:
+    """A caller's restorer in a run that closes what it used."""
+
+    def __init__(self, inner: Restorer) -> None:
+        self._inner = inner
+        self.scale, self.channels = inner.scale, inner.channels
+        self.name, self.engine, self.fingerprint = inner.name, inner.engine, inner.fingerprint
+        self.bytes_per_px = getattr(inner, "bytes_per_px", None)
+
+    def __call__(self, lq: np.ndarray) -> np.ndarray:
+        return self._inner(lq)
+
+    def close(self) -> None:
+        """The caller closes it."""

@@ -1,0 +1,238 @@
+"""Measure a few windows and say what a run will do and need, without writing anything that stays."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rvrt_cli.errors import InputError, UsageError
+from rvrt_cli.media import Frame, SegmentWriter, read_frames
+from rvrt_cli.restorer import Restorer
+from rvrt_cli.upscale.events import Event
+from rvrt_cli.upscale.film import open_film
+from rvrt_cli.upscale.memory import MIB
+from rvrt_cli.upscale.options import UpscaleOptions
+from rvrt_cli.upscale.run import Prepared, prepare
+from rvrt_cli.upscale.shots import CutDetector, flag_cuts
+from rvrt_cli.upscale.tiles import count_tiles, restore_tiled
+
+PLACES = (0.1, 0.5, 0.9)
+"""Where in the film windows are measured, as shares of its length."""
+SHOT_SCAN_FRAMES = 1500
+"""Shots are counted exactly in films of at most this many frames; of longer ones this many are looked at."""
+
+
+@dataclass(frozen=True)
+class Estimate(Event):
+    """The plan of a run and what it will need. Times in seconds, sizes in bytes; None where nothing is known.
+
+    ``shots`` is exact when ``shots_exact``, otherwise what the first ``SHOT_SCAN_FRAMES`` frames suggest.
+    """
+
+    input: str
+    output: str
+    format: str
+    codec: str
+    pix_fmt: str
+    frames: int | None
+    fps: float | None
+    width: int
+    height: int
+    output_width: int
+    output_height: int
+    output_encoder: str
+    output_pix_fmt: str
+    model: str
+    engine: str
+    window: int
+    overlap: int
+    windows: int | None
+    tiles: str
+    tiles_per_window: int
+    shots: int
+    shots_exact: bool
+    segment_frames: int
+    model_s_per_frame: float
+    decode_s_per_frame: float
+    encode_s_per_frame: float
+    expected_fps: float
+    expected_s: float | None
+    memory_bytes: int
+    memory_limit_bytes: int
+    output_bytes: int | None
+    warnings: tuple[str, ...]
+
+
+def estimate_run(input_path: str, output: str | None, options: UpscaleOptions, restorer: Restorer | None = None) -> Estimate:
+    """Plan a run of ``input_path`` and measure up to three windows of it.
+
+    Without ``output`` a file of the input's own format is assumed. Errors: as for a run.
+    """
+    if input_path == "-" or (Path(input_path).is_dir() and options.preview is not None):
+        raise UsageError("--estimate needs a file to measure in; it cannot read standard input.")
+    source_path = Path(input_path)
+    if output is None:
+        suffix = source_path.suffix if source_path.is_file() else ".mp4"
+        output = str(source_path.with_name(f"{source_path.stem}-x4{suffix}"))
+    prepared = prepare(input_path, output, options, restorer)
+    try:
+        return _measure(prepared)
+    finally:
+        prepared.restorer.close()
+
+
+def _measure(prepared: Prepared) -> Estimate:
+    source, options, finish = prepared.source, prepared.options, prepared.finish
+    video = source.video
+    frames_total = prepared.film.frames_total
+    duration = video.duration_s or source.duration_s
+    places = [0.0] if not duration or source.kind == "images" else [duration * share for share in PLACES]
+    decode_s = model_s = encode_s = 0.0
+    decoded = modelled = encoded = 0
+    encoded_bytes = 0
+    warm = False
+    for at_s in places:
+        before = time.perf_counter()
+        frames = _window_at(prepared, at_s)
+        decode_s += time.perf_counter() - before
+        decoded += len(frames)
+        if not frames:
+            continue
+        lq = np.clip(np.stack([frame.rgb for frame in frames]), 0, 1)
+        if not warm:
+            # The first call compiles and allocates; a run pays that once, so it is not measured.
+            restore_tiled(prepared.restorer, lq, prepared.restorer.scale, prepared.tile)
+            warm = True
+        before = time.perf_counter()
+        pictures = restore_tiled(prepared.restorer, lq, prepared.restorer.scale, prepared.tile)
+        model_s += time.perf_counter() - before
+        modelled += len(frames)
+        before = time.perf_counter()
+        encoded_bytes += _encode(prepared, frames, pictures)
+        encode_s += time.perf_counter() - before
+        encoded += len(frames)
+    if not modelled:
+        raise InputError(f"{source.path} gave no frame to measure; it may be damaged.")
+    shots, scanned, exact = _count_shots(prepared)
+    if frames_total is None and exact:
+        frames_total = scanned
+    if not exact and frames_total:
+        shots = max(shots, round(shots * frames_total / scanned))
+    step = prepared.window - options.overlap
+    windows = None if frames_total is None else shots + max(0, math.ceil((frames_total - shots * prepared.window) / step))
+    # Overlapped frames are computed twice.
+    model_frames = 1.0 if not frames_total or windows is None else max(1.0, min(windows * prepared.window, 2 * frames_total) / frames_total)
+    per_model, per_decode, per_encode = model_s / modelled * model_frames, decode_s / decoded, encode_s / encoded
+    # On a CPU the three stages share the cores; beside an accelerator they run at the same time.
+    per_frame = per_model + per_decode + per_encode if "cpu" in prepared.restorer.engine.lower() else max(per_model, per_decode, per_encode)
+    height, width = finish.output_size
+    settings = prepared.settings
+    return Estimate(
+        input=str(source.path),
+        output=str(prepared.output),
+        format=source.format,
+        codec=video.codec,
+        pix_fmt=video.pix_fmt,
+        frames=frames_total,
+        fps=float(video.average_rate) if video.average_rate else None,
+        width=video.width,
+        height=video.height,
+        output_width=width,
+        output_height=height,
+        output_encoder=settings.encoder if settings else "png",
+        output_pix_fmt=settings.pix_fmt if settings else "rgb",
+        model=prepared.restorer.name,
+        engine=prepared.restorer.engine,
+        window=prepared.window,
+        overlap=options.overlap,
+        windows=windows,
+        tiles=str(prepared.tile),
+        tiles_per_window=count_tiles(video.height, video.width, prepared.tile),
+        shots=shots,
+        shots_exact=exact,
+        segment_frames=prepared.segment_frames,
+        model_s_per_frame=per_model,
+        decode_s_per_frame=per_decode,
+        encode_s_per_frame=per_encode,
+        expected_fps=1 / per_frame,
+        expected_s=None if frames_total is None else per_frame * frames_total,
+        memory_bytes=prepared.work.peak_bytes,
+        memory_limit_bytes=prepared.work.limit_bytes,
+        # Segments and the joined file exist at the same time.
+        output_bytes=None if frames_total is None else round(encoded_bytes / encoded * frames_total),
+        warnings=prepared.warnings,
+    )
+
+
+def _window_at(prepared: Prepared, at_s: float) -> list[Frame]:
+    try:
+        with read_frames(prepared.source, start_s=at_s or None, max_frames=prepared.window, deinterlace=prepared.options.deinterlace) as reader:  # type: ignore[arg-type]
+            return list(reader)
+    except InputError:
+        # A place after the last frame, where the container's duration is too long: the other places count.
+        if at_s == 0:
+            raise
+        return []
+
+
+def _encode(prepared: Prepared, frames: list[Frame], pictures: np.ndarray) -> int:
+    """Finish and encode a window as the run would; return the bytes it took."""
+    finished: list[tuple[Frame, np.ndarray, Any]] = [
+        (frame, prepared.finish.picture(frame.rgb, sr), prepared.finish.alpha(frame.alpha) if frame.alpha is not None else None)
+        for frame, sr in zip(frames, pictures, strict=True)
+    ]
+    if prepared.settings is None or prepared.kind != "video":
+        return sum(picture.size for _, picture, _ in finished) // 2
+    with tempfile.TemporaryDirectory() as folder:
+        writer = SegmentWriter(Path(folder) / "measure.mkv", prepared.settings)
+        with writer:
+            for frame, picture, alpha in finished:
+                writer.write(picture, frame.pts, frame.duration, alpha if prepared.settings.has_alpha else None)
+            return writer.close().size_bytes
+
+
+def _count_shots(prepared: Prepared) -> tuple[int, int, bool]:
+    """(shots, frames looked at, whether that was the whole run)."""
+    shots = frames = 0
+    film = open_film(prepared.source, prepared.options)
+    with film.decode(0) as stream:
+        for index, (_, starts_shot) in enumerate(flag_cuts(stream, CutDetector(forced=film.forced_cuts))):
+            if index >= SHOT_SCAN_FRAMES:
+                return shots, frames, False
+            shots += starts_shot or index == 0
+            frames += 1
+    return shots, frames, True
+
+
+def describe_estimate(estimate: Estimate) -> list[str]:
+    """The plan in words, one fact a line."""
+    fps = f"{estimate.fps:.3f}".rstrip("0").rstrip(".") + " fps" if estimate.fps else "unknown rate"
+    frames = f"{estimate.frames} frames" if estimate.frames is not None else "unknown length"
+    about = "" if estimate.shots_exact else "about "
+    windows = f", {'' if estimate.shots_exact else 'about '}{estimate.windows} windows" if estimate.windows is not None else ""
+    tiles = f" ({estimate.tiles_per_window} a window)" if estimate.tiles_per_window > 1 else ""
+    lines = [
+        f"Input    {estimate.input}: {estimate.format}, {estimate.codec} {estimate.pix_fmt}, {estimate.width}x{estimate.height}, {frames}, {fps}",
+        f"Output   {estimate.output}: {estimate.output_encoder} {estimate.output_pix_fmt}, {estimate.output_width}x{estimate.output_height}",
+        f"Model    {estimate.model}",
+        f"Engine   {estimate.engine}",
+        f"Work     {about}{estimate.shots} shots{windows} of {estimate.window} frames ({estimate.overlap} shared), {estimate.tiles}{tiles}, "
+        f"segments of {estimate.segment_frames} frames",
+        f"Measured model {estimate.model_s_per_frame:.3f} s, decode {estimate.decode_s_per_frame:.3f} s, encode {estimate.encode_s_per_frame:.3f} s a frame",
+    ]
+    if estimate.expected_s is not None:
+        hours, rest = divmod(round(estimate.expected_s), 3600)
+        lines.append(f"Time     about {hours}:{rest // 60:02}:{rest % 60:02} ({estimate.expected_fps:.2f} fps)")
+    else:
+        lines.append(f"Speed    about {estimate.expected_fps:.2f} fps")
+    lines.append(f"Memory   about {estimate.memory_bytes // MIB} MiB (limit {estimate.memory_limit_bytes // MIB} MiB)")
+    if estimate.output_bytes is not None:
+        mb = estimate.output_bytes / 1e6
+        lines.append(f"Disk     about {mb:.1f} MB, and as much again while the segments are joined")
+    return [*lines, *(f"Warning  {warning}" for warning in estimate.warnings)]

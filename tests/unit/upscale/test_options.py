@@ -1,0 +1,55 @@
+"""Options: every value out of range and every contradiction is refused in one sentence that names the option."""
+
+from __future__ import annotations
+
+import pytest
+
+from rvrt_cli.errors import UsageError
+from rvrt_cli.upscale.options import UpscaleOptions
+from rvrt_cli.upscale.tiles import TilePlan
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"strength": 1.5}, "--strength"),
+        ({"denoise": -1}, "--denoise"),
+        ({"crf": 99}, "--crf"),
+        ({"start_s": -1}, "--start"),
+        ({"start_s": 5, "end_s": 4}, "--end"),
+        ({"end_s": 0}, "--end"),
+        ({"frames": 0}, "--frames"),
+        ({"preview": 0}, "--preview"),
+        ({"preview": 2, "start_s": 3}, "--preview"),
+        ({"scale": 5}, "--scale"),
+        ({"scale": 1}, "--scale 1"),
+        ({"lossless": True, "crf": 10}, "--lossless"),
+        ({"deinterlace": "maybe"}, "--deinterlace"),
+        ({"compare": "above"}, "--compare"),
+        ({"window": 5}, "--window"),
+        ({"overlap": 3}, "--overlap"),
+        ({"tile": "big"}, "--tile"),
+        ({"tile": "100"}, "--tile"),
+        ({"tile": "64", "tile_overlap": 40}, "--tile-overlap"),
+        ({"memory_limit": "lots"}, "--memory-limit"),
+        ({"threads": -1}, "--threads"),
+        ({"segment_frames": 0}, "--segment-frames"),
+        ({"strength": float("nan")}, "--strength"),
+    ],
+)
+def test_refused(values, named):
+    with pytest.raises(UsageError, match=named):
+        UpscaleOptions(**values).check()
+
+
+def test_tiles():
+    assert UpscaleOptions().fixed_tile() is None
+    assert UpscaleOptions(tile="off").fixed_tile() == TilePlan(None)
+    assert UpscaleOptions(tile="128", tile_overlap=8).fixed_tile() == TilePlan(128, 8)
+
+
+def test_identity_has_what_changes_bytes_and_nothing_else(tmp_path):
+    base = UpscaleOptions().identity()
+    assert UpscaleOptions(work_dir=tmp_path, keep_work=True, overwrite=True, resume=False).identity() == base
+    assert UpscaleOptions(crf=12).identity() != base
+    assert UpscaleOptions(window=8).identity() != base
