@@ -1,0 +1,62 @@
+"""Builds the ONNX graph of a network for one input size by running the model on the tracing backend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from rvrt_cli import backend
+from rvrt_cli.errors import WeightsError
+from rvrt_cli.model.config import ModelConfig
+
+INPUT, OUTPUT = "lq", "sr"
+
+IR_VERSION = 9
+"""The version of ONNX files that belongs to opset 20; older runtimes refuse newer ones."""
+
+
+def build_graph(
+    config: ModelConfig,
+    tensors: Mapping[str, np.ndarray],
+    frames: int,
+    height: int,
+    width: int,
+    *,
+    half: bool = False,
+) -> bytes:
+    """The serialised ONNX model: ``lq (1, t, h, w, c)`` float32 in [0, 1] → ``sr (1, t, s·h, s·w, 3)`` float32, not clipped.
+
+    ``frames`` is even and ``height``, ``width`` suit the model (see :class:`~rvrt_cli.model.rvrt.RVRT`). ``half``:
+    parameters and arithmetic in float16, positions in float32. Errors: :class:`WeightsError` when a tensor is missing
+    or has another shape than the configuration says.
+    """
+    backend.select("onnx")
+    import spox
+
+    from rvrt_cli.backend import onnx as tracing
+    from rvrt_cli.model.rvrt import RVRT
+
+    with tracing.precision(half):
+        model = RVRT(config)
+        assign(dict(model.named_parameters()), tensors)
+        shape = (1, frames, height, width, config.in_channels)
+        argument = spox.argument(spox.Tensor(np.float32, shape))
+        result = tracing.finish(model(tracing.graph_input(argument, shape)))
+    graph = spox.build({INPUT: argument}, {OUTPUT: result})
+    graph.ir_version = IR_VERSION
+    graph.producer_name = "rvrt"
+    return bytes(graph.SerializeToString())
+
+
+def assign(parameters: Mapping[str, object], tensors: Mapping[str, np.ndarray]) -> None:
+    """Give every parameter its tensor; the names must be the same on both sides."""
+    missing = sorted(set(parameters) ^ set(tensors))
+    if missing:
+        raise WeightsError(f"The tensor {missing[0]} is {'missing' if missing[0] in parameters else 'unknown'}; the weights do not fit the model.")
+    for name, parameter in parameters.items():
+        if tuple(parameter.shape) != tensors[name].shape:  # type: ignore[attr-defined]
+            raise WeightsError(
+                f"The tensor {name} has the shape {tensors[name].shape}, not {tuple(parameter.shape)}; the weights do not fit the model."  # type: ignore[attr-defined]
+            )
+        parameter.assign(tensors[name])  # type: ignore[attr-defined]
