@@ -105,10 +105,10 @@ def _read(path: Path) -> tuple[RawFile, str]:
         return parse_pth(path, data), sha256
     if suffix == ".safetensors" or data[8:9] == b"{":
         return parse_safetensors(path, data), sha256
+    if data.startswith(b"\n") or suffix == ".ckpt":  # a protobuf whose first field is number 1
+        return parse_ckpt(path, data), sha256
     if data.startswith(b"\x80") or suffix in (".pth", ".pt"):
         return parse_pth(path, data), sha256
-    if data.startswith(b"\n") or suffix == ".ckpt":
-        return parse_ckpt(path, data), sha256
     raise WeightsError(f"{path} is no weight file in a known format; give a .safetensors, .pth or .ckpt file.")
 
 

@@ -102,7 +102,7 @@ class _Interpreter:
                 return value, self.position
             handler = _HANDLERS.get(code)
             if handler is None:
-                raise Refused(f"uses the pickle instruction {INSTRUCTIONS.get(code, repr(code))}, which no weight file needs")
+                raise Refused(f"uses the pickle instruction {INSTRUCTIONS.get(code, hex(ord(code)))}, which no weight file needs")
             handler(self)
 
     def take(self, size: int) -> memoryview:

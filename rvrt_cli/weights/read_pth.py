@@ -177,4 +177,4 @@ def _strided(name: str, view: TensorView, elements: np.ndarray) -> np.ndarray:
     if needed == 0:
         return np.zeros(view.shape, elements.dtype)
     steps = tuple(step * elements.itemsize for step in view.stride)
-    return np.array(np.lib.stride_tricks.as_strided(elements[view.offset :], view.shape, steps))
+    return np.array(np.lib.stride_tricks.as_strided(elements[view.offset :], view.shape, steps), order="C")
