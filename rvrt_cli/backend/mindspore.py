@@ -17,12 +17,13 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from rvrt_cli.errors import DeviceError
+from rvrt_cli.errors import DeviceError, OutOfMemoryError_, WeightsError
 
 _MASKED = -30000.0
 """Added to scores that must not count: exp() of it is zero, and it fits into float16."""
 
 _mixed = False
+"""Whether matrix products and convolutions run in float16; see :func:`set_precision`."""
 
 
 def set_device(device: str) -> None:
@@ -43,6 +44,47 @@ def set_device(device: str) -> None:
 def set_mode(graph: bool) -> None:
     """Choose graph mode (compiled per input shape, about four times faster on CPU) or PyNative (immediate, for debugging)."""
     ms.set_context(mode=ms.GRAPH_MODE if graph else ms.PYNATIVE_MODE)
+
+
+def set_precision(mixed: bool) -> None:
+    """Choose float32, or ``mixed``: matrix products and convolutions take float16 inputs, everything else stays float32.
+
+    Meant for the matrix units of Ascend and GPU (untested there); the CPU computes it too, slowly. Parameters stay float32.
+    Call it before a network runs for the first time: graph mode compiles the choice in.
+    """
+    global _mixed
+    _mixed = mixed
+
+
+def load_tensors(model: nn.Cell, tensors: dict[str, np.ndarray]) -> None:
+    """Give ``model`` the values of ``tensors`` by canonical dotted name (MindSpore's parameter names equal them).
+
+    Errors: :class:`WeightsError` naming the first tensor that is missing, extra or misshapen; nothing is changed then.
+    """
+    parameters = dict(model.parameters_and_names())
+    if odd := sorted(set(parameters) ^ set(tensors)):
+        state = "is missing" if odd[0] in parameters else "is not part of this network"
+        raise WeightsError(f"The tensor {odd[0]} {state}; the weights are for another architecture.")
+    for name, value in parameters.items():
+        if tuple(value.shape) != tensors[name].shape:
+            raise WeightsError(f"The tensor {name} has shape {tensors[name].shape}, the network needs {tuple(value.shape)}.")
+    for name, value in parameters.items():
+        value.set_data(Tensor(np.ascontiguousarray(tensors[name], np.float32)))
+
+
+def run(model: nn.Cell, x: np.ndarray) -> np.ndarray:
+    """``model`` on ``x (n, t, h, w, c)`` float32 → float32 on the host, without keeping anything for gradients.
+
+    In graph mode the first call for each input shape compiles (tens of seconds). Errors: :class:`OutOfMemoryError_`.
+    """
+    try:
+        if model.training:
+            model.set_train(False)
+        return to_numpy(model(from_numpy(x)))
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, MemoryError) or "memory" in str(error).lower():
+            raise OutOfMemoryError_("MindSpore ran out of memory; use smaller tiles or fewer frames per window.") from error
+        raise
 
 
 class Module(nn.Cell):
@@ -81,10 +123,20 @@ def to_numpy(x: Tensor) -> np.ndarray:
     return x.asnumpy().astype(np.float32, copy=False)
 
 
+def _narrow(x: Tensor) -> Tensor:
+    """An operand of a matrix product in the chosen precision."""
+    return ops.cast(x, ms.float16) if _mixed else x
+
+
+def _wide(x: Tensor) -> Tensor:
+    """A matrix product's result in float32."""
+    return ops.cast(x, ms.float32) if _mixed else x
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """One matrix product over all tokens."""
     shape = x.shape
-    y = ops.MatMul(transpose_b=True)(ops.reshape(x, (-1, shape[-1])), weight)
+    y = _wide(ops.MatMul(transpose_b=True)(_narrow(ops.reshape(x, (-1, shape[-1]))), _narrow(weight)))
     return ops.reshape(ops.BiasAdd()(y, bias), shape[:-1] + (weight.shape[0],))
 
 
@@ -126,7 +178,8 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, padding: in
     shape = x.shape
     h, w, c = shape[-3], shape[-2], shape[-1]
     y = ops.transpose(ops.reshape(x, (-1, h, w, c)), (0, 3, 1, 2))
-    y = ops.Conv2D(o, (kh, kw), pad_mode="pad", pad=padding, stride=stride, group=groups)(y, weight)
+    convolution = ops.Conv2D(o, (kh, kw), pad_mode="pad", pad=padding, stride=stride, group=groups)
+    y = _wide(convolution(_narrow(y), _narrow(weight)))
     y = ops.transpose(ops.BiasAdd()(y, bias), (0, 2, 3, 1))
     return ops.reshape(y, shape[:-3] + y.shape[1:])
 
@@ -173,16 +226,16 @@ def window_attention(qkv: Tensor, heads: int, bias: Tensor | None, mask: Tensor 
     """Batched matrix products over (window, head); queries, keys and values are separated by one transpose of four axes."""
     b, n, c3 = qkv.shape
     d = c3 // (3 * heads)
-    split = ops.transpose(ops.reshape(qkv, (b, n, 3 * heads, d)), (0, 2, 1, 3))
+    split = _narrow(ops.transpose(ops.reshape(qkv, (b, n, 3 * heads, d)), (0, 2, 1, 3)))
     q, k, v = split[:, :heads], split[:, heads : 2 * heads], split[:, 2 * heads :]
-    scores = ops.BatchMatMul(transpose_b=True)(q * d**-0.5, k)
+    scores = _wide(ops.BatchMatMul(transpose_b=True)(q * d**-0.5, k))
     if bias is not None:
         scores = scores + bias
     if mask is not None:
         windows = mask.shape[0]
         scores = ops.reshape(scores, (-1, windows, heads, n, n)) + ops.reshape(mask, (1, windows, 1, n, n))
         scores = ops.reshape(scores, (b, heads, n, n))
-    y = ops.BatchMatMul()(ops.softmax(scores, -1), v)
+    y = _wide(ops.BatchMatMul()(_narrow(ops.softmax(scores, -1)), v))
     return ops.reshape(ops.transpose(y, (0, 2, 1, 3)), (b, n, c3 // 3))
 
 
@@ -249,14 +302,14 @@ def local_attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     zero = ops.zeros((b, 1, c), k.dtype)
 
     def tokens(x: Tensor, index: Tensor, count: int) -> Tensor:  # (b, rows, c) → (b·tiles, heads, count, d)
-        return ops.transpose(ops.reshape(ops.gather(x, index, 1), (-1, count, heads, d)), (0, 2, 1, 3))
+        return ops.transpose(ops.reshape(_narrow(ops.gather(x, index, 1)), (-1, count, heads, d)), (0, 2, 1, 3))
 
     queries, keys = t * _TILE * _TILE, t * (_TILE + 2) * (_TILE + 2)
     query = tokens(ops.reshape(q, (b, t * h * w, c)) * d**-0.5, _tile_queries(t, h, w), queries)
     key = tokens(ops.cat((ops.reshape(k, (b, t * h * w, c)), zero), 1), _tile_keys(t, h, w), keys)
     value = tokens(ops.cat((ops.reshape(v, (b, t * h * w, c)), zero), 1), _tile_keys(t, h, w), keys)
-    scores = ops.BatchMatMul(transpose_b=True)(query, key) + _tile_mask(t)
-    y = ops.BatchMatMul()(ops.softmax(scores, -1), value)
+    scores = _wide(ops.BatchMatMul(transpose_b=True)(query, key)) + _tile_mask(t)
+    y = _wide(ops.BatchMatMul()(_narrow(ops.softmax(scores, -1)), value))
     y = ops.reshape(ops.transpose(y, (0, 2, 1, 3)), (b, -1, c))
     return ops.reshape(ops.gather(y, _tile_inverse(t, h, w), 1), (b, t, h, w, c))
 
