@@ -43,15 +43,16 @@ class Codec:
     options: tuple[tuple[str, str], ...] = ()
     lossless: tuple[tuple[str, str], ...] | None = None
     always_lossless: bool = False
+    smallest: int = 1
 
 
 _FILM = frozenset({"mp4", "mov", "mkv"})
 # The presets are fast and the quality high: the encoder shares the processor with the model, disk space is cheaper.
 CODECS = {
-    "libx264": Codec("libx264", "crf", 15, (0, 51), "preset", "veryfast", _FILM, True, lossless=(("qp", "0"),)),
-    "libx264rgb": Codec("libx264rgb", "crf", 15, (0, 51), "preset", "veryfast", _FILM, False, lossless=(("qp", "0"),)),
-    "libx265": Codec("libx265", "crf", 14, (0, 51), "preset", "superfast", _FILM, True),
-    "libsvtav1": Codec("libsvtav1", "crf", 16, (1, 63), "preset", "8", frozenset({"mp4", "mkv", "webm"}), True),
+    "libx264": Codec("libx264", "crf", 15, (0, 51), "preset", "veryfast", _FILM, True, lossless=(("qp", "0"),), smallest=2),
+    "libx264rgb": Codec("libx264rgb", "crf", 15, (0, 51), "preset", "veryfast", _FILM, False, lossless=(("qp", "0"),), smallest=2),
+    "libx265": Codec("libx265", "crf", 14, (0, 51), "preset", "superfast", _FILM, True, smallest=16),
+    "libsvtav1": Codec("libsvtav1", "crf", 16, (1, 63), "preset", "8", frozenset({"mp4", "mkv", "webm"}), True, smallest=4),
     "libvpx-vp9": Codec(
         "libvpx-vp9", "crf", 14, (0, 63), "cpu-used", "5", frozenset({"mp4", "mkv", "webm"}), False,
         options=(("b", "0"), ("deadline", "good"), ("row-mt", "1"), ("tile-columns", "2"), ("lag-in-frames", "16")),
@@ -140,13 +141,15 @@ def resolve_encoding(source: Source, options: EncodeOptions, output: Path | str,
     video = source.video
     notes: list[str] = []
     container = _choose_container(options, Path(output))
-    encoder = _choose_encoder(source, options, container)
+    encoder = _choose_encoder(source, options, container, min(width, height))
     codec = CODECS.get(encoder) or Codec(encoder, None, None, (0, 0), None, None, frozenset({"mkv", "mov", "mp4"}), False)
     if container not in codec.containers:
         raise UsageError(
             f"{encoder} video does not go into .{container}; choose another --codec or one of the containers "
             f"{', '.join(sorted(codec.containers))}."
         )
+    if min(width, height) < codec.smallest:
+        raise UsageError(f"{encoder} needs at least {codec.smallest} pixels on each side, the output is {width}x{height}; choose --codec ffv1 or vp9.")
     # A picture in sRGB or RGB needs a matrix once it becomes Y'CbCr.
     pix_fmt = _choose_pix_fmt(source, options, codec, width, height, notes)
     layout = planar_format(nearest_planar_name(av.VideoFormat(pix_fmt)))
@@ -196,7 +199,7 @@ def _choose_container(options: EncodeOptions, output: Path) -> str:
     return container
 
 
-def _choose_encoder(source: Source, options: EncodeOptions, container: str) -> str:
+def _choose_encoder(source: Source, options: EncodeOptions, container: str, smallest_side: int) -> str:
     if options.codec:
         name = ALIASES.get(options.codec.lower(), options.codec.lower())
         try:
@@ -215,7 +218,8 @@ def _choose_encoder(source: Source, options: EncodeOptions, container: str) -> s
         return "prores_ks"
     if source.video.has_alpha and container == "mkv":
         return "libvpx-vp9" if source.video.bit_depth == 8 else "ffv1"
-    return "libx265" if source.video.bit_depth > 8 or source.video.effective_color.is_hdr else "libx264"
+    deep = source.video.bit_depth > 8 or source.video.effective_color.is_hdr
+    return "libx265" if deep and smallest_side >= CODECS["libx265"].smallest else "libx264"
 
 
 def _choose_pix_fmt(source: Source, options: EncodeOptions, codec: Codec, width: int, height: int, notes: list[str]) -> str:
@@ -239,7 +243,8 @@ def _choose_pix_fmt(source: Source, options: EncodeOptions, codec: Codec, width:
         for alpha in ("a", "") if video.has_alpha else ("",):
             if rgb and codec.always_lossless:
                 candidates += [f"gbr{alpha}p{suffix}"] + ([] if suffix else ["bgra" if alpha else "bgr0"])
-            for c in [chroma, *(x for x in ("444", "422", "420") if x != chroma)]:
+            finer = {"420": ("420", "422", "444"), "422": ("422", "444", "420"), "444": ("444", "422", "420")}[chroma]
+            for c in finer:
                 candidates.append(f"yuv{alpha}{c}p{suffix}")
     if video.has_alpha:  # transparency is worth more than bits and chroma
         candidates.sort(key=lambda name: not name.startswith(("yuva", "gbra", "bgra")))
@@ -304,9 +309,6 @@ def _encoder_options(settings: EncodeSettings, codec: Codec, options: EncodeOpti
             private["hdr10"] = "1"
         if lossless:
             private["lossless"] = "1"
-        # Below one coding tree unit x265 refuses the default of 64.
-        if min(settings.coded_size) < 64:
-            private.update({"ctu": "16", "min-cu-size": "8"})
         chosen["x265-params"] = _joined(private)
     elif codec.encoder == "libsvtav1":
         private = {"lp": str(ENCODER_THREADS), **_hdr_parameters(settings, "mastering-display", "content-light", scaled=False)}

@@ -264,7 +264,7 @@ def _display_matrix(frame: av.VideoFrame) -> tuple[int, bool]:
     a, b, c, d = values[0], values[1], values[3], values[4]
     flipped = a * d - b * c < 0
     if flipped:
-        a, c = -a, -c  # undo the horizontal mirror that is applied first
+        a, c = -a, -c  # undo the mirror, which acts on the rotated picture's x
     angle = -np.degrees(np.arctan2(b, a)) if (a or b) else 0.0
     rotation = round(angle / 90) * 90 % 360
     return int(rotation - 360 if rotation > 180 else rotation), bool(flipped)

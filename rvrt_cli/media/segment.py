@@ -100,11 +100,11 @@ class SegmentWriter:
             raise ValueError(f"frame of shape {rgb.shape}, expected {(settings.height, settings.width, 3)}")
         if self._last_pts is not None and pts <= self._last_pts:
             raise ValueError(f"timestamp {pts} does not follow {self._last_pts}")
-        if settings.bake_flip:
-            rgb, alpha = rgb[:, ::-1], None if alpha is None else alpha[:, ::-1]
         if settings.bake_rotation:
             turns = settings.bake_rotation // 90
             rgb, alpha = np.rot90(rgb, turns), None if alpha is None else np.rot90(alpha, turns)
+        if settings.bake_flip:
+            rgb, alpha = rgb[:, ::-1], None if alpha is None else alpha[:, ::-1]
         rgb = np.ascontiguousarray(rgb, np.float32)
         frame = rgb_to_frame(rgb, alpha if settings.has_alpha else None, settings.pix_fmt, settings.color)
         frame.time_base = settings.time_base

@@ -87,7 +87,7 @@ class VideoStream:
 
     width, height: decoded size in pixels before rotation. sar: pixel aspect ratio. rotation: counter-clockwise
     degrees as FFmpeg's display matrix states them (0, 90, -90, 180); ``flipped`` is true when the matrix mirrors
-    the picture horizontally before rotating. bit_depth: 8-16 per channel. chroma: "420", "422", "444", "440",
+    the picture horizontally after that. bit_depth: 8-16 per channel. chroma: "420", "422", "444", "440",
     "411", "410", "gray" or "rgb". color: as tagged in the source. effective_color: with guesses filled in; this is
     what decoding uses and what the output carries. average_rate: None when unknown. start_pts in time_base units.
     """

@@ -2,27 +2,187 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 
+from rvrt_cli.errors import InputError, RvrtError, VerifyError
+from rvrt_cli.media.guard import LIBRARY_ERRORS
 from rvrt_cli.media.mux import MuxPlan
-from rvrt_cli.media.source import Source
+from rvrt_cli.media.probe import open_container, probe
+from rvrt_cli.media.source import ColorTags, Source
+
+# Sound is copied packet by packet; its first packets may be dropped by a muxer, damaged ones by the demuxer.
+SOUND_START_TOLERANCE_S = 0.06
+SOUND_PACKETS_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True, eq=False)
 class Expected:
-    """What the output must be. pts: int64 (frames,) in time_base units, in display order."""
+    """What the output must be. pts: int64 (frames,) in time_base units, increasing, as they stand in the output.
+
+    shift_s: what was added to the source's clock. rotation, flipped: of the display matrix the output carries.
+    """
 
     pts: np.ndarray
     time_base: Fraction
     width: int
     height: int
+    color: ColorTags = field(default_factory=ColorTags)
+    sar: Fraction = Fraction(1)
+    shift_s: float = 0.0
     trimmed: bool = False
+    last_duration: int = 0
+    rotation: int = 0
+    flipped: bool = False
+
+
+@dataclass
+class _Track:
+    """What a pass over the packets found."""
+
+    packets: int = 0
+    first_s: float | None = None
+    end_s: float = 0.0
 
 
 def verify_output(source: Source, output: Path, expected: Expected, plan: MuxPlan) -> None:
-    """Raise :class:`VerifyError` when frame count, timestamps, duration, size or stream list differ from what was promised."""
-    raise NotImplementedError
+    """Raise :class:`VerifyError` when frame count, timestamps, duration, size, tags or stream list differ from what was promised."""
+    try:
+        result = probe(output, video_stream=_video_position(plan))
+        pts, time_base, tracks = _scan(output, result.video.index)
+    except InputError as error:
+        raise VerifyError(f"The output cannot be read back: {error}") from error
+    except (OSError, *LIBRARY_ERRORS) as error:
+        raise VerifyError(f"The output {output.name} cannot be read back ({error}).") from error
+    problems = [
+        *_compare_streams(source, result, plan),
+        *_compare_video(result, expected),
+        *_compare_times(pts, time_base, expected),
+    ]
+    if not problems and source.kind == "video":
+        problems = _compare_sound(source, tracks, expected, plan)
+    if problems:
+        raise VerifyError(
+            f"The output {output.name} is not what was promised: {'; '.join(problems)}. It was not put in place; "
+            "the finished segments are kept, please report this."
+        )
+
+
+def _video_position(plan: MuxPlan) -> int:
+    return next(i for i, p in enumerate(_in_order(plan)) if p.action == "upscale")
+
+
+def _in_order(plan: MuxPlan) -> list[Any]:
+    return [p for p in plan.kept if p.action != "attach"]
+
+
+def _scan(path: Path, video_index: int) -> tuple[np.ndarray, Fraction, dict[int, _Track]]:
+    """Timestamps of the video's packets (sorted) and a summary of every other stream, from one pass over the file."""
+    pts: list[int] = []
+    tracks: dict[int, _Track] = {}
+    with open_container(path) as container:
+        time_base = Fraction(container.streams[video_index].time_base or 1)
+        for packet in container.demux():
+            if not packet.size or packet.stream.type == "attachment":
+                continue
+            if packet.stream_index == video_index:
+                if packet.pts is not None and not packet.is_discard:
+                    pts.append(packet.pts)
+                continue
+            track = tracks.setdefault(packet.stream_index, _Track())
+            track.packets += 1
+            if packet.pts is not None and packet.time_base is not None:
+                start = float(packet.pts * packet.time_base)
+                track.first_s = start if track.first_s is None else min(track.first_s, start)
+                track.end_s = max(track.end_s, start + float((packet.duration or 0) * packet.time_base))
+    return np.sort(np.array(pts, np.int64)), time_base, tracks
+
+
+def _compare_streams(source: Source, result: Source, plan: MuxPlan) -> list[str]:
+    problems = []
+    films = _in_order(plan)
+    found = [s for s in result.streams if s.kind != "attachment" and "attached_pic" not in s.disposition]
+    by_index = {s.index: s for s in source.streams}
+    wanted = [p for p in films if p.kind != "attachment" and "attached_pic" not in _disposition(by_index, p.index)]
+    if [(s.kind, s.codec) for s in found] != [(p.kind, p.codec) for p in wanted]:
+        problems.append(
+            f"its streams are {[f'{s.kind} {s.codec}' for s in found]}, not {[f'{p.kind} {p.codec}' for p in wanted]}"
+        )
+    else:
+        for stream, p in zip(found, wanted, strict=True):
+            origin = by_index.get(p.index)
+            if origin and (origin.language or "und") != (stream.language or "und"):
+                problems.append(f"stream {stream.index} has the language {stream.language}, not {origin.language}")
+    extra = Counter("picture" if s.kind == "video" else s.kind for s in result.streams if s not in found)
+    promised = Counter("picture" if p.kind == "video" else p.kind for p in plan.kept if p not in wanted)
+    if extra != promised:
+        problems.append(f"it holds {dict(extra) or 'no'} attachments, not {dict(promised) or 'none'}")
+    if source.kind == "video" and len(result.chapters) < len(source.chapters) and not source.chapters == ():
+        problems.append(f"it holds {len(result.chapters)} chapters, not {len(source.chapters)}")
+    return problems
+
+
+def _disposition(by_index: dict[int, Any], index: int) -> frozenset[str]:
+    return by_index[index].disposition if index in by_index else frozenset()
+
+
+def _compare_video(result: Source, expected: Expected) -> list[str]:
+    video, problems = result.video, []
+    if (video.width, video.height) != (expected.width, expected.height):
+        problems.append(f"its size is {video.width}x{video.height}, not {expected.width}x{expected.height}")
+    if (video.rotation, video.flipped) != (expected.rotation, expected.flipped):
+        problems.append(f"its rotation is {video.rotation}, not {expected.rotation}")
+    if abs(video.sar / expected.sar - 1) > Fraction(1, 100):
+        problems.append(f"its pixel aspect is {video.sar}, not {expected.sar}")
+    color, wanted = video.color, expected.color
+    for name in ("matrix", "primaries", "transfer"):
+        is_, ought = getattr(color, name), getattr(wanted, name)
+        if ought != 2 and is_ != ought and not (name == "matrix" and {is_, ought} == {5, 6}):
+            problems.append(f"its colour {name} is {is_}, not {ought}")
+    if wanted.range and color.range and color.range != wanted.range:
+        problems.append(f"its colour range is {color.range}, not {wanted.range}")
+    return problems
+
+
+def _compare_times(pts: np.ndarray, time_base: Fraction, expected: Expected) -> list[str]:
+    if len(pts) != len(expected.pts):
+        return [f"it has {len(pts)} frames, not {len(expected.pts)}"]
+    # A container's clock may be coarser than the source's (Matroska: 1 ms); then the nearest tick is right.
+    exact = (expected.time_base / time_base).denominator == 1
+    tolerance = 0.0 if exact else 0.5001 * float(time_base)
+    wanted = expected.pts.astype(np.float64) * float(expected.time_base)
+    if exact:
+        difference = np.abs(pts - expected.pts * int(expected.time_base / time_base)) * float(time_base)
+    else:
+        difference = np.abs(pts * float(time_base) - wanted)
+    worst = int(np.argmax(difference))
+    if difference[worst] > tolerance:
+        return [f"frame {worst} is shown at {float(pts[worst] * time_base):.6f} s, not at {wanted[worst]:.6f} s"]
+    return []
+
+
+def _compare_sound(source: Source, tracks: dict[int, _Track], expected: Expected, plan: MuxPlan) -> list[str]:
+    """Number, start and end of the packets of copied sound against the source's own."""
+    copied = [(i, p) for i, p in enumerate(_in_order(plan)) if p.action == "copy" and p.kind == "audio"]
+    if not copied or expected.trimmed:
+        return []
+    try:
+        _, _, origin = _scan(source.path, source.video.index)
+    except (RvrtError, OSError, *LIBRARY_ERRORS):
+        return []  # the source is damaged somewhere; what could be read of it was copied
+    problems = []
+    for position, p in copied:
+        before, after = origin.get(p.index, _Track()), tracks.get(position, _Track())
+        if abs(before.packets - after.packets) > 2 + SOUND_PACKETS_TOLERANCE * before.packets:
+            problems.append(f"sound stream {p.index} has {after.packets} packets, not {before.packets}")
+        elif before.first_s is not None and after.first_s is not None:
+            moved = after.first_s - before.first_s - expected.shift_s
+            if abs(moved) > SOUND_START_TOLERANCE_S:
+                problems.append(f"sound stream {p.index} moved by {moved:.3f} s against the picture")
+    return problems
