@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rvrt_cli.errors import OutOfMemoryError_
 
@@ -20,19 +20,29 @@ _TASKS_AHEAD = 4
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def _start_worker() -> None:
+def _start_worker(threads: int, initializer: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
     # The parent decides when to stop; a Ctrl+C reaches all processes of the terminal.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     import cv2
 
-    cv2.setNumThreads(1)
+    cv2.setNumThreads(threads)
+    if initializer is not None:
+        initializer(*arguments)
 
 
-def run_parallel(function: Callable[[Task], Result], tasks: Iterable[Task], workers: int) -> Iterator[Result]:
+def run_parallel(
+    function: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    workers: int,
+    *,
+    threads: int = 1,
+    initializer: Callable[..., None] | None = None,
+    arguments: tuple[Any, ...] = (),
+) -> Iterator[Result]:
     """Yield ``function(task)`` for every task, in the order in which they finish.
 
     ``workers``: processes, started afresh (spawn); 1 works in this process, in order. ``function`` and the tasks must
-    be picklable. An exception of ``function`` ends the iteration and is raised here; nothing further is started.
+    be picklable. ``threads``: of each worker. ``initializer(*arguments)`` runs once in every worker. An exception of ``function`` ends the iteration and is raised here; nothing further is started.
 
     Errors: :class:`OutOfMemoryError_` when a worker process dies, which on a full machine means that the system
     killed it.
@@ -45,9 +55,12 @@ def run_parallel(function: Callable[[Task], Result], tasks: Iterable[Task], work
     # BLAS reads these once, when a worker loads NumPy: several workers with several threads each only get in each
     # other's way.
     saved = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
     pool = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
+        workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,  # type: ignore[arg-type]  # typeshed looks at the arguments too late
+        initargs=(threads, initializer, arguments),
     )
     waiting: set[Future[Result]] = set()
     try:

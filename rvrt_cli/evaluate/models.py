@@ -1,0 +1,203 @@
+"""Which models an evaluation compares, and how they restore a clip."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from rvrt_cli.errors import DeviceError, NonFiniteError, OutOfMemoryError_, UsageError
+from rvrt_cli.restorer import Restorer, load_restorer
+
+_REPEATS = 6
+"""Copies of a frame that stand in for its neighbours."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What :func:`rvrt_cli.restorer.load_restorer` needs; can be sent to another process."""
+
+    label: str
+    model: str
+    weights: Path | None = None
+    device: str = "auto"
+    backend: str = "auto"
+    precision: str = "auto"
+    threads: int = 0
+
+    def load(self) -> Restorer:
+        """Load the model."""
+        return load_restorer(
+            self.model,
+            self.weights,
+            device=self.device,
+            backend=self.backend,
+            precision=self.precision,
+            threads=self.threads,
+        )
+
+    @property
+    def published_name(self) -> str:
+        """The name under which papers report these weights; a name of our own where there is none."""
+        if self.weights is None and self.model == "bicubic":
+            return "bicubic"
+        from rvrt_cli.errors import WeightsError
+        from rvrt_cli.weights.find import shipped
+        from rvrt_cli.weights.registry import published
+
+        name = self.weights.name if self.weights else self.model
+        if name in shipped():
+            return name
+        try:
+            return published(Path(name).name).name
+        except WeightsError:
+            return self.label
+
+
+def spread_devices(specs: tuple[ModelSpec, ...], devices: int, cores: int) -> list[tuple[ModelSpec, ...]]:
+    """The models for each of ``devices`` worker processes.
+
+    ``cuda`` becomes ``cuda:0``, ``cuda:1``, … (``gpu`` and ``npu`` alike); on ``cpu`` the cores are shared out. A
+    comma-separated list such as ``cuda:1,cuda:3`` is used as it is.
+    Errors: :class:`UsageError` for a list of another length.
+    """
+    shares = []
+    for index in range(devices):
+        share = []
+        for spec in specs:
+            names = spec.device.split(",")
+            threads = spec.threads
+            if len(names) > 1:
+                if len(names) != devices:
+                    raise UsageError(f"--device names {len(names)} devices, but --devices is {devices}.")
+                name = names[index]
+            elif devices == 1 or ":" in spec.device:
+                name = spec.device
+            elif spec.device in ("cuda", "gpu", "npu", "ascend"):
+                name = f"{spec.device}:{index}"
+            elif spec.device in ("auto", "cpu"):
+                name = "cpu" if spec.device == "cpu" else _auto_device(index)
+            else:
+                raise DeviceError(
+                    f"Clips cannot be spread over several {spec.device!r} devices; name them, for example cuda:0,cuda:1."
+                )
+            if name == "cpu" and devices > 1:
+                threads = spec.threads or max(1, cores // devices)
+            share.append(replace(spec, device=name, threads=threads))
+        shares.append(tuple(share))
+    return shares
+
+
+def _auto_device(index: int) -> str:
+    """``cuda:<index>`` where the automatic choice is an NVIDIA card, else the CPU."""
+    import shutil
+
+    return f"cuda:{index}" if shutil.which("nvidia-smi") else "cpu"
+
+
+@dataclass(frozen=True)
+class Feeding:
+    """How a clip is given to a model: in one call, or in windows and tiles where memory is short."""
+
+    window: int | None = None
+    overlap: int = 2
+    tile_px: int | None = None
+    tile_overlap_px: int = 16
+    repeat: bool = False
+    """Each frame alone, repeated in place of its neighbours: shows what they are worth."""
+
+    @property
+    def statement(self) -> str:
+        """In words, for the report."""
+        parts = [f"windows of {self.window} frames, {self.overlap} shared" if self.window else "whole clips"]
+        if self.tile_px:
+            parts.append(f"{self.tile_px} px tiles, {self.tile_overlap_px} px overlap")
+        if self.repeat:
+            parts = [f"every frame alone, repeated {_REPEATS} times (no neighbours)"]
+        return "; ".join(parts)
+
+
+@dataclass(frozen=True)
+class Restored:
+    """``frames``: (t, h, w, 3) uint8. ``seconds`` and ``calls`` of the model alone; ``computed``: frames it was given."""
+
+    frames: np.ndarray
+    seconds: float
+    calls: int
+    computed: int
+
+
+class _Timed:
+    """Counts a restorer's calls and seconds, and refuses results that are not numbers."""
+
+    def __init__(self, restorer: Restorer, label: str) -> None:
+        self._restorer = restorer
+        self._label = label
+        self.seconds = 0.0
+        self.calls = 0
+        self.computed = 0
+
+    def __call__(self, lq: np.ndarray) -> np.ndarray:
+        start = time.perf_counter()
+        sr = self._restorer(lq)
+        self.seconds += time.perf_counter() - start
+        self.calls += 1
+        self.computed += len(lq)
+        if not np.isfinite(sr).all():
+            raise NonFiniteError(f"{self._label} gave values that are not numbers; try --precision fp32.")
+        return sr
+
+
+def restore_clip(
+    restorer: Restorer, label: str, lq: np.ndarray, feeding: Feeding, *, mirror: bool
+) -> Restored:
+    """Restore (t, h, w, 3) uint8 frames and round the result to uint8, as the field does before comparing.
+
+    ``mirror``: feed t…1 after 1…t and keep the first t results.
+    Errors: :class:`OutOfMemoryError_` with the option that helps; :class:`NonFiniteError`.
+    """
+    from rvrt_cli.upscale.tiles import TilePlan, restore_tiled
+    from rvrt_cli.upscale.windows import WindowBlender, Windower
+
+    timed = _Timed(restorer, label)
+    plan = TilePlan(feeding.tile_px, feeding.tile_overlap_px if feeding.tile_px else 0)
+    values = lq.astype(np.float32) / np.float32(255.0)
+    count = len(values)
+
+    def run(part: np.ndarray) -> np.ndarray:
+        return restore_tiled(timed, part, restorer.scale, plan)
+
+    try:
+        if feeding.repeat:
+            frames = [
+                to_uint8(run(np.repeat(frame[None], _REPEATS, axis=0))[_REPEATS // 2]) for frame in values
+            ]
+        else:
+            if mirror:
+                values = np.concatenate([values, values[::-1]])
+            if feeding.window is None or feeding.window >= len(values):
+                frames = [to_uint8(frame) for frame in run(values)[:count]]
+            else:
+                frames = []
+                windower = Windower(
+                    ((frame, i == 0) for i, frame in enumerate(values)), feeding.window, feeding.overlap
+                )
+                blender = WindowBlender()
+                while (item := windower.next()) is not None:
+                    window, inputs = item
+                    frames += [to_uint8(picture) for _, picture in blender.add(window, run(np.stack(inputs)))]
+                frames = frames[:count]
+    except OutOfMemoryError_ as error:
+        h, w = lq.shape[1:3]
+        raise OutOfMemoryError_(
+            f"Memory ran out with {count} frames of {w}×{h} pixels ({feeding.statement}); "
+            "run the same command with a smaller --window (for example 6) or --tile (for example 128)."
+        ) from error
+    return Restored(np.stack(frames), timed.seconds, timed.calls, timed.computed)
+
+
+def to_uint8(frame: np.ndarray) -> np.ndarray:
+    """[0, 1] float to uint8, rounded."""
+    return np.rint(np.clip(frame, 0.0, 1.0) * np.float32(255.0)).astype(np.uint8)

@@ -1,0 +1,429 @@
+"""Evaluate models on a data set: every clip restored, compared, recorded; the same table after an interruption."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from multiprocessing.queues import SimpleQueue
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rvrt_cli import __version__
+from rvrt_cli.data.images import write_png
+from rvrt_cli.data.pool import default_workers, run_parallel
+from rvrt_cli.errors import InputError, InterruptedRun, OutputError, UsageError
+from rvrt_cli.evaluate.datasets import EvalClip, load_clip, open_dataset
+from rvrt_cli.evaluate.journal import EvalJournal
+from rvrt_cli.evaluate.metrics import psnr, ssim
+from rvrt_cli.evaluate.models import Feeding, ModelSpec, restore_clip, spread_devices
+from rvrt_cli.evaluate.protocols import Protocol, find_published
+from rvrt_cli.evaluate.temporal import TemporalJudge
+from rvrt_cli.restorer import Restorer
+from rvrt_cli.upscale.memory import peak_rss_mib
+
+
+@dataclass(frozen=True)
+class EvalOptions:
+    """What to evaluate, on what, and how."""
+
+    protocol: Protocol
+    root: Path
+    models: tuple[ModelSpec, ...]
+    """The model first, then what it is compared with."""
+    lq_root: Path | None = None
+    degradation: str = "BI"
+    make_lq: bool = False
+    limit: int | None = None
+    frames: int | None = None
+    feeding: Feeding = field(default_factory=Feeding)
+    temporal: bool = False
+    devices: int = 1
+    save_images: Path | None = None
+    work_dir: Path | None = None
+    resume: bool = True
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ClipScore:
+    """One model on one clip. PSNR in dB and SSIM are means over the compared frames, whose figures are in ``frame_…``.
+
+    ``seconds`` and ``calls``: of the model alone; ``output_frames``: frames it was given. ``peak_rss_mib``: of the
+    process so far. ``peak_device_mib``: of the accelerator, where there is one.
+    """
+
+    clip: str
+    model: str
+    psnr: float
+    ssim: float
+    frame_psnr: tuple[float, ...]
+    frame_ssim: tuple[float, ...]
+    seconds: float
+    calls: int
+    output_frames: int
+    peak_rss_mib: float
+    peak_device_mib: float | None = None
+    warp_error: float | None = None
+    gt_warp_error: float | None = None
+    flicker: float | None = None
+    tof_px: float | None = None
+
+    @property
+    def seconds_per_call(self) -> float:
+        return self.seconds / max(1, self.calls)
+
+    @property
+    def fps(self) -> float:
+        return self.output_frames / self.seconds if self.seconds > 0 else math.inf
+
+
+@dataclass(frozen=True)
+class Total:
+    """The mean of a model over all clips (every clip counts alike), with its published figure where one exists."""
+
+    model: str
+    engine: str
+    psnr: float
+    ssim: float
+    seconds_per_call: float
+    fps: float
+    peak_rss_mib: float
+    peak_device_mib: float | None
+    warp_error: float | None
+    gt_warp_error: float | None
+    flicker: float | None
+    tof_px: float | None
+    published_psnr: float | None
+    published_ssim: float | None
+    published_source: str | None
+
+
+@dataclass(frozen=True)
+class EvalReport:
+    """The whole table."""
+
+    dataset: str
+    protocol: str
+    low_quality: str
+    feeding: str
+    clips: int
+    resumed_clips: int
+    scores: tuple[ClipScore, ...]
+    totals: tuple[Total, ...]
+
+    def score(self, clip: str, model: str) -> ClipScore:
+        """The row of a model on a clip."""
+        return next(score for score in self.scores if (score.clip, score.model) == (clip, model))
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: infinite PSNR (equal pictures) becomes the string "inf"."""
+        return _jsonable(asdict(self))
+
+
+OnClip = Callable[[int, int, Sequence[ClipScore]], None]
+"""Called with (clips done, clips in all, the scores of the clip just finished; empty for clips of an earlier run)."""
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, float) and math.isinf(value):
+        return "inf"
+    if isinstance(value, dict):
+        return {key: _jsonable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(item) for item in value]
+    return value
+
+
+def _score_from_dict(value: Mapping[str, Any]) -> ClipScore:
+    fields: dict[str, Any] = {key: float("inf") if item == "inf" else item for key, item in value.items()}
+    for key in ("frame_psnr", "frame_ssim"):
+        fields[key] = tuple(float(item) for item in fields[key])
+    return ClipScore(**fields)
+
+
+class _Evaluator:
+    """The loaded models of one process."""
+
+    def __init__(self, options: EvalOptions, specs: Sequence[ModelSpec]) -> None:
+        self.options = options
+        self.specs = tuple(specs)
+        self.restorers: list[Restorer] = []
+        try:
+            for spec in self.specs:
+                self.restorers.append(spec.load())
+            self.scale = check_restorers(self.specs, self.restorers)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        for restorer in self.restorers:
+            restorer.close()
+        self.restorers = []
+
+    def evaluate(self, clip: EvalClip) -> list[ClipScore]:
+        """Restore a clip with every model and compare."""
+        options = self.options
+        gt, lq = load_clip(clip, self.scale, options.degradation, options.seed)
+        judge = TemporalJudge(gt) if options.temporal and len(gt) > 1 else None
+        scores = []
+        for spec, restorer in zip(self.specs, self.restorers, strict=True):
+            restored = restore_clip(restorer, spec.label, lq, options.feeding, mirror=options.protocol.mirror)
+            if restored.frames.shape != gt.shape:
+                raise InputError(
+                    f"{spec.label} gave frames of another size than the ground truth of {clip.name}; use a x4 model."
+                )
+            score = compare(clip.name, spec.label, restored.frames, gt, options.protocol)
+            scores.append(
+                replace(
+                    score,
+                    seconds=restored.seconds,
+                    calls=restored.calls,
+                    output_frames=restored.computed,
+                    peak_rss_mib=peak_rss_mib(),
+                    peak_device_mib=peak_device_mib(restorer),
+                    **(asdict(judge.score(restored.frames)) if judge else {}),
+                )
+            )
+            if options.save_images is not None:
+                save_frames(options.save_images, spec.label, clip, restored.frames, options.protocol)
+        return scores
+
+
+def compare(clip: str, model: str, sr: np.ndarray, gt: np.ndarray, protocol: Protocol) -> ClipScore:
+    """PSNR and SSIM of (t, h, w, 3) uint8 frames after ``protocol``, without any timing."""
+    chosen = [len(gt) // 2] if protocol.centre_only else range(len(gt))
+    arguments = {"crop": protocol.crop_px, "y_channel": protocol.y_channel}
+    psnrs = tuple(psnr(sr[i], gt[i], **arguments) for i in chosen)  # type: ignore[arg-type]
+    ssims = tuple(ssim(sr[i], gt[i], **arguments) for i in chosen)  # type: ignore[arg-type]
+    return ClipScore(clip, model, float(np.mean(psnrs)), float(np.mean(ssims)), psnrs, ssims, 0.0, 0, 0, 0.0)
+
+
+def check_restorers(specs: Sequence[ModelSpec], restorers: Sequence[Restorer]) -> int:
+    """The scale the models have in common.
+
+    Errors: :class:`UsageError` for models of different scales or with more than three input channels.
+    """
+    for spec, restorer in zip(specs, restorers, strict=True):
+        if restorer.channels != 3:
+            raise UsageError(
+                f"{spec.label} needs a noise map; evaluation supports models that take RGB alone."
+            )
+        if restorer.scale != restorers[0].scale:
+            raise UsageError(
+                f"{specs[0].label} enlarges {restorers[0].scale} times, but {spec.label} {restorer.scale} times; compare models of one scale."
+            )
+    return restorers[0].scale
+
+
+def peak_device_mib(restorer: Restorer) -> float | None:
+    """Peak memory of the accelerator in MiB; None on the CPU or where the engine cannot say."""
+    import sys
+
+    own = getattr(restorer, "peak_device_mib", None)
+    if own is not None:
+        return float(own)
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
+        return None
+    return torch.cuda.max_memory_allocated() / 2**20
+
+
+def save_frames(folder: Path, label: str, clip: EvalClip, frames: np.ndarray, protocol: Protocol) -> None:
+    """Write the compared frames as ``folder/<model>/<clip>/<name of the GT frame>.png``."""
+    target = folder / label.replace("/", "_") / clip.name
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{target} cannot be made: {error.strerror or error}.") from error
+    for i in [len(frames) // 2] if protocol.centre_only else range(len(frames)):
+        write_png(target / f"{clip.gt[i].stem}.png", frames[i])
+
+
+def _identity(
+    options: EvalOptions, clips: Sequence[EvalClip], restorers: Sequence[Restorer]
+) -> dict[str, Any]:
+    """Everything that the figures depend on."""
+    return {
+        "version": __version__,
+        "protocol": options.protocol.name,
+        "degradation": options.degradation,
+        "frames": options.frames,
+        "feeding": asdict(options.feeding),
+        "temporal": options.temporal,
+        "seed": options.seed,
+        "models": [
+            [spec.label, restorer.fingerprint]
+            for spec, restorer in zip(options.models, restorers, strict=True)
+        ],
+        "save_images": str(options.save_images.resolve()) if options.save_images else None,
+        "clips": [
+            [
+                clip.name,
+                *((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in (*clip.gt, *clip.lq)),
+            ]
+            for clip in clips
+        ],
+    }
+
+
+def evaluate(options: EvalOptions, on_clip: OnClip | None = None) -> EvalReport:
+    """Evaluate ``options.models`` on a data set.
+
+    Finished clips are kept in ``work_dir`` (the user's cache unless given) until the table is complete; the same call
+    after an interruption computes only the others.
+
+    Errors: :class:`InputError` for data that are missing, damaged or do not fit; :class:`UsageError` for models that
+    cannot be compared; :class:`InterruptedRun` on Ctrl+C; those of loading and running a model.
+    """
+    labels = [spec.label for spec in options.models]
+    if len(set(labels)) != len(labels):
+        raise UsageError(f"{labels[0]} would be compared with itself; name two different models.")
+    clips = open_dataset(
+        options.protocol,
+        options.root,
+        lq_root=options.lq_root,
+        degradation=options.degradation,
+        make_lq=options.make_lq,
+        limit=options.limit,
+        frames=options.frames,
+    )
+    evaluator: _Evaluator | None = _Evaluator(
+        options, spread_devices(options.models, 1, default_workers())[0]
+    )
+    assert evaluator is not None
+    engines = [restorer.engine for restorer in evaluator.restorers]
+    scale = evaluator.scale
+    journal = EvalJournal(
+        _work_folder(options), _identity(options, clips, evaluator.restorers), resume=options.resume
+    )
+    resumed = [clip.name for clip in clips if clip.name in journal.finished]
+    pending = [clip for clip in clips if clip.name not in journal.finished]
+    done = len(resumed)
+    if on_clip is not None and resumed:
+        on_clip(done, len(clips), ())
+    try:
+        if options.devices > 1:
+            # The worker processes hold the models from here on.
+            evaluator.close()
+            evaluator = None
+            results = _evaluate_spread(options, pending)
+        else:
+            results = ((clip.name, evaluator.evaluate(clip)) for clip in pending)
+        for name, scores in results:
+            journal.add(name, _jsonable([asdict(score) for score in scores]))
+            done += 1
+            if on_clip is not None:
+                on_clip(done, len(clips), scores)
+    except KeyboardInterrupt as error:
+        raise InterruptedRun(
+            f"Stopped after {done} of {len(clips)} clips; run the same command again to go on from here."
+        ) from error
+    finally:
+        if evaluator is not None:
+            evaluator.close()
+
+    scores = tuple(_score_from_dict(value) for clip in clips for value in journal.finished[clip.name])
+    whole = options.limit is None and options.frames is None and not options.feeding.repeat
+    totals = tuple(
+        _total(
+            spec,
+            engine,
+            [score for score in scores if score.model == spec.label],
+            options,
+            len(clips) if whole else 0,
+        )
+        for spec, engine in zip(options.models, engines, strict=True)
+    )
+    given = options.lq_root or (clips[0].lq[0].parent if clips[0].lq else None)
+    low_quality = f"read from {given}" if given else f"{options.degradation} x{scale}, made on the fly"
+    report = EvalReport(
+        options.protocol.title,
+        options.protocol.statement,
+        low_quality,
+        options.feeding.statement,
+        len(clips),
+        len(resumed),
+        scores,
+        totals,
+    )
+    journal.remove()
+    return report
+
+
+def _work_folder(options: EvalOptions) -> Path:
+    if options.work_dir is not None:
+        return options.work_dir
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("rvrt")) / "eval"
+
+
+# State of a worker process.
+_pending_share: tuple[EvalOptions, tuple[ModelSpec, ...]] | None = None
+_worker: _Evaluator | None = None
+
+
+def _evaluate_spread(options: EvalOptions, clips: Sequence[EvalClip]) -> Any:
+    """Clips over several worker processes, each with its own device."""
+    import multiprocessing
+
+    shares: SimpleQueue[tuple[ModelSpec, ...]] = multiprocessing.get_context("spawn").SimpleQueue()
+    for share in spread_devices(options.models, options.devices, default_workers()):
+        shares.put(share)
+    threads = max(1, default_workers() // options.devices)
+    return run_parallel(
+        _evaluate_in_worker,
+        clips,
+        options.devices,
+        threads=threads,
+        initializer=_start_evaluator,
+        arguments=(options, shares),
+    )
+
+
+def _start_evaluator(options: EvalOptions, shares: Any) -> None:
+    global _pending_share
+    # Loading may fail with an error for the user, which an initializer cannot carry: the first clip loads.
+    _pending_share = (options, shares.get())
+
+
+def _evaluate_in_worker(clip: EvalClip) -> tuple[str, list[ClipScore]]:
+    global _worker
+    if _worker is None:
+        assert _pending_share is not None
+        _worker = _Evaluator(*_pending_share)
+    return clip.name, _worker.evaluate(clip)
+
+
+def _total(
+    spec: ModelSpec, engine: str, scores: Sequence[ClipScore], options: EvalOptions, whole_clips: int
+) -> Total:
+    def mean(name: str) -> float | None:
+        values = [getattr(score, name) for score in scores]
+        known = [value for value in values if value is not None]
+        return float(np.mean(known)) if known else None
+
+    device = [score.peak_device_mib for score in scores if score.peak_device_mib is not None]
+    seconds = sum(score.seconds for score in scores)
+    figure = find_published(spec.published_name, options.protocol, options.degradation, whole_clips)
+    return Total(
+        model=spec.label,
+        engine=engine,
+        psnr=float(np.mean([score.psnr for score in scores])),
+        ssim=float(np.mean([score.ssim for score in scores])),
+        seconds_per_call=seconds / max(1, sum(score.calls for score in scores)),
+        fps=sum(score.output_frames for score in scores) / seconds if seconds > 0 else math.inf,
+        peak_rss_mib=max(score.peak_rss_mib for score in scores),
+        peak_device_mib=max(device) if device else None,
+        warp_error=mean("warp_error"),
+        gt_warp_error=mean("gt_warp_error"),
+        flicker=mean("flicker"),
+        tof_px=mean("tof_px"),
+        published_psnr=figure.psnr if figure else None,
+        published_ssim=figure.ssim if figure else None,
+        published_source=figure.source if figure else None,
+    )
