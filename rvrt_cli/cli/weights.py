@@ -20,8 +20,12 @@ PIPE_COLUMNS = 180
 """Width of tables that are not shown on a terminal, so that nothing is cut off in logs."""
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only (the licence is shown all the same).")]
-TargetArgument = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A name of `rvrt weights list`, or a weight file.")]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Show errors only (the licence is shown all the same).")
+]
+TargetArgument = Annotated[
+    str, typer.Argument(metavar="NAME|FILE", help="A name of `rvrt weights list`, or a weight file.")
+]
 
 weights_app = typer.Typer(help="List, fetch, inspect, convert and export weight files.", no_args_is_help=True)
 
@@ -50,16 +54,27 @@ def list_command(as_json: JsonOption = False) -> None:
 
 @weights_app.command("fetch")
 def fetch_command(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of `rvrt weights list`, or presets (rvrt, light ...).")],
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME...", help="Names of `rvrt weights list`, or presets (rvrt, light ...)."),
+    ],
     mirror: Annotated[
         Optional[str],  # noqa: UP045 - Typer reads annotations at run time, on Python 3.10 too
-        typer.Option("--mirror", metavar="URL", help="An http(s) folder with the same files; also $RVRT_WEIGHTS_MIRROR."),
+        typer.Option(
+            "--mirror",
+            metavar="URL",
+            help="An http(s) folder with the same files; also $RVRT_WEIGHTS_MIRROR.",
+        ),
     ] = None,
     source: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--from", metavar="FILE", help="Take a copy that you downloaded yourself (one NAME only)."),
+        typer.Option(
+            "--from", metavar="FILE", help="Take a copy that you downloaded yourself (one NAME only)."
+        ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Fetch again, and accept a file with another SHA-256.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Fetch again, and accept a file with another SHA-256.")
+    ] = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -84,11 +99,15 @@ def fetch_command(
     results = []
     for entry in entries:
         with _progress(entry.file_name, quiet) as progress:
-            result = fetch(entry, mirror=mirror, source=source, force=force, announce=announce, progress=progress)
+            result = fetch(
+                entry, mirror=mirror, source=source, force=force, announce=announce, progress=progress
+            )
         if not quiet:
             state = "fetched" if result.new else "already here, unchanged"
             typer.echo(f"{entry.name}: {state}; SHA-256 {result.record.sha256}; {result.path}", err=True)
-        results.append({"name": entry.name, "path": str(result.path), "new": result.new, **vars(result.record)})
+        results.append(
+            {"name": entry.name, "path": str(result.path), "new": result.new, **vars(result.record)}
+        )
     if as_json:
         _print_json(results)
 
@@ -135,7 +154,9 @@ def convert_command(
             metadata |= {"licence": entry.licence, "title": entry.label, "url": entry.url}
     sha256 = save_weights(output, replace(weights, metadata=metadata), dtype)
     if as_json:
-        _print_json({"path": str(output), "sha256": sha256, "dtype": dtype, "parameters": weights.parameter_count})
+        _print_json(
+            {"path": str(output), "sha256": sha256, "dtype": dtype, "parameters": weights.parameter_count}
+        )
     else:
         typer.echo(f"{output}: {weights.parameter_count:,} parameters as {dtype}; SHA-256 {sha256}")
 
@@ -145,7 +166,11 @@ def _resolve(target: str) -> Path:
     from rvrt_cli.weights import find_weights
 
     path = Path(target)
-    return path if path.exists() or path.suffix in (".safetensors", ".pth", ".pt", ".ckpt") or path.name != target else find_weights(target)
+    return (
+        path
+        if path.exists() or path.suffix in (".safetensors", ".pth", ".pt", ".ckpt") or path.name != target
+        else find_weights(target)
+    )
 
 
 def _check_output(output: Path, force: bool) -> None:
@@ -191,7 +216,13 @@ def _progress(label: str, quiet: bool) -> Iterator[Progress | None]:
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
     from rich.progress import Progress as Bar
 
-    columns = [TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()]
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    ]
     with Bar(*columns, console=Console(file=sys.stderr), transient=True) as bar:
         task: Any = None
 

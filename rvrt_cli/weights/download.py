@@ -34,7 +34,7 @@ PAUSE_S = 1.0
 """Wait after the first such failure; doubled after the next."""
 
 
-def download(url: str, part: Path, progress: Progress | None = None, *, pause_s: float = PAUSE_S) -> None:
+def download(url: str, part: Path, progress: Progress | None = None) -> None:
     """Fetch ``url`` into ``part``, continuing what an earlier, interrupted call left there.
 
     A part is continued only when the server confirms (``If-Range`` with a strong ETag or a date) that it still serves the
@@ -56,7 +56,7 @@ def download(url: str, part: Path, progress: Progress | None = None, *, pause_s:
         failures = 0 if _size(part) > before else failures + 1
         if failures == FAILURES:
             break
-        time.sleep(pause_s * 2 ** max(failures - 1, 0))
+        time.sleep(PAUSE_S * 2 ** max(failures - 1, 0))
     kept = _size(part)
     hint = f"; {kept} bytes are kept, run the same command again to go on" if kept else ""
     raise NetworkError(f"{url} could not be downloaded: {failure}{hint}.")
@@ -161,7 +161,9 @@ def _read_headers(response: http.client.HTTPResponse, have: int) -> _Answer:
     length = response.headers.get("Content-Length", "")
     size = int(length) if length.isascii() and length.isdigit() else None
     etag = response.headers.get("ETag", "")
-    strong = etag if etag.startswith('"') else ""  # a weak one (W/"...") must not be used for ranges, RFC 9110 13.1.5
+    strong = (
+        etag if etag.startswith('"') else ""
+    )  # a weak one (W/"...") must not be used for ranges, RFC 9110 13.1.5
     validator = strong or response.headers.get("Last-Modified", "")
     start, total = 0, size
     if response.status == 206:
@@ -173,14 +175,24 @@ def _read_headers(response: http.client.HTTPResponse, have: int) -> _Answer:
     elif response.status != 200:
         raise _Retry(f"the server answered HTTP {response.status}")
     if total is not None and total > MAX_FILE_BYTES:
-        raise NetworkError(f"The server offers {total} bytes, more than any RVRT weight file; it was not downloaded.")
+        raise NetworkError(
+            f"The server offers {total} bytes, more than any RVRT weight file; it was not downloaded."
+        )
     return _Answer(start, total, validator)
 
 
-def _receive(response: http.client.HTTPResponse, part: Path, answer: _Answer, progress: Progress | None) -> None:
+def _receive(
+    response: http.client.HTTPResponse, part: Path, answer: _Answer, progress: Progress | None
+) -> None:
     """Write the response's body at its place in ``part``."""
     received = answer.start
-    flags = os.O_WRONLY | os.O_CREAT | NO_FOLLOW | (os.O_APPEND if answer.start else os.O_TRUNC) | getattr(os, "O_BINARY", 0)
+    flags = (
+        os.O_WRONLY
+        | os.O_CREAT
+        | NO_FOLLOW
+        | (os.O_APPEND if answer.start else os.O_TRUNC)
+        | getattr(os, "O_BINARY", 0)
+    )
     try:
         file = os.fdopen(os.open(part, flags, 0o644), "wb")
     except OSError as error:
@@ -195,7 +207,9 @@ def _receive(response: http.client.HTTPResponse, part: Path, answer: _Answer, pr
                 break
             received += len(chunk)
             if received > MAX_FILE_BYTES:
-                raise NetworkError("The server sends more bytes than any RVRT weight file has; the download was stopped.")
+                raise NetworkError(
+                    "The server sends more bytes than any RVRT weight file has; the download was stopped."
+                )
             try:
                 file.write(chunk)
                 file.flush()

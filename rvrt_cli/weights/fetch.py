@@ -150,7 +150,9 @@ def _verified_record(entry: PublishedWeights, part: Path, origin: str) -> Record
         raise WeightsError(f"{origin} did not give {entry.file_name}: {error}") from error
     if weights.config != entry.config:
         part.unlink(missing_ok=True)
-        raise WeightsError(f"{origin} holds {describe(weights.config)} instead of {describe(entry.config)}; it was not kept.")
+        raise WeightsError(
+            f"{origin} holds {describe(weights.config)} instead of {describe(entry.config)}; it was not kept."
+        )
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return Record(weights.sha256, part.stat().st_size, origin, now)
 
@@ -164,7 +166,9 @@ def _refuse_links(path: Path) -> None:
     for suffix in ("", ".json", ".lock", ".part", ".part.json"):
         entry = _beside(path, suffix)
         if entry.is_symlink() or (entry.exists() and not entry.is_file()):
-            raise WeightsError(f"{entry} in the weights cache is a symbolic link or no regular file; remove it and fetch again.")
+            raise WeightsError(
+                f"{entry} in the weights cache is a symbolic link or no regular file; remove it and fetch again."
+            )
 
 
 def _read_record(path: Path) -> Record | None:

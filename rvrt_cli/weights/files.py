@@ -84,7 +84,9 @@ def _stored_config(text: str) -> tuple[ModelConfig, dict[str, tuple[int, ...]]]:
         for name, value in vars(config).items():
             for number in value if isinstance(value, tuple) else (value,):
                 if not isinstance(number, str) and not 0 <= number <= MAX_SETTING:
-                    raise WeightsError(f"has the setting {name} {value!r} in its configuration, which is out of range")
+                    raise WeightsError(
+                        f"has the setting {name} {value!r} in its configuration, which is out of range"
+                    )
         if config.depth * max(config.num_blocks) > MAX_LAYERS:
             raise WeightsError(f"describes stages of more than {MAX_LAYERS} layers, which no rvrt model has")
         return config, parameter_shapes(config)
@@ -109,7 +111,9 @@ def _read(path: Path) -> tuple[RawFile, str]:
         return parse_ckpt(path, data), sha256
     if data.startswith(b"\x80") or suffix in (".pth", ".pt"):
         return parse_pth(path, data), sha256
-    raise WeightsError(f"{path} is no weight file in a known format; give a .safetensors, .pth or .ckpt file.")
+    raise WeightsError(
+        f"{path} is no weight file in a known format; give a .safetensors, .pth or .ckpt file."
+    )
 
 
 def _clause(sentence: str) -> str:
@@ -121,9 +125,13 @@ def _clause(sentence: str) -> str:
 def _check_values(path: Path, tensors: dict[str, np.ndarray]) -> None:
     for name, array in tensors.items():
         if array.dtype != np.float32:
-            raise WeightsError(f"Tensor {name!r} of {path} holds {array.dtype} instead of floating-point numbers.")
+            raise WeightsError(
+                f"Tensor {name!r} of {path} holds {array.dtype} instead of floating-point numbers."
+            )
         if not np.isfinite(array).all():
-            raise WeightsError(f"Tensor {name!r} of {path} holds NaN or infinite values; the training run diverged or the file is damaged.")
+            raise WeightsError(
+                f"Tensor {name!r} of {path} holds NaN or infinite values; the training run diverged or the file is damaged."
+            )
 
 
 def save_weights(path: Path, weights: Weights, dtype: str = "fp32") -> str:
@@ -147,7 +155,9 @@ def save_weights(path: Path, weights: Weights, dtype: str = "fp32") -> str:
         arrays = {name: np.ascontiguousarray(array, DTYPES[dtype]) for name, array in weights.tensors.items()}
     for name, array in arrays.items():
         if not np.isfinite(array).all():
-            raise WeightsError(f"Tensor {name!r} does not fit {dtype} or is not finite; {path} was not written.")
+            raise WeightsError(
+                f"Tensor {name!r} does not fit {dtype} or is not finite; {path} was not written."
+            )
     data = save(arrays, {**weights.metadata, CONFIG_KEY: weights.config.to_json()})
     write_bytes(path, data)
     return hashlib.sha256(data).hexdigest()

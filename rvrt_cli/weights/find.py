@@ -51,10 +51,14 @@ def find_weights(name: str, folder: Path | None = None) -> Path:
         entry = published(name)
     except WeightsError as error:
         known = ", ".join(dict.fromkeys([*files, *PRESET_DEFAULTS, *(entry.name for entry in PUBLISHED)]))
-        raise WeightsError(f"No weights are called {name!r}; choose one of {known}, or give a file.") from error
+        raise WeightsError(
+            f"No weights are called {name!r}; choose one of {known}, or give a file."
+        ) from error
     path = cached(entry, folder)
     if path is None:
-        raise WeightsError(f"The weights {name!r} are not on this machine; run `rvrt weights fetch {name}` first.")
+        raise WeightsError(
+            f"The weights {name!r} are not on this machine; run `rvrt weights fetch {name}` first."
+        )
     return path
 
 
@@ -70,7 +74,17 @@ def known_weights(folder: Path | None = None) -> list[Known]:
             preset, state, metadata = describe(weights.config), "shipped", weights.metadata
         except WeightsError:
             preset, state, metadata = "", "damaged", {}
-        rows.append(Known(name, preset, state, metadata.get("title", ""), metadata.get("licence", "Apache-2.0"), path, ""))
+        rows.append(
+            Known(
+                name,
+                preset,
+                state,
+                metadata.get("title", ""),
+                metadata.get("licence", "Apache-2.0"),
+                path,
+                "",
+            )
+        )
     for entry in PUBLISHED:
         try:
             found = cached(entry, folder)

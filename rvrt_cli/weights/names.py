@@ -96,7 +96,12 @@ def _module_rows(config: ModelConfig) -> Iterator[tuple[str, str]]:
 def _stages(config: ModelConfig) -> Iterator[tuple[str, str, int, tuple[int, int, int]]]:
     """(our prefix, official prefix, blocks, attention window) of each chain of RSTBs."""
     frame = (1, config.window[1], config.window[2])
-    yield "shallow", "feat_extract.main" if config.upscale == 4 else "feat_extract.6.main", config.num_blocks[0], frame
+    yield (
+        "shallow",
+        "feat_extract.main" if config.upscale == 4 else "feat_extract.6.main",
+        config.num_blocks[0],
+        frame,
+    )
     for index, name in enumerate(config.pass_names):
         yield f"passes.{index}.refine", f"backbone.{name}.main", config.num_blocks[1], config.window
     yield "reconstruction", "reconstruction.main", config.num_blocks[2], frame
@@ -112,7 +117,9 @@ def published_tensors(config: ModelConfig, scheme: str) -> dict[str, Tensor]:
     for ours, theirs in _module_rows(config):
         is_norm = ours.rsplit(".", 1)[-1] in NORMS
         if f"{ours}.weight" not in shapes:
-            raise WeightsError(f"does not match a published architecture: {describe(config)} has no layer {theirs!r}")
+            raise WeightsError(
+                f"does not match a published architecture: {describe(config)} has no layer {theirs!r}"
+            )
         for part in ("weight", "bias"):
             shape = shapes.pop(f"{ours}.{part}")
             if len(shape) == 4 and not ours.startswith("flow."):
@@ -134,7 +141,9 @@ def published_tensors(config: ModelConfig, scheme: str) -> dict[str, Tensor]:
         for name, values in IMAGE_STATISTICS.items():
             table[name] = Tensor((1, 3, 1, 1), None, np.array(values, np.float32).reshape(1, 3, 1, 1))
     if shapes:
-        raise WeightsError(f"does not match a published architecture: {next(iter(shapes))!r} of {describe(config)} has no name there")
+        raise WeightsError(
+            f"does not match a published architecture: {next(iter(shapes))!r} of {describe(config)} has no name there"
+        )
     return table
 
 
@@ -146,14 +155,21 @@ def relative_position_index(window: tuple[int, int, int]) -> np.ndarray:
 
 
 def describe(config: ModelConfig) -> str:
-    """The preset's name, with the settings that differ from it, e.g. ``rvrt (embed_dim 24)``."""
+    """The nearest preset's name, with the settings that differ from it, e.g. ``rvrt (embed_dim 24)``."""
 
-    def differences(preset: ModelConfig) -> list[str]:
-        return [key for key, value in vars(preset).items() if getattr(config, key) != value]
+    def changes(name: str) -> dict[str, Any]:
+        return {
+            key: getattr(config, key)
+            for key, value in vars(PRESETS[name]).items()
+            if getattr(config, key) != value
+        }
 
-    name = min(PRESETS, key=lambda key: len(differences(PRESETS[key])))
-    changed = [f"{key} {getattr(config, key)}" for key in differences(PRESETS[name])]
-    return f"{name} ({', '.join(changed)})" if changed else name
+    def distance(name: str) -> tuple[bool, int]:
+        return not {"alignment", "upscale", "in_channels"}.isdisjoint(changes(name)), len(changes(name))
+
+    name = min(PRESETS, key=distance)
+    details = ", ".join(f"{key} {value}" for key, value in changes(name).items())
+    return f"{name} ({details})" if details else name
 
 
 def detect(tensors: dict[str, np.ndarray]) -> tuple[ModelConfig, str]:
@@ -167,7 +183,9 @@ def detect(tensors: dict[str, np.ndarray]) -> tuple[ModelConfig, str]:
     first = tensors.get("feat_extract.1.weight" if small_input else "feat_extract.main.1.weight")
     if first is None or first.ndim != 5:
         some = ", ".join(sorted(tensors)[:3])
-        raise WeightsError(f"holds no RVRT: the first convolution feat_extract.main.1.weight is missing (it has {some or 'nothing'})")
+        raise WeightsError(
+            f"holds no RVRT: the first convolution feat_extract.main.1.weight is missing (it has {some or 'nothing'})"
+        )
     if small_input:
         preset = "denoise" if first.shape[1] == 4 else "deblur"
     else:
@@ -180,7 +198,9 @@ def detect(tensors: dict[str, np.ndarray]) -> tuple[ModelConfig, str]:
         try:
             config = replace(config, embed_dim=int(first.shape[0]))
         except WeightsError as error:
-            raise WeightsError(f"does not match preset {preset!r}: its width of {first.shape[0]} channels is impossible") from error
+            raise WeightsError(
+                f"does not match preset {preset!r}: its width of {first.shape[0]} channels is impossible"
+            ) from error
     return config, scheme
 
 
@@ -189,7 +209,9 @@ def mindspore_arithmetic() -> dict[str, Any]:
     return {"activation": "gelu_tanh", "norm_epsilon": 1e-7}
 
 
-def canonical_tensors(tensors: dict[str, np.ndarray], config: ModelConfig, scheme: str) -> dict[str, np.ndarray]:
+def canonical_tensors(
+    tensors: dict[str, np.ndarray], config: ModelConfig, scheme: str
+) -> dict[str, np.ndarray]:
     """A published file's tensors under our names and in our shapes, each checked.
 
     Errors: :class:`WeightsError` that names a missing, extra or misshapen tensor and the preset (the end of a sentence).
@@ -202,11 +224,15 @@ def canonical_tensors(tensors: dict[str, np.ndarray], config: ModelConfig, schem
         if tensor.canonical is not None:
             result[tensor.canonical] = tensors[name].reshape(shapes[tensor.canonical])
         elif tensor.values is not None and not np.allclose(tensors[name], tensor.values, rtol=0, atol=1e-6):
-            raise WeightsError(f"does not match preset {describe(config)}: the constant {name!r} has other values")
+            raise WeightsError(
+                f"does not match preset {describe(config)}: the constant {name!r} has other values"
+            )
     return {name: result[name] for name in shapes}
 
 
-def compare(tensors: dict[str, np.ndarray], expected: dict[str, tuple[int, ...]], config: ModelConfig) -> None:
+def compare(
+    tensors: dict[str, np.ndarray], expected: dict[str, tuple[int, ...]], config: ModelConfig
+) -> None:
     """Refuse tensors that are missing, extra, misshapen or of an integer type where ``expected`` gives names and shapes."""
     missing = [name for name in expected if name not in tensors]
     extra = [name for name in tensors if name not in expected]
@@ -218,7 +244,9 @@ def compare(tensors: dict[str, np.ndarray], expected: dict[str, tuple[int, ...]]
         faults.append(f"tensor {extra[0][:120]!r} is not part of it{_more(extra)}")
     if misshapen:
         name = misshapen[0]
-        faults.append(f"tensor {name!r} has shape {tensors[name].shape} instead of {expected[name]}{_more(misshapen)}")
+        faults.append(
+            f"tensor {name!r} has shape {tensors[name].shape} instead of {expected[name]}{_more(misshapen)}"
+        )
     if faults:
         raise WeightsError(f"does not match preset {describe(config)}: {'; '.join(faults)}")
 

@@ -102,7 +102,9 @@ class _Interpreter:
                 return value, self.position
             handler = _HANDLERS.get(code)
             if handler is None:
-                raise Refused(f"uses the pickle instruction {INSTRUCTIONS.get(code, hex(ord(code)))}, which no weight file needs")
+                raise Refused(
+                    f"uses the pickle instruction {INSTRUCTIONS.get(code, hex(ord(code)))}, which no weight file needs"
+                )
             handler(self)
 
     def take(self, size: int) -> memoryview:
@@ -175,7 +177,9 @@ class _Interpreter:
 
     def refer(self, module: str, name: str) -> None:
         if not ((module, name) in CALLS or (module == "torch" and name in STORAGES)):
-            raise Refused(f"asks Python to load {f'{module}.{name}'!r}, which is not part of a weight file; nothing was executed")
+            raise Refused(
+                f"asks Python to load {f'{module}.{name}'!r}, which is not part of a weight file; nothing was executed"
+            )
         self.stack.append(Global(module, name))
 
     def refer_from_stack(self) -> None:
@@ -209,7 +213,9 @@ class _Interpreter:
         ):
             raise Refused("holds a malformed pickle (a storage is not described as PyTorch does)")
         if len(identity) == 6 and identity[5] is not None:
-            raise Refused("has views of storages as PyTorch wrote them before version 0.4; save it with a newer PyTorch")
+            raise Refused(
+                "has views of storages as PyTorch wrote them before version 0.4; save it with a newer PyTorch"
+            )
         self.stack.append(Storage(STORAGES[identity[1].name], identity[2], identity[4]))
 
 

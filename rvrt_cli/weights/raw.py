@@ -50,7 +50,9 @@ def read_bytes(path: Path) -> bytes:
             )
         return path.read_bytes()
     except FileNotFoundError as error:
-        raise WeightsError(f"The weight file {path} does not exist; check the path or run `rvrt weights list`.") from error
+        raise WeightsError(
+            f"The weight file {path} does not exist; check the path or run `rvrt weights list`."
+        ) from error
     except OSError as error:
         raise WeightsError(f"The weight file {path} cannot be read: {error.strerror or error}.") from error
 
@@ -66,7 +68,9 @@ def decode(kind: str, data: bytes | memoryview, big_endian: bool = False) -> np.
     if kind == "BF16":
         return (array.astype(np.uint32) << 16).view(np.float32)
     if kind.startswith("F"):
-        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite and is refused by the caller
+        with np.errstate(
+            over="ignore"
+        ):  # a float64 beyond float32 becomes infinite and is refused by the caller
             return array.astype(np.float32)
     return array.astype(array.dtype.newbyteorder("="))
 

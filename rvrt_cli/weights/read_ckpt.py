@@ -46,7 +46,9 @@ def parse_ckpt(path: Path, data: bytes) -> RawFile:
     try:
         return _parse(data)
     except _Damaged as damage:
-        raise WeightsError(f"{path} is no readable MindSpore checkpoint: it {damage}; download it again.") from damage
+        raise WeightsError(
+            f"{path} is no readable MindSpore checkpoint: it {damage}; download it again."
+        ) from damage
 
 
 def _parse(data: bytes) -> RawFile:
@@ -92,7 +94,9 @@ def _tensor(tag: str, kind: str, dims: tuple[int, ...], content: memoryview) -> 
     size = item_size(TENSOR_TYPES[kind])
     shape = () if dims == (0,) and len(content) == size else dims  # MindSpore writes a scalar's dims as [0]
     if len(shape) > MAX_DIMENSIONS or min(shape, default=0) < 0 or count(shape) * size != len(content):
-        raise _Damaged(f"has {len(content)} bytes for tensor {tag!r} of shape {list(shape)[:MAX_DIMENSIONS]} ({kind})")
+        raise _Damaged(
+            f"has {len(content)} bytes for tensor {tag!r} of shape {list(shape)[:MAX_DIMENSIONS]} ({kind})"
+        )
     return decode(TENSOR_TYPES[kind], content).reshape(shape)
 
 

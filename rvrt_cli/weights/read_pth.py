@@ -162,7 +162,9 @@ def _collect(
         if storage.key not in decoded:
             raw = storage_bytes(storage)
             if len(raw) != storage.count * item_size(storage.kind):
-                raise Refused(f"has {len(raw)} bytes for tensor {name!r}, which needs {storage.count} elements; it is damaged")
+                raise Refused(
+                    f"has {len(raw)} bytes for tensor {name!r}, which needs {storage.count} elements; it is damaged"
+                )
             decoded[storage.key] = decode(storage.kind, raw, big_endian)
         tensors[name] = _strided(name, view, decoded[storage.key])
     return RawFile(form, tensors, metadata)

@@ -31,7 +31,9 @@ def read_safetensors(path: Path) -> RawFile:
 def _header_length(path: Path, data: bytes) -> int:
     (length,) = struct.unpack("<Q", data[:8])
     if length > MAX_HEADER_BYTES:
-        raise WeightsError(f"{path} claims a safetensors header of {length} bytes; no weight file has one, so it is not read.")
+        raise WeightsError(
+            f"{path} claims a safetensors header of {length} bytes; no weight file has one, so it is not read."
+        )
     return int(length)
 
 
@@ -50,7 +52,9 @@ def parse_safetensors(path: Path, data: bytes) -> RawFile:
         raise WeightsError(f"The safetensors header of {path} is not a JSON object; the file is damaged.")
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise WeightsError(f"The safetensors metadata of {path} is not a table of strings; the file is damaged.")
+        raise WeightsError(
+            f"The safetensors metadata of {path} is not a table of strings; the file is damaged."
+        )
     tensors: dict[str, np.ndarray] = {}
     body = memoryview(data)[start:]
     end = 0
@@ -58,11 +62,15 @@ def parse_safetensors(path: Path, data: bytes) -> RawFile:
         kind, shape, begin, stop = _entry(path, name, entry)
         # The format allows neither gaps nor overlaps, so a small file cannot grow into many large tensors.
         if begin != end or stop > len(body) or stop - begin != count(shape) * item_size(kind):
-            raise WeightsError(f"Tensor {name!r} of {path} does not lie in the file as its header says; the file is damaged.")
+            raise WeightsError(
+                f"Tensor {name!r} of {path} does not lie in the file as its header says; the file is damaged."
+            )
         tensors[name] = decode(kind, body[begin:stop]).reshape(shape)
         end = stop
     if end != len(body):
-        raise WeightsError(f"{path} has {len(body) - end} bytes that belong to no tensor; the file is damaged.")
+        raise WeightsError(
+            f"{path} has {len(body) - end} bytes that belong to no tensor; the file is damaged."
+        )
     return RawFile("safetensors", tensors, metadata)
 
 
@@ -86,7 +94,9 @@ def _entry(path: Path, name: str, entry: Any) -> tuple[str, tuple[int, ...], int
         or len(offsets) != 2
         or offsets[0] > offsets[1]
     ):
-        raise WeightsError(f"The header entry of tensor {name!r} in {path} is malformed or of an unknown type; the file is damaged.")
+        raise WeightsError(
+            f"The header entry of tensor {name!r} in {path} is malformed or of an unknown type; the file is damaged."
+        )
     return kind, shape, offsets[0], offsets[1]
 
 

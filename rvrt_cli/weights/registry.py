@@ -58,17 +58,43 @@ def _official(name: str, file_name: str, preset: str, label: str) -> PublishedWe
 
 def _mindediting(name: str, file_name: str, preset: str, label: str) -> PublishedWeights:
     licence = "Apache-2.0 (MindEditing), after RVRT"
-    return PublishedWeights(name, file_name, MINDEDITING, preset, label, licence, MINDEDITING_LICENCE, MINDSPORE)
+    return PublishedWeights(
+        name, file_name, MINDEDITING, preset, label, licence, MINDEDITING_LICENCE, MINDSPORE
+    )
 
 
 PUBLISHED: tuple[PublishedWeights, ...] = (
     _official("rvrt-reds", "001_RVRT_videosr_bi_REDS_30frames.pth", "rvrt", "x4, bicubic, trained on REDS"),
-    _official("rvrt-vimeo", "002_RVRT_videosr_bi_Vimeo_14frames.pth", "rvrt", "x4, bicubic, trained on Vimeo-90K"),
-    _official("rvrt-vimeo-bd", "003_RVRT_videosr_bd_Vimeo_14frames.pth", "rvrt", "x4, blur and subsampling, trained on Vimeo-90K"),
-    _official("deblur-dvd", "004_RVRT_videodeblurring_DVD_16frames.pth", "deblur", "deblurring, trained on DVD"),
-    _official("deblur-gopro", "005_RVRT_videodeblurring_GoPro_16frames.pth", "deblur", "deblurring, trained on GoPro"),
-    _official("denoise-davis", "006_RVRT_videodenoising_DAVIS_16frames.pth", "denoise", "denoising (sigma 0-50), trained on DAVIS"),
-    _mindediting("rvrt-mindspore", "iter_300000_rvrt_38.12.ckpt", "rvrt", "x4, bicubic, trained with MindSpore (38.12 dB)"),
+    _official(
+        "rvrt-vimeo", "002_RVRT_videosr_bi_Vimeo_14frames.pth", "rvrt", "x4, bicubic, trained on Vimeo-90K"
+    ),
+    _official(
+        "rvrt-vimeo-bd",
+        "003_RVRT_videosr_bd_Vimeo_14frames.pth",
+        "rvrt",
+        "x4, blur and subsampling, trained on Vimeo-90K",
+    ),
+    _official(
+        "deblur-dvd", "004_RVRT_videodeblurring_DVD_16frames.pth", "deblur", "deblurring, trained on DVD"
+    ),
+    _official(
+        "deblur-gopro",
+        "005_RVRT_videodeblurring_GoPro_16frames.pth",
+        "deblur",
+        "deblurring, trained on GoPro",
+    ),
+    _official(
+        "denoise-davis",
+        "006_RVRT_videodenoising_DAVIS_16frames.pth",
+        "denoise",
+        "denoising (sigma 0-50), trained on DAVIS",
+    ),
+    _mindediting(
+        "rvrt-mindspore",
+        "iter_300000_rvrt_38.12.ckpt",
+        "rvrt",
+        "x4, bicubic, trained with MindSpore (38.12 dB)",
+    ),
     _mindediting("light-mindspore", "rvrt_light_37.91.ckpt", "light", "x4, bicubic, RVRT Light (37.91 dB)"),
 )
 

@@ -16,7 +16,14 @@ from rvrt_cli.model.config import PRESETS
 from rvrt_cli.model.shapes import parameter_shapes
 from rvrt_cli.weights import Weights, load_weights, save_weights
 from rvrt_cli.weights.files import CONFIG_KEY, summary
-from rvrt_cli.weights.names import MINDSPORE, PYTORCH, describe, mindspore_arithmetic, published_tensors, relative_position_index
+from rvrt_cli.weights.names import (
+    MINDSPORE,
+    PYTORCH,
+    describe,
+    mindspore_arithmetic,
+    published_tensors,
+    relative_position_index,
+)
 
 PUBLISHED_LISTS = [
     ("rvrt_official_tensors.json", "sr", "rvrt", PYTORCH),
@@ -25,7 +32,11 @@ PUBLISHED_LISTS = [
     ("mindediting_tensors.json", "rvrt", "rvrt", MINDSPORE),
     ("mindediting_tensors.json", "light", "light", MINDSPORE),
 ]
-FILES = [(*entry, writer) for entry in PUBLISHED_LISTS for writer in (("zip", "legacy") if entry[3] == PYTORCH else ("ckpt",))]
+FILES = [
+    (*entry, writer)
+    for entry in PUBLISHED_LISTS
+    for writer in (("zip", "legacy") if entry[3] == PYTORCH else ("ckpt",))
+]
 
 
 def published_list(shared: Path, file: str, key: str) -> dict[str, Any]:
@@ -35,11 +46,15 @@ def published_list(shared: Path, file: str, key: str) -> dict[str, Any]:
 @pytest.mark.parametrize(("file", "key", "preset", "scheme"), PUBLISHED_LISTS)
 def test_tables_are_the_published_lists(shared: Path, file: str, key: str, preset: str, scheme: str) -> None:
     expected = {name: tuple(shape) for name, shape in published_list(shared, file, key)["tensors"].items()}
-    assert {name: tensor.shape for name, tensor in published_tensors(PRESETS[preset], scheme).items()} == expected
+    assert {
+        name: tensor.shape for name, tensor in published_tensors(PRESETS[preset], scheme).items()
+    } == expected
 
 
 @pytest.mark.parametrize(("file", "key", "preset", "scheme", "writer"), FILES)
-def test_full_width_files_load(shared: Path, tmp_path: Path, file: str, key: str, preset: str, scheme: str, writer: str) -> None:
+def test_full_width_files_load(
+    shared: Path, tmp_path: Path, file: str, key: str, preset: str, scheme: str, writer: str
+) -> None:
     entry = published_list(shared, file, key)
     table = published_tensors(PRESETS[preset], scheme)
     rng = np.random.default_rng(1)
@@ -48,9 +63,13 @@ def test_full_width_files_load(shared: Path, tmp_path: Path, file: str, key: str
         for name, shape in entry["tensors"].items()
     }
     weights = load_weights(w.write(tmp_path / "published", w.WRITERS[writer](tensors)))
-    assert weights.config == replace(PRESETS[preset], **(mindspore_arithmetic() if scheme == MINDSPORE else {}))
+    assert weights.config == replace(
+        PRESETS[preset], **(mindspore_arithmetic() if scheme == MINDSPORE else {})
+    )
     assert {name: array.shape for name, array in weights.tensors.items()} == parameter_shapes(weights.config)
-    if scheme == PYTORCH or preset == "light":  # the MindSpore list of RVRT counts its caches of the bias tables as well
+    if (
+        scheme == PYTORCH or preset == "light"
+    ):  # the MindSpore list of RVRT counts its caches of the bias tables as well
         assert weights.parameter_count == round(entry["parameters_million"] * 1e6)
     stored = {name: tensor.canonical for name, tensor in table.items() if tensor.canonical}
     assert sorted(stored.values()) == sorted(weights.tensors)
@@ -60,19 +79,31 @@ def test_full_width_files_load(shared: Path, tmp_path: Path, file: str, key: str
 
 def test_a_few_names_by_hand() -> None:
     """Written out once, so that a slip in the tables' loops cannot hide behind them."""
-    official = {name: tensor.canonical for name, tensor in published_tensors(PRESETS["rvrt"], PYTORCH).items()}
+    official = {
+        name: tensor.canonical for name, tensor in published_tensors(PRESETS["rvrt"], PYTORCH).items()
+    }
     assert official["spynet.basic_module.5.basic_module.8.bias"] == "flow.levels.5.convs.4.bias"
-    assert official["feat_extract.main.5.0.residual_group.blocks.1.attn.qkv_self.weight"] == "shallow.blocks.0.layers.1.attn.qkv.weight"
+    assert (
+        official["feat_extract.main.5.0.residual_group.blocks.1.attn.qkv_self.weight"]
+        == "shallow.blocks.0.layers.1.attn.qkv.weight"
+    )
     assert official["backbone.backward_2.main.5.1.linear.bias"] == "passes.2.refine.blocks.1.linear.bias"
     assert official["deform_align.forward_1.conv_offset.10.weight"] == "passes.1.align.offset.5.weight"
     assert official["deform_align.forward_2.mlp.1.fc2.bias"] == "passes.3.align.mlp.fc2.bias"
     assert official["upsampler.5.weight"] == "upsampler.up.1.weight"
-    deblur = {name: tensor.canonical for name, tensor in published_tensors(PRESETS["deblur"], PYTORCH).items()}
+    deblur = {
+        name: tensor.canonical for name, tensor in published_tensors(PRESETS["deblur"], PYTORCH).items()
+    }
     assert deblur["feat_extract.3.bias"] == "entry.second.bias"
     assert deblur["feat_extract.6.main.7.weight"] == "shallow.norm_out.weight"
-    light = {name: tensor.canonical for name, tensor in published_tensors(PRESETS["light"], MINDSPORE).items()}
+    light = {
+        name: tensor.canonical for name, tensor in published_tensors(PRESETS["light"], MINDSPORE).items()
+    }
     assert light["reconstruction.main.3.gamma"] == "reconstruction.norm_in.weight"
-    assert light["backbone.forward_1.main.5.0.residual_group.blocks.0.norm2.beta"] == "passes.1.refine.blocks.0.layers.0.norm2.bias"
+    assert (
+        light["backbone.forward_1.main.5.0.residual_group.blocks.0.norm2.beta"]
+        == "passes.1.refine.blocks.0.layers.0.norm2.bias"
+    )
 
 
 def test_relative_position_index_is_the_published_one(shared: Path) -> None:
@@ -86,7 +117,12 @@ def test_relative_position_index_is_the_published_one(shared: Path) -> None:
 
 @pytest.mark.parametrize(
     ("file", "preset"),
-    [("rvrt_sr_small.pth", "rvrt"), ("rvrt_deblur_small.pth", "deblur"), ("rvrt_denoise_small.pth", "denoise"), ("light_small.ckpt", "light")],
+    [
+        ("rvrt_sr_small.pth", "rvrt"),
+        ("rvrt_deblur_small.pth", "deblur"),
+        ("rvrt_denoise_small.pth", "denoise"),
+        ("light_small.ckpt", "light"),
+    ],
 )
 def test_golden_files_round_trip(shared: Path, tmp_path: Path, file: str, preset: str) -> None:
     weights = load_weights(shared / "golden" / file)
@@ -119,7 +155,10 @@ def test_safetensors_with_published_names(tmp_path: Path) -> None:
 def random_weights(preset: str = "light-s") -> Weights:
     config = PRESETS[preset]
     rng = np.random.default_rng(0)
-    return Weights(config, {name: rng.standard_normal(shape, np.float32) for name, shape in parameter_shapes(config).items()})
+    return Weights(
+        config,
+        {name: rng.standard_normal(shape, np.float32) for name, shape in parameter_shapes(config).items()},
+    )
 
 
 def test_light_s_is_stored_with_its_configuration(tmp_path: Path) -> None:
@@ -139,7 +178,11 @@ def test_saving_refuses_what_could_not_be_loaded(tmp_path: Path) -> None:
     name = next(iter(weights.tensors))
     faults: list[tuple[Weights, str, type[RvrtError]]] = [
         (replace(weights, tensors={}), "missing", WeightsError),
-        (replace(weights, tensors={**weights.tensors, name: weights.tensors[name] * np.float32(np.inf)}), "not finite", WeightsError),
+        (
+            replace(weights, tensors={**weights.tensors, name: weights.tensors[name] * np.float32(np.inf)}),
+            "not finite",
+            WeightsError,
+        ),
         (weights, "Unknown dtype", UsageError),
         (weights, r"\.safetensors", UsageError),
     ]
@@ -188,8 +231,14 @@ def test_hostile_configurations(tmp_path: Path, config: str, message: str) -> No
         ({}, "it has nothing"),
         ({"conv1.weight": np.ones(3, np.float32)}, "holds no RVRT.*conv1.weight"),
         ({"feat_extract.main.1.weight": np.ones((13, 3, 1, 3, 3), np.float32)}, "width of 13"),
-        ({"feat_extract.main.1.weight": np.ones((12, 3, 1, 3, 3), np.float32)}, r"preset light \(embed_dim 12\).*is missing"),
-        ({"feat_extract.1.weight": np.ones((12, 4, 1, 3, 3), np.float32)}, r"preset denoise \(embed_dim 12\)"),
+        (
+            {"feat_extract.main.1.weight": np.ones((12, 3, 1, 3, 3), np.float32)},
+            r"preset light \(embed_dim 12\).*is missing",
+        ),
+        (
+            {"feat_extract.1.weight": np.ones((12, 4, 1, 3, 3), np.float32)},
+            r"preset denoise \(embed_dim 12\)",
+        ),
         ({"feat_extract.1.weight": np.ones((12, 3, 1, 3, 3), np.float32)}, r"preset deblur \(embed_dim 12\)"),
         ({"feat_extract.main.1.weight": np.ones((12, 3, 3, 3), np.float32)}, "holds no RVRT"),
     ],

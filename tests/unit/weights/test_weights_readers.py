@@ -70,7 +70,9 @@ def test_everything_that_torch_saves(tmp_path: Path, zipped: bool, protocol: int
         "empty": torch.zeros(0, 3),
     }
     path = tmp_path / "all.pth"
-    torch.save({"params": tensors, "epoch": 3}, path, _use_new_zipfile_serialization=zipped, pickle_protocol=protocol)
+    torch.save(
+        {"params": tensors, "epoch": 3}, path, _use_new_zipfile_serialization=zipped, pickle_protocol=protocol
+    )
     found = read_pth(path).tensors
     assert list(found) == list(tensors)
     for name, value in tensors.items():
@@ -84,14 +86,28 @@ def test_everything_that_torch_saves(tmp_path: Path, zipped: bool, protocol: int
 def test_big_endian_zip(tmp_path: Path) -> None:
     array = np.array([1.0, -2.0], np.float32)
     data = w.zip_file(
-        w.state_dict({"x": w.tensor(array, "0")}), {"0": array.astype(">f4").tobytes()}, extra={"archive/byteorder": b"big"}
+        w.state_dict({"x": w.tensor(array, "0")}),
+        {"0": array.astype(">f4").tobytes()},
+        extra={"archive/byteorder": b"big"},
     )
     np.testing.assert_array_equal(read_pth(w.write(tmp_path / "a.pth", data)).tensors["x"], array)
 
 
 def test_state_dict_key_and_bare_state_dict_win_over_other_entries(tmp_path: Path) -> None:
     ema, plain = (w.tensor(np.full(2, value, np.float32), str(value)) for value in (1, 2))
-    both = b"\x80\x02}(" + w.text("params") + b"}" + w.text("x") + plain + b"s" + w.text("params_ema") + b"}" + w.text("x") + ema + b"su."
+    both = (
+        b"\x80\x02}("
+        + w.text("params")
+        + b"}"
+        + w.text("x")
+        + plain
+        + b"s"
+        + w.text("params_ema")
+        + b"}"
+        + w.text("x")
+        + ema
+        + b"su."
+    )
     storages = {str(value): np.full(2, value, np.float32).tobytes() for value in (1, 2)}
     raw = read_pth(w.write(tmp_path / "both.pth", w.zip_file(both, storages)))
     assert raw.metadata == {"state_key": "params_ema"}
@@ -140,7 +156,12 @@ def test_ckpt_equals_mindspore(shared: Path, tmp_path: Path) -> None:
     for name, value in expected.items():
         np.testing.assert_array_equal(found[name], value.asnumpy())
     written = tmp_path / "own.ckpt"
-    values = {"a": np.ones((2, 3), np.float16), "s": np.array(2.0, np.float32), "i": np.arange(3), "b": np.array([True, False])}
+    values = {
+        "a": np.ones((2, 3), np.float16),
+        "s": np.array(2.0, np.float32),
+        "i": np.arange(3),
+        "b": np.array([True, False]),
+    }
     mindspore.save_checkpoint(
         [{"name": name, "data": mindspore.Tensor(value)} for name, value in values.items()],
         str(written),

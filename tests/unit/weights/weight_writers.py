@@ -13,9 +13,18 @@ import numpy as np
 from rvrt_cli.model.config import PRESETS, ModelConfig
 from rvrt_cli.weights.names import MINDSPORE, mindspore_arithmetic, published_tensors
 
-STORAGE_NAMES = {"float32": "FloatStorage", "float16": "HalfStorage", "int64": "LongStorage", "float64": "DoubleStorage"}
+STORAGE_NAMES = {
+    "float32": "FloatStorage",
+    "float16": "HalfStorage",
+    "int64": "LongStorage",
+    "float64": "DoubleStorage",
+}
 MINDSPORE_NAMES = {"float32": "Float32", "float16": "Float16", "int64": "Int64", "float64": "Float64"}
-LEGACY_HEAD = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19." + b"\x80\x02M\xe9\x03." + b"\x80\x02}X\x0d\x00\x00\x00little_endian\x88s."
+LEGACY_HEAD = (
+    b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+    + b"\x80\x02M\xe9\x03."
+    + b"\x80\x02}X\x0d\x00\x00\x00little_endian\x88s."
+)
 
 
 def text(value: str) -> bytes:
@@ -38,12 +47,26 @@ def name(module: str, attribute: str) -> bytes:
 ORDERED = name("collections", "OrderedDict") + b")R"
 
 
-def tensor(array: np.ndarray, key: str, *, legacy: bool = False, shape: tuple[int, ...] | None = None, storage: int | None = None) -> bytes:
+def tensor(
+    array: np.ndarray,
+    key: str,
+    *,
+    legacy: bool = False,
+    shape: tuple[int, ...] | None = None,
+    storage: int | None = None,
+) -> bytes:
     """The pickle of a tensor whose elements lie in storage ``key``; ``shape``/``storage`` tell lies."""
     shape = array.shape if shape is None else shape
     strides = tuple(int(np.prod(shape[i + 1 :])) for i in range(len(shape)))
     count = array.size if storage is None else storage
-    place = b"(" + text("storage") + name("torch", STORAGE_NAMES[array.dtype.name]) + text(key) + text("cpu") + number(count)
+    place = (
+        b"("
+        + text("storage")
+        + name("torch", STORAGE_NAMES[array.dtype.name])
+        + text(key)
+        + text("cpu")
+        + number(count)
+    )
     place += b"N" if legacy else b""
     arguments = b"(" + place + b"tQ" + number(0) + sizes(shape) + sizes(strides) + b"\x89" + ORDERED + b"t"
     return name("torch._utils", "_rebuild_tensor_v2") + arguments + b"R"
@@ -57,7 +80,12 @@ def state_dict(entries: dict[str, bytes], key: str | None = "params") -> bytes:
     return b"\x80\x02" + (b"}" + text(key) + items + b"s" if key else items) + b"."
 
 
-def zip_file(pickle: bytes, storages: dict[str, bytes], compression: int = zipfile.ZIP_STORED, extra: dict[str, bytes] | None = None) -> bytes:
+def zip_file(
+    pickle: bytes,
+    storages: dict[str, bytes],
+    compression: int = zipfile.ZIP_STORED,
+    extra: dict[str, bytes] | None = None,
+) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", compression) as archive:
         archive.writestr("archive/data.pkl", pickle)
@@ -70,7 +98,9 @@ def zip_file(pickle: bytes, storages: dict[str, bytes], compression: int = zipfi
 
 def pth_zip(tensors: dict[str, np.ndarray], key: str | None = "params") -> bytes:
     entries = {n: tensor(array, str(i)) for i, (n, array) in enumerate(tensors.items())}
-    return zip_file(state_dict(entries, key), {str(i): array.tobytes() for i, array in enumerate(tensors.values())})
+    return zip_file(
+        state_dict(entries, key), {str(i): array.tobytes() for i, array in enumerate(tensors.values())}
+    )
 
 
 def pth_legacy(tensors: dict[str, np.ndarray], key: str | None = "params") -> bytes:
@@ -100,7 +130,8 @@ def ckpt_value(tag: str, kind: str, dims: tuple[int, ...], content: bytes) -> by
 
 def ckpt(tensors: dict[str, np.ndarray]) -> bytes:
     return b"".join(
-        ckpt_value(n, MINDSPORE_NAMES[array.dtype.name], array.shape or (0,), array.tobytes()) for n, array in tensors.items()
+        ckpt_value(n, MINDSPORE_NAMES[array.dtype.name], array.shape or (0,), array.tobytes())
+        for n, array in tensors.items()
     )
 
 
