@@ -9,6 +9,7 @@ plain MatMul, Softmax, MatMul, which OpenVINO fuses into one kernel; known zeros
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +21,8 @@ from spox import Var
 from spox._future import initializer
 
 _half = False
+_initializers: dict[Any, Var] = {}
+"""Constants of the graph being recorded by type, shape and content: equal masks and indices are stored once."""
 
 
 @contextmanager
@@ -27,10 +30,12 @@ def precision(half: bool) -> Iterator[None]:
     """Record in float16 (products, normalisations and attention; positions stay float32) or float32 while inside."""
     global _half
     before, _half = _half, half
+    _initializers.clear()
     try:
         yield
     finally:
         _half = before
+        _initializers.clear()
 
 
 def _compute_type() -> type:
@@ -73,6 +78,8 @@ class Tensor:
 
     def var(self, first: bool = False) -> Var:
         """The ONNX value in one layout, recorded once."""
+        if self.array is not None:
+            return self._build(first)
         if first not in self._made:
             if self.native is None or self.native == first:
                 self._made[first] = self._build(first)
@@ -133,11 +140,20 @@ class Tensor:
 
 
 def _index(values: Sequence[int]) -> Var:
-    return op.const(np.array(values, np.int64))
+    """A small integer constant: a shape, axes or bounds."""
+    key = tuple(int(value) for value in values)
+    if key not in _initializers:
+        _initializers[key] = op.const(np.array(key, np.int64))
+    return _initializers[key]
 
 
 def _value(array: np.ndarray) -> Var:
-    return initializer(np.ascontiguousarray(array))
+    """A constant of any size."""
+    array = np.ascontiguousarray(array)
+    key = (array.dtype.str, array.shape, hashlib.blake2b(array.tobytes(), digest_size=16).digest())
+    if key not in _initializers:
+        _initializers[key] = initializer(array)
+    return _initializers[key]
 
 
 def _fixed(array: np.ndarray, dtype: type = np.float32) -> Tensor:

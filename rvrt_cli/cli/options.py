@@ -21,14 +21,14 @@ WeightsOption = Annotated[
     typer.Option("--weights", metavar="PATH", help="Weights to use with --model (.safetensors, .pth, .ckpt).", rich_help_panel=MODEL_PANEL),
 ]
 DeviceOption = Annotated[
-    str, typer.Option("--device", metavar="NAME", help="auto, cpu, gpu, cuda, cuda:1, npu ...; auto picks the fastest.", rich_help_panel=MODEL_PANEL)
+    str, typer.Option("--device", metavar="NAME", help="auto, cpu, gpu, gpu:1, ascend or ascend:1; auto picks the fastest.", rich_help_panel=MODEL_PANEL)
 ]
 BackendOption = Annotated[
     str,
-    typer.Option("--backend", metavar="NAME", help="auto, openvino, onnxruntime, torch or mindspore.", rich_help_panel=MODEL_PANEL),
+    typer.Option("--backend", metavar="NAME", help="auto, onnx, openvino, onnxruntime, torch or mindspore.", rich_help_panel=MODEL_PANEL),
 ]
 PrecisionOption = Annotated[
-    str, typer.Option("--precision", metavar="NAME", help="auto, fp32, fp16 or bf16.", rich_help_panel=MODEL_PANEL)
+    str, typer.Option("--precision", metavar="NAME", help="auto, fp32 or mixed (half precision where the device gains from it).", rich_help_panel=MODEL_PANEL)
 ]
 ThreadsOption = Annotated[int, typer.Option("--threads", metavar="N", help="CPU threads of the model; 0 takes all cores.", rich_help_panel=MODEL_PANEL)]
 JsonOption = Annotated[

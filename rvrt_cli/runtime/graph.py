@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from rvrt_cli import backend
-from rvrt_cli.errors import WeightsError
 from rvrt_cli.model.config import ModelConfig
+from rvrt_cli.runtime.eager import check_names
 
 INPUT, OUTPUT = "lq", "sr"
 
@@ -39,7 +39,10 @@ def build_graph(
 
     with tracing.precision(half):
         model = RVRT(config)
-        assign(dict(model.named_parameters()), tensors)
+        parameters = dict(model.named_parameters())
+        check_names(parameters, tensors)
+        for name, parameter in parameters.items():
+            parameter.assign(tensors[name])
         shape = (1, frames, height, width, config.in_channels)
         argument = spox.argument(spox.Tensor(np.float32, shape))
         result = tracing.finish(model(tracing.graph_input(argument, shape)))
@@ -48,15 +51,3 @@ def build_graph(
     graph.producer_name = "rvrt"
     return bytes(graph.SerializeToString())
 
-
-def assign(parameters: Mapping[str, object], tensors: Mapping[str, np.ndarray]) -> None:
-    """Give every parameter its tensor; the names must be the same on both sides."""
-    missing = sorted(set(parameters) ^ set(tensors))
-    if missing:
-        raise WeightsError(f"The tensor {missing[0]} is {'missing' if missing[0] in parameters else 'unknown'}; the weights do not fit the model.")
-    for name, parameter in parameters.items():
-        if tuple(parameter.shape) != tensors[name].shape:  # type: ignore[attr-defined]
-            raise WeightsError(
-                f"The tensor {name} has the shape {tensors[name].shape}, not {tuple(parameter.shape)}; the weights do not fit the model."  # type: ignore[attr-defined]
-            )
-        parameter.assign(tensors[name])  # type: ignore[attr-defined]

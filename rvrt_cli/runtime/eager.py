@@ -1,0 +1,101 @@
+"""Runs the model in a framework, without a graph file: PyTorch, and MindSpore in graph mode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from rvrt_cli import backend
+from rvrt_cli.errors import WeightsError
+from rvrt_cli.model.config import ModelConfig
+from rvrt_cli.runtime.memory import explained
+
+
+class TorchSession:
+    """The model in PyTorch, for any input shape. ``device``: "cpu", "cuda:0". ``mixed``: autocast (float16 on CUDA, else bfloat16)."""
+
+    def __init__(
+        self, config: ModelConfig, tensors: Mapping[str, np.ndarray], *, device: str = "cpu", mixed: bool = False, threads: int = 0
+    ) -> None:
+        backend.select("torch")
+        with explained("PyTorch"):
+            import torch
+
+            from rvrt_cli.backend import torch as primitives
+
+            if threads:
+                torch.set_num_threads(threads)
+            primitives.set_device(device)
+            from rvrt_cli.model.rvrt import RVRT
+
+            self._model = RVRT(config)
+            parameters = dict(self._model.named_parameters())
+            check_names(parameters, tensors)
+            with torch.no_grad():
+                for name, parameter in parameters.items():
+                    parameter.copy_(torch.from_numpy(np.array(tensors[name], np.float32)))
+            self._model.eval()
+            self._kind = device.split(":")[0]
+            self._type = torch.float16 if self._kind == "cuda" else torch.bfloat16
+            self._mixed = mixed
+
+    def run(self, lq: np.ndarray) -> np.ndarray:
+        """One inference."""
+        with explained("PyTorch"):
+            import torch
+
+            from rvrt_cli.backend import torch as primitives
+
+            with torch.inference_mode(), torch.autocast(self._kind, self._type, enabled=self._mixed):
+                return primitives.to_numpy(self._model(primitives.from_numpy(lq)))
+
+
+class MindSporeSession:
+    """The model in MindSpore graph mode, compiled per input shape. ``device``: "cpu", "gpu:0", "ascend:0"."""
+
+    def __init__(
+        self, config: ModelConfig, tensors: Mapping[str, np.ndarray], *, device: str = "cpu", mixed: bool = False, threads: int = 0
+    ) -> None:
+        backend.select("mindspore")
+        with explained("MindSpore"):
+            import mindspore
+
+            from rvrt_cli.backend import mindspore as primitives
+
+            if threads:
+                mindspore.set_context(runtime_num_threads=threads)
+            primitives.set_device(device)
+            primitives.set_mode(True)
+            primitives.set_precision(mixed)
+            from rvrt_cli.model.rvrt import RVRT
+
+            self._model = RVRT(config)
+            parameters: dict[str, Any] = {name: value for name, value in self._model.parameters_and_names()}
+            check_names(parameters, tensors)
+            for name, parameter in parameters.items():
+                parameter.set_data(mindspore.Tensor(np.array(tensors[name], np.float32)))
+            self._model.set_train(False)
+
+    def run(self, lq: np.ndarray) -> np.ndarray:
+        """One inference."""
+        with explained("MindSpore"):
+            from rvrt_cli.backend import mindspore as primitives
+
+            return primitives.to_numpy(self._model(primitives.from_numpy(lq)))
+
+
+def check_names(parameters: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
+    """Every parameter has a tensor of its shape and none is left over.
+
+    Errors: :class:`WeightsError` naming the first one that does not fit.
+    """
+    for name in sorted(set(parameters) ^ set(tensors)):
+        state = "missing from the weights" if name in parameters else "unknown to the model"
+        raise WeightsError(f"The tensor {name} is {state}; the weights do not fit the model.")
+    for name, parameter in parameters.items():
+        if tuple(parameter.shape) != tensors[name].shape:
+            raise WeightsError(
+                f"The tensor {name} has the shape {tensors[name].shape} instead of {tuple(parameter.shape)}; the weights do not fit the model."
+            )

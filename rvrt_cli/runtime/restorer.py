@@ -1,0 +1,192 @@
+"""The trained model as a :class:`~rvrt_cli.restorer.Restorer`: any size and length in, padded inside, cropped back."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rvrt_cli import __version__
+from rvrt_cli.device import Choice, choose
+from rvrt_cli.errors import InputError, OutOfMemoryError_
+from rvrt_cli.model.config import CLIP_SIZE, ModelConfig
+from rvrt_cli.runtime.cache import entry_path, read_entry, write_entry
+from rvrt_cli.runtime.eager import MindSporeSession, TorchSession
+from rvrt_cli.runtime.graph import build_graph
+from rvrt_cli.runtime.sessions import OnnxRuntimeSession, OpenVinoSession, Session
+
+if TYPE_CHECKING:
+    from rvrt_cli.weights import Weights
+
+KEPT_PROGRAMS = 3
+"""Compiled programs kept per restorer: whole tiles, and the edges of a film's last window."""
+
+
+def load_model_restorer(
+    model: str,
+    weights: Path | None = None,
+    *,
+    device: str = "auto",
+    backend: str = "auto",
+    precision: str = "auto",
+    threads: int = 0,
+) -> ModelRestorer:
+    """Load a trained model; see :func:`rvrt_cli.restorer.load_restorer` for the arguments and errors."""
+    from rvrt_cli.weights import find_weights, load_weights
+
+    choice = choose(device, backend, precision)
+    path = weights
+    if path is None:
+        named = Path(model)
+        path = named if named.suffix in (".safetensors", ".pth", ".ckpt") else find_weights(model)
+    return ModelRestorer(load_weights(path), choice, name=model if Path(model).suffix == "" else Path(model).stem, threads=threads)
+
+
+class ModelRestorer:
+    """One model on one device. Compiles a program per padded ``(t, h, w)`` and keeps the last :data:`KEPT_PROGRAMS`."""
+
+    def __init__(self, weights: Weights, choice: Choice, *, name: str, threads: int = 0) -> None:
+        self.config = weights.config
+        self.choice = choice
+        self.name = name
+        self.scale = weights.config.upscale
+        self.channels = weights.config.in_channels
+        self.engine = engine_words(choice)
+        self._weights = weights
+        self._identity = weights.sha256 or tensors_sha256(weights.tensors)
+        self.fingerprint = hashlib.sha256(f"{self._identity} {self.engine} {__version__}".encode()).hexdigest()
+        self.bytes_per_px = estimate_bytes_per_px(weights.config)
+        self._threads = threads
+        self._programs: OrderedDict[tuple[int, int, int], Session] = OrderedDict()
+        self._eager: Session | None = None
+
+    def __call__(self, lq: np.ndarray) -> np.ndarray:
+        """(t, h, w, c) float32 [0, 1] → (t, scale*h, scale*w, 3) float32, not clipped; any t, h, w >= 1.
+
+        Errors: :class:`InputError` for another number of axes or channels, :class:`OutOfMemoryError_`.
+        """
+        if lq.ndim != 4 or lq.shape[3] != self.channels or 0 in lq.shape:
+            raise InputError(f"{self.name} takes frames of shape (t, h, w, {self.channels}), not {lq.shape}.")
+        t, h, w, _ = lq.shape
+        try:
+            padded = pad_window(lq, self.config)
+            y = self._session(padded.shape[:3]).run(padded[None])
+        except MemoryError as error:
+            raise OutOfMemoryError_(f"{self.engine} ran out of memory; use a smaller --tile or --window.") from error
+        except OutOfMemoryError_:
+            self._programs.clear()
+            raise
+        return np.ascontiguousarray(y[0, :t, : h * self.scale, : w * self.scale])
+
+    def close(self) -> None:
+        """Free all programs."""
+        self._programs.clear()
+        self._eager = None
+
+    def _session(self, size: tuple[int, int, int]) -> Session:
+        mixed = self.choice.precision == "mixed"
+        if self.choice.backend != "onnx":
+            if self._eager is None:
+                tensors = self._weights.tensors
+                if self.choice.backend == "torch":
+                    device = self.choice.device.replace("gpu", "cuda")
+                    self._eager = TorchSession(self.config, tensors, device=device, mixed=mixed, threads=self._threads)
+                else:
+                    self._eager = MindSporeSession(
+                        self.config, tensors, device=self.choice.device, mixed=mixed, threads=self._threads
+                    )
+            return self._eager
+        if size not in self._programs:
+            while len(self._programs) >= KEPT_PROGRAMS:
+                self._programs.popitem(last=False)
+            self._programs[size] = self._compile(size, mixed)
+        self._programs.move_to_end(size)
+        return self._programs[size]
+
+    def _compile(self, size: tuple[int, int, int], mixed: bool) -> Session:
+        runtime = self.choice.runtime
+        # OpenVINO lowers the precision of a float32 graph itself; ONNX Runtime needs a float16 graph.
+        half = mixed and runtime != "openvino"
+        key = (self._identity, self.config.to_json(), *size, half, __version__, _version("spox"))
+        if runtime == "openvino":
+            device = "CPU" if self.choice.device == "cpu" else _openvino_gpu(self.choice.index)
+            return OpenVinoSession(
+                lambda: self._graph(size, half, key), key, device=device, mixed=mixed, threads=self._threads
+            )
+        provider = runtime.removeprefix("onnxruntime-")
+        return OnnxRuntimeSession(
+            self._graph(size, half, key), provider, index=self.choice.index, mixed=mixed, threads=self._threads
+        )
+
+    def _graph(self, size: tuple[int, int, int], half: bool, key: tuple[object, ...]) -> bytes:
+        return cached(entry_path("onnx", *key), lambda: build_graph(self.config, self._weights.tensors, *size, half=half))
+
+
+def cached(path: Path, make: Callable[[], bytes]) -> bytes:
+    """The content of a cache entry, made when it is absent or damaged."""
+    data = read_entry(path)
+    if data is None:
+        data = make()
+        write_entry(path, data)
+    return data
+
+
+def pad_window(lq: np.ndarray, config: ModelConfig) -> np.ndarray:
+    """``(t, h, w, c)`` extended at its end to what the model takes: mirrored as far as that goes, then mirrored again.
+
+    Frames to a multiple of two by repeating the last one; height and width to ``config.size_multiple``, at least
+    ``config.min_size``.
+    """
+    t, h, w, _ = lq.shape
+    multiple = config.size_multiple
+    extra = [max(-(-size // multiple), -(-config.min_size // multiple)) * multiple - size for size in (h, w)]
+    lq = np.asarray(lq, np.float32)
+    if t % CLIP_SIZE:
+        lq = np.concatenate([lq, lq[-1:]])
+    return np.ascontiguousarray(np.pad(lq, ((0, 0), (0, extra[0]), (0, extra[1]), (0, 0)), "reflect"))
+
+
+def tensors_sha256(tensors: dict[str, np.ndarray]) -> str:
+    """A digest of weights that come from no file."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(tensors[name], np.float32).tobytes())
+    return digest.hexdigest()
+
+
+def estimate_bytes_per_px(config: ModelConfig) -> int:
+    """Peak memory per LQ pixel and frame, in bytes: feature maps of every stage plus the working set of one clip."""
+    features = (config.passes + 6) * config.embed_dim * 4
+    full_size = 64 * 16 * 4 * 3 if config.upsampler == "full" else 48 * 4 * 4
+    scale = 1 if config.upscale == 4 else 1 / 16
+    return int((features + full_size) * scale + 16 * 3 * 4 * 2)
+
+
+def engine_words(choice: Choice) -> str:
+    """The engine for reports and fingerprints, with its version."""
+    package, words = {
+        "openvino": ("openvino", "OpenVINO"),
+        "torch": ("torch", "PyTorch"),
+        "mindspore": ("mindspore", "MindSpore"),
+    }.get(choice.runtime, ("onnxruntime", f"ONNX Runtime ({choice.runtime.removeprefix('onnxruntime-')})"))
+    where = "CPU" if choice.device == "cpu" else choice.device
+    return f"{words} {_version(package)} on {where}, {choice.precision}"
+
+
+def _version(package: str) -> str:
+    for name in (package, f"{package}-gpu", f"{package}-directml"):
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return ""
+
+
+def _openvino_gpu(index: int) -> str:
+    return "GPU" if index == 0 else f"GPU.{index}"
