@@ -56,6 +56,9 @@ class ModelConfig:
     """Of the MLPs: ``gelu`` (exact), ``gelu_tanh`` (its approximation, MindSpore's default) or ``leaky_relu``."""
     norm_epsilon: float = 1e-5
     """Of the layer normalisations (1e-7 is MindSpore's default)."""
+    stage_norm: bool = True
+    """Normalise the features after each stage's input convolution and at its end, as RVRT does. Without it the local
+    contrast reaches the reconstruction unchanged, which a small network learns from much sooner."""
     block_conv: bool = False
     """Close each RSTB with a 3x3 convolution (as SwinIR does) instead of a linear layer (as RVRT does)."""
 
@@ -124,8 +127,21 @@ PRESETS: dict[str, ModelConfig] = {
     "rvrt": ModelConfig(),
     "light": ModelConfig(alignment="local", position_bias=False, activation="gelu_tanh", norm_epsilon=1e-7),
     "light-s": ModelConfig(
-        alignment="local", position_bias=False, embed_dim=32, num_blocks=(1, 1, 1), num_heads=2, window=(2, 4, 4),
-        align_heads=4, align_ratio=1.0, upsampler="direct", skip="bicubic", block_conv=True,
+        alignment="local",
+        position_bias=False,
+        embed_dim=48,
+        num_blocks=(1, 1, 1),
+        depth=1,
+        num_heads=2,
+        window=(2, 4, 4),
+        passes=2,
+        align_heads=4,
+        align_ratio=1.0,
+        upsampler="direct",
+        skip="bicubic",
+        activation="leaky_relu",
+        stage_norm=False,
+        block_conv=True,
     ),
     "deblur": ModelConfig(upscale=1, embed_dim=192, conv_groups=(1, 3, 3, 3, 3, 3)),
     "denoise": ModelConfig(upscale=1, embed_dim=192, conv_groups=(1, 3, 4, 6, 8, 4), in_channels=4),

@@ -10,8 +10,9 @@ from rvrt_cli.model.config import ModelConfig
 def initial_tensors(shapes: dict[str, tuple[int, ...]], config: ModelConfig, seed: int) -> dict[str, np.ndarray]:
     """Draw initial values, float32, for parameters given by canonical name and shape.
 
-    Linear layers and bias tables: truncated normal with standard deviation 0.02 (Swin Transformer). Convolutions: uniform
-    in ±1/sqrt(fan-in). Normalisations: 1 and 0. Biases: 0. The last convolution of a pass's offsets and of a ``direct``
+    Linear layers: truncated normal with standard deviation 0.5/sqrt(fan-in) but at least 0.02 (Swin Transformer's 0.02
+    leaves the branches of a narrow network asleep for hundreds of steps); bias tables: 0.02. Convolutions: uniform in
+    ±1/sqrt(fan-in). Normalisations: 1 and 0. Biases: 0. The last convolution of a pass's offsets and of a ``direct``
     upsampler is 0, so that alignment starts from the flow itself and the network from the enlarged input.
     """
     rng = np.random.default_rng(seed)
@@ -33,4 +34,5 @@ def _initial(name: str, shape: tuple[int, ...], config: ModelConfig, rng: np.ran
     values = rng.standard_normal(shape)
     while (outside := np.abs(values) > 2).any():
         values[outside] = rng.standard_normal(int(outside.sum()))
-    return (0.02 * values).astype(np.float32)
+    deviation = 0.02 if kind == "bias_table" else max(0.02, 0.5 / np.sqrt(shape[-1]))
+    return (deviation * values).astype(np.float32)

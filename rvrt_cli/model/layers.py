@@ -242,20 +242,27 @@ class RSTB(B.Module):
 
 
 class Stage(B.Module):
-    """Input convolution, normalisation, RSTBs, normalisation: shallow extraction, each pass and reconstruction."""
+    """Input convolution and RSTBs, each followed by a normalisation: shallow extraction, each pass and reconstruction."""
 
     def __init__(self, config: ModelConfig, inputs: int, blocks: int, window: tuple[int, int, int], groups: int) -> None:
         super().__init__()
+        self.normalised = config.stage_norm
         self.conv = Conv(inputs, config.embed_dim, groups=groups)
-        self.norm_in = LayerNorm(config.embed_dim, config.norm_epsilon)
+        if self.normalised:
+            self.norm_in = LayerNorm(config.embed_dim, config.norm_epsilon)
         self.blocks = B.ModuleList([RSTB(config, window) for _ in range(blocks)])
-        self.norm_out = LayerNorm(config.embed_dim, config.norm_epsilon)
+        if self.normalised:
+            self.norm_out = LayerNorm(config.embed_dim, config.norm_epsilon)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.norm_in(self.conv(x))
+        x = self.conv(x)
+        if self.normalised:
+            x = self.norm_in(x)
         for block in self.blocks:
             x = block(x)
-        return self.norm_out(x)
+        if self.normalised:
+            x = self.norm_out(x)
+        return x
 
 
 class DownsampleEntry(B.Module):

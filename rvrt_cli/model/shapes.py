@@ -35,7 +35,8 @@ def _mlp(name: str, config: ModelConfig) -> Iterator[tuple[str, Shape]]:
 def _stage(name: str, config: ModelConfig, inputs: int, blocks: int, frames: int, groups: int) -> Iterator[tuple[str, Shape]]:
     c = config.embed_dim
     yield from _layer(f"{name}.conv", c, inputs // groups, 3, 3)
-    yield from _layer(f"{name}.norm_in", c)
+    if config.stage_norm:
+        yield from _layer(f"{name}.norm_in", c)
     for block in range(blocks):
         for index in range(config.depth):
             layer = f"{name}.blocks.{block}.layers.{index}"
@@ -51,7 +52,8 @@ def _stage(name: str, config: ModelConfig, inputs: int, blocks: int, frames: int
             yield from _layer(f"{name}.blocks.{block}.conv", c, c, 3, 3)
         else:
             yield from _layer(f"{name}.blocks.{block}.linear", c, c)
-    yield from _layer(f"{name}.norm_out", c)
+    if config.stage_norm:
+        yield from _layer(f"{name}.norm_out", c)
 
 
 def _alignment(name: str, config: ModelConfig) -> Iterator[tuple[str, Shape]]:
