@@ -41,7 +41,7 @@ class Finish:
         sr = np.clip(sr, 0, 1)
         if self.strength < 1:
             sr = np.float32(self.strength) * sr + np.float32(1 - self.strength) * np.clip(_resized(seen, (sr.shape[0], sr.shape[1])), 0, 1)
-        out = np.clip(_resized(sr, size), 0, 1)
+        out = sr if sr.shape[:2] == size else np.clip(imresize(sr, size=size), 0, 1)
         excess = lq - seen
         if np.abs(excess).max() > EXCESS_TOLERANCE:
             out = out + _resized(excess, size)

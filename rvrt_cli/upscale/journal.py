@@ -14,7 +14,7 @@ import os
 import shutil
 import stat
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -58,7 +58,6 @@ class SegmentRecord:
     restart: Restart
     shots: int = 0
     corrupt: int = 0
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 def hash_file(path: Path) -> str:
@@ -228,7 +227,11 @@ class Journal:
             if record is None:
                 break
             record.pop("kind")
-            segment = SegmentRecord(**{**record, "restart": Restart(**record["restart"])})
+            try:
+                segment = SegmentRecord(**{**record, "restart": Restart(**record["restart"])})
+            except (TypeError, KeyError):
+                self.started_anew = "the earlier run was made by another version of rvrt"
+                return 0
             file_path = self.folder / segment.name
             follows = segment.start == (self.segments[-1].stop if self.segments else 0)
             if not follows or not file_path.exists() or hash_file(file_path) != segment.sha256:

@@ -153,7 +153,13 @@ def run_prepared(prepared: Prepared, on_event: OnEvent, stop: threading.Event) -
     with Journal(
         prepared.work_folder, _identity(prepared), _resolved(prepared), resume=prepared.options.resume and prepared.source.kind != "y4m"
     ) as journal:
-        report = _run_journaled(prepared, journal, on_event, stop, began)
+        try:
+            report = _run_journaled(prepared, journal, on_event, stop, began)
+        except BaseException:
+            if not journal.segments:
+                # Nothing is worth keeping: leave no trace of a run that failed at once.
+                journal.remove()
+            raise
         if not prepared.options.keep_work:
             journal.remove()
         return report
@@ -190,15 +196,12 @@ def _run_journaled(prepared: Prepared, journal: Journal, on_event: OnEvent, stop
     if isinstance(sink, VideoSink):
         assert prepared.settings is not None
         assert prepared.mux_plan is not None
-        start_s, end_s = _range(prepared, journal)
         mux(
             prepared.source,
             sink.segment_paths(),
             Path(prepared.output),
             prepared.settings,
             prepared.mux_plan,
-            start_s=start_s,
-            end_s=end_s,
             trimmed=prepared.options.trimmed,
         )
         size = Path(prepared.output).stat().st_size
@@ -336,18 +339,6 @@ def _identity(prepared: Prepared) -> dict[str, Any]:
 
 def _resolved(prepared: Prepared) -> dict[str, Any]:
     return {"window": prepared.window, "tile_px": prepared.tile.tile_px, "tile_overlap_px": prepared.tile.overlap_px}
-
-
-def _range(prepared: Prepared, journal: Journal) -> tuple[float | None, float | None]:
-    """Start and end of the run in the source, in seconds, for cutting the other streams; None where it is the source's own."""
-    options, source = prepared.options, prepared.source
-    if not options.trimmed or options.preview is not None:
-        return None, None
-    time_base = source.video.time_base
-    # The first frame at or after --start is where the output begins; sound must begin there too.
-    start = float(journal.segments[0].extra["first_pts"] * time_base) - source.start_s
-    end = float(journal.segments[-1].extra["end_pts"] * time_base) - source.start_s
-    return start, end if options.frames is not None or options.end_s is not None else None
 
 
 def _rate(text: str | None) -> Any:

@@ -26,7 +26,6 @@ class VideoSink:
         self._settings = settings
         self._writer: SegmentWriter | None = None
         self._path = Path()
-        self._end_pts = 0
 
     def begin_segment(self, index: int) -> None:
         self._path = self._journal.folder / f"{index:06d}.part{SEGMENT_SUFFIX}"
@@ -37,7 +36,6 @@ class VideoSink:
         if self._settings.has_alpha and alpha is None:
             alpha = np.ones(picture.shape[:2], np.float32)
         self._writer.write(picture, frame.pts, frame.duration, alpha if self._settings.has_alpha else None)
-        self._end_pts = frame.pts + (frame.duration or 0)
 
     def end_segment(self, finished: FinishedSegment) -> None:
         assert self._writer is not None
@@ -49,8 +47,7 @@ class VideoSink:
             sync_directory(self._journal.folder)
         except OSError as error:
             raise explain_os_error(error, self._path) from error
-        extra = {"first_pts": info.first_pts, "last_pts": info.last_pts, "end_pts": self._end_pts}
-        self._journal.append(_record(finished, name, info.sha256, extra))
+        self._journal.append(_record(finished, name, info.sha256))
 
     def abort(self) -> None:
         if self._writer is not None:
@@ -94,7 +91,7 @@ class ImageSink:
         except OSError as error:
             raise explain_os_error(error, self._folder) from error
         self._folder = None
-        self._journal.append(_record(finished, name, hash_file(self._journal.folder / name), {}))
+        self._journal.append(_record(finished, name, hash_file(self._journal.folder / name)))
 
     def abort(self) -> None:
         if self._folder is not None:
@@ -169,7 +166,5 @@ def image_bit_depth(source: Source, pix_fmt: str | None) -> int:
     return 16 if source.video.bit_depth > 8 else 8
 
 
-def _record(finished: FinishedSegment, name: str, sha256: str, extra: dict[str, int]) -> SegmentRecord:
-    return SegmentRecord(
-        finished.index, name, finished.start, finished.stop, sha256, finished.restart, finished.shots, finished.corrupt, extra
-    )
+def _record(finished: FinishedSegment, name: str, sha256: str) -> SegmentRecord:
+    return SegmentRecord(finished.index, name, finished.start, finished.stop, sha256, finished.restart, finished.shots, finished.corrupt)

@@ -1,0 +1,357 @@
+"""Each option of ``rvrt upscale``: what it does, what it refuses, and that nothing partial is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+from upscale_clips import make_clip, make_shots, upscale
+
+from rvrt_cli.cli.app import app
+from rvrt_cli.cli.upscale import parse_time
+from rvrt_cli.errors import ExitCode, InputError, OutputError, RvrtError, UsageError, WeightsError
+
+BICUBIC = ("--model", "bicubic", "--quiet")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> Path:
+    return make_clip(tmp_path_factory.mktemp("clip") / "in.mp4", 24, audio=True)
+
+
+@pytest.fixture(scope="module")
+def shots(tmp_path_factory) -> Path:
+    return make_shots(tmp_path_factory.mktemp("shots") / "in.mp4", 96)
+
+
+def run(*arguments):
+    """Run in this process; errors are raised as they reach the boundary."""
+    result = CliRunner().invoke(app, ["upscale", *map(str, arguments)], catch_exceptions=True)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def pictures(path: Path) -> tuple[list[np.ndarray], list[float], str]:
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+        return [frame.to_ndarray(format="rgb24") for frame in frames], [frame.time for frame in frames], frames[0].format.name
+
+
+def left_over(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_video(clip, tmp_path):
+    out = tmp_path / "out.mp4"
+    result = run(clip, out, "--model", "bicubic")
+    frames, times, pix_fmt = pictures(out)
+    assert len(frames) == 24
+    assert frames[0].shape == (128, 192, 3)
+    assert times == pictures(clip)[1]
+    assert pix_fmt == "yuv420p"
+    assert left_over(tmp_path) == ["out.mp4"]
+    assert "24 frames, 192x128" in result.stderr
+    assert "verified" in result.stderr
+    assert result.stdout == ""
+    with av.open(str(out)) as container:
+        assert [stream.type for stream in container.streams] == ["video", "audio"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "size"),
+    [(["--scale", "2"], (64, 96)), (["--scale", "3"], (96, 144)), (["--height", "100"], (100, 150)), (["--width", "96"], (64, 96))],
+)
+def test_sizes(clip, tmp_path, arguments, size):
+    run(clip, tmp_path / "out.mp4", *BICUBIC, *arguments, "--frames", "2")
+    assert pictures(tmp_path / "out.mp4")[0][0].shape[:2] == size
+
+
+@pytest.mark.parametrize(
+    ("arguments", "count", "first"),
+    [(["--start", "0.5"], 12, 12), (["--end", "0.25"], 6, 0), (["--frames", "5"], 5, 0), (["--start", "0:00.25", "--end", "0.5"], 6, 6)],
+)
+def test_ranges(clip, tmp_path, arguments, count, first):
+    out = tmp_path / "out.mkv"
+    run(clip, out, *BICUBIC, "--codec", "ffv1", *arguments)
+    whole = tmp_path / "whole.mkv"
+    run(clip, whole, *BICUBIC, "--codec", "ffv1")
+    frames, times, _ = pictures(out)
+    assert len(frames) == count
+    assert times[0] == pytest.approx(0, abs=1e-3)
+    for mine, theirs in zip(frames, pictures(whole)[0][first:], strict=False):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_windows_tiles_and_shots_do_not_change_bicubic(shots, tmp_path):
+    run(shots, tmp_path / "a.mkv", *BICUBIC, "--codec", "ffv1")
+    run(
+        shots, tmp_path / "b.mkv", *BICUBIC, "--codec", "ffv1", "--window", "6", "--overlap", "2", "--tile", "32", "--tile-overlap", "8",
+        "--no-shots", "--memory-limit", "2G", "--threads", "1", "--segment-frames", "7",
+    )
+    for a, b in zip(pictures(tmp_path / "a.mkv")[0], pictures(tmp_path / "b.mkv")[0], strict=True):
+        # A tie in rounding may fall to the other side.
+        assert np.abs(a.astype(int) - b).max() <= 2
+
+
+def test_strength_zero_is_bicubic(clip, tmp_path):
+    run(clip, tmp_path / "out.mkv", *BICUBIC, "--codec", "ffv1", "--frames", "2", "--strength", "0")
+    run(clip, tmp_path / "ref.mkv", *BICUBIC, "--codec", "ffv1", "--frames", "2")
+    np.testing.assert_array_equal(pictures(tmp_path / "out.mkv")[0][1], pictures(tmp_path / "ref.mkv")[0][1])
+
+
+@pytest.mark.parametrize(("how", "width"), [("side", 384), ("split", 192)])
+def test_compare(clip, tmp_path, how, width):
+    run(clip, tmp_path / "out.mp4", *BICUBIC, "--compare", how, "--frames", "3")
+    frames, _, _ = pictures(tmp_path / "out.mp4")
+    assert frames[0].shape == (128, width, 3)
+
+
+def test_preview(shots, tmp_path):
+    out = tmp_path / "out.mp4"
+    result = run(shots, out, "--model", "bicubic", "--preview", "2")
+    frames, times, _ = pictures(out)
+    assert len(frames) == 96
+    assert np.all(np.diff(times) > 0)
+    assert "The preview has no sound" in result.stderr
+
+
+def test_preview_of_short_pieces(tmp_path):
+    film = make_clip(tmp_path / "long.mp4", 240, "32x32", audio=True)
+    out = tmp_path / "out.mp4"
+    run(film, out, *BICUBIC, "--preview", "3")
+    frames, times, _ = pictures(out)
+    assert len(frames) == 3 * 48
+    np.testing.assert_allclose(np.diff(times), 1 / 24, atol=1e-3)
+    with av.open(str(out)) as container:
+        assert [stream.type for stream in container.streams] == ["video"]
+
+
+@pytest.mark.parametrize("moment", ["0", "0.5", "0:00.98"])
+def test_one_frame(clip, tmp_path, moment):
+    import cv2
+
+    out = tmp_path / "out.png"
+    run(clip, out, *BICUBIC, "--frame", moment)
+    run(clip, tmp_path / "all.mkv", *BICUBIC, "--codec", "ffv1", "--pix-fmt", "gbrp")
+    index = int(float(moment.split(":")[-1]) * 24)
+    image = cv2.imread(str(out))[..., ::-1]
+    assert np.abs(image.astype(int) - pictures(tmp_path / "all.mkv")[0][index]).max() <= 1
+    assert left_over(tmp_path) == ["all.mkv", "out.png"]
+
+
+def test_a_frame_after_the_end(clip, tmp_path):
+    with pytest.raises(InputError, match="ends before|no frame|range"):
+        run(clip, tmp_path / "out.png", *BICUBIC, "--frame", "60")
+    assert left_over(tmp_path) == []
+
+
+def test_images_in_and_out(clip, tmp_path):
+    run(clip, tmp_path / "frames" / "%05d.png", *BICUBIC, "--frames", "5")
+    assert left_over(tmp_path) == ["frames"]
+    assert left_over(tmp_path / "frames") == [f"{i:05}.png" for i in range(1, 6)]
+    run(tmp_path / "frames", tmp_path / "again.mp4", *BICUBIC, "--fps", "12")
+    frames, times, _ = pictures(tmp_path / "again.mp4")
+    assert len(frames) == 5
+    assert frames[0].shape == (512, 768, 3)
+    assert times[1] == pytest.approx(1 / 12)
+    run(tmp_path / "frames" / "%05d.png", tmp_path / "images", *BICUBIC, "--scale", "2", "--pix-fmt", "rgb48")
+    assert len(left_over(tmp_path / "images")) == 5
+    import cv2
+
+    image = cv2.imread(str(next((tmp_path / "images").iterdir())), cv2.IMREAD_UNCHANGED)
+    assert image.dtype == np.uint16
+    assert image.shape == (256, 384, 3)
+
+
+def test_existing_images_are_kept(clip, tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    (folder / "00001.png").write_bytes(b"mine")
+    with pytest.raises(OutputError, match="already holds images"):
+        run(clip, folder / "%05d.png", *BICUBIC, "--frames", "2")
+    run(clip, folder / "%05d.png", *BICUBIC, "--frames", "2", "--overwrite")
+    assert left_over(folder) == ["00001.png", "00002.png"]
+
+
+def test_y4m_through_pipes(clip, tmp_path):
+    out = upscale(clip, "-", "--model", "bicubic", "--frames", "3")
+    assert out.returncode == 0, out.stderr.decode()
+    assert out.stdout.startswith(b"YUV4MPEG2 W192 H128")
+    assert out.stdout.count(b"FRAME") == 3
+    assert b"192x128" in out.stderr
+    back = upscale("-", tmp_path / "out.mkv", *BICUBIC, stdin=out.stdout)
+    assert back.returncode == 0, back.stderr.decode()
+    assert pictures(tmp_path / "out.mkv")[0][0].shape == (512, 768, 3)
+    assert left_over(tmp_path) == ["out.mkv"]
+
+
+def test_json(clip, tmp_path):
+    result = run(clip, tmp_path / "out.mp4", "--model", "bicubic", "--json")
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    assert events[0]["event"] in ("notice", "started")
+    assert events[-1]["event"] == "report"
+    assert events[-1]["frames"] == 24
+    assert events[-1]["verified"] is True
+
+
+def test_estimate_writes_nothing(shots, tmp_path):
+    before = left_over(shots.parent)
+    result = run(shots, "--model", "bicubic", "--estimate")
+    assert left_over(shots.parent) == before
+    assert "4 shots" in result.stdout
+    assert "Memory   about" in result.stdout
+    assert "Disk     about" in result.stdout
+    assert "Time     about" in result.stdout
+    plan = json.loads(run(shots, tmp_path / "out.mkv", "--model", "bicubic", "--dry-run", "--json").stdout)
+    assert plan["frames"] == 96
+    assert plan["shots"] == 4
+    assert plan["output_width"] == 192
+    assert left_over(tmp_path) == []
+
+
+def test_work_dir_and_keep_work(clip, tmp_path):
+    work = tmp_path / "work"
+    work.mkdir()
+    run(clip, tmp_path / "out.mp4", *BICUBIC, "--work-dir", work, "--keep-work", "--segment-frames", "10")
+    assert left_over(work) == ["out.mp4.rvrt-work"]
+    assert left_over(work / "out.mp4.rvrt-work") == ["000000.mkv", "000001.mkv", "000002.mkv", "journal.jsonl", "lock"]
+    result = run(clip, tmp_path / "out.mp4", "--model", "bicubic", "--work-dir", work, "--overwrite", "--segment-frames", "10")
+    assert "Continuing an earlier run after frame 24" in result.stderr
+    assert left_over(work) == []
+
+
+def test_no_resume(clip, tmp_path):
+    run(clip, tmp_path / "out.mp4", *BICUBIC, "--keep-work")
+    result = run(clip, tmp_path / "out.mp4", "--model", "bicubic", "--overwrite", "--no-resume")
+    assert "Continuing" not in result.stderr
+
+
+def test_an_existing_output_is_kept_unless_told(clip, tmp_path):
+    out = tmp_path / "out.mp4"
+    out.write_bytes(b"mine")
+    with pytest.raises(OutputError, match="--overwrite"):
+        run(clip, out, *BICUBIC)
+    assert out.read_bytes() == b"mine"
+    run(clip, out, *BICUBIC, "--overwrite")
+    assert len(pictures(out)[0]) == 24
+
+
+@pytest.mark.parametrize(
+    ("arguments", "codec"),
+    [
+        (["--codec", "h265", "--crf", "28", "--preset", "ultrafast"], "hevc"),
+        (["--codec", "ffv1"], "ffv1"),
+        (["--lossless"], "h264"),
+        (["--pix-fmt", "yuv444p"], "h264"),
+        (["--container", "mkv"], "h264"),
+    ],
+)
+def test_encoding(clip, tmp_path, arguments, codec):
+    out = tmp_path / "out.mkv"
+    run(clip, out, *BICUBIC, "--frames", "4", *arguments)
+    with av.open(str(out)) as container:
+        assert container.streams.video[0].codec_context.name == codec
+        if "yuv444p" in arguments:
+            assert container.streams.video[0].pix_fmt == "yuv444p"
+
+
+def test_a_batch(clip, tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    (folder / "a.mp4").write_bytes(clip.read_bytes())
+    (folder / "b.mp4").write_bytes(clip.read_bytes())
+    (folder / "c.mp4").write_bytes(b"garbage")
+    (folder / "notes.txt").write_text("no video")
+    with pytest.raises(RvrtError, match=r"1 of 3 videos failed: c\.mp4") as caught:
+        run(folder, out, "--model", "bicubic")
+    assert caught.value.exit_code == ExitCode.PARTIAL
+    assert left_over(out) == ["a.mp4", "b.mp4"]
+    (folder / "c.mp4").unlink()
+    before = (out / "a.mp4").stat().st_mtime_ns
+    result = run(folder, out, "--model", "bicubic")
+    assert "a.mp4 exists and is skipped" in result.stderr
+    assert (out / "a.mp4").stat().st_mtime_ns == before
+    run(folder, out, *BICUBIC, "--container", "mkv")
+    assert left_over(out) == ["a.mkv", "a.mp4", "b.mkv", "b.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        (["missing.mp4", "out.mp4"], InputError, "missing.mp4"),
+        (["{clip}"], UsageError, "OUT is missing"),
+        (["{clip}", "nowhere/out.mp4"], OutputError, "nowhere"),
+        (["{clip}", "out.xyz"], OutputError, "xyz"),
+        (["{clip}", "out"], OutputError, "suffix"),
+        (["{clip}", "{clip}", "--overwrite"], OutputError, "input"),
+        (["{clip}", "out.jpg"], OutputError, "PNG"),
+        (["{clip}", "out.mp4", "--scale", "7"], UsageError, "--scale"),
+        (["{clip}", "out.mp4", "--light", "--model", "rvrt"], UsageError, "--light"),
+        (["{clip}", "out.mp4", "--quiet", "--verbose"], UsageError, "--quiet"),
+        (["{clip}", "-", "--json"], UsageError, "--json"),
+        (["{clip}", "out.mp4", "--start", "soon"], UsageError, "--start"),
+        (["{clip}", "out.mp4", "--start", "50"], InputError, "."),
+        (["{clip}", "out.mp4", "--fps", "zero"], UsageError, "--fps"),
+        (["{clip}", "out.png", "--frame", "1", "--start", "1"], UsageError, "--frame"),
+        (["{clip}", "out.mp4", "--frame", "1"], OutputError, "PNG"),
+        (["{clip}", "out.mp4", "--weights", "missing.safetensors", "--model", "light-s"], WeightsError, "missing.safetensors"),
+    ],
+)
+def test_bad_input(clip, tmp_path, monkeypatch, arguments, error, says):
+    monkeypatch.chdir(tmp_path)
+    arguments = [argument.format(clip=clip) for argument in arguments]
+    model = [] if "--model" in arguments else ["--model", "bicubic"]
+    if "--light" in arguments:
+        model = []
+    with pytest.raises(error, match=says) as caught:
+        run(*arguments, *model)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert text.endswith(".")
+    assert left_over(tmp_path) == []
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root writes everywhere")
+def test_a_read_only_folder(clip, tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(OutputError, match="permissions"):
+        run(clip, tmp_path / "out.mp4", *BICUBIC)
+
+
+def test_the_boundary_prints_one_sentence(tmp_path):
+    done = upscale(tmp_path / "missing.mp4", tmp_path / "out.mp4")
+    assert done.returncode == ExitCode.INPUT
+    assert done.stdout == b""
+    assert done.stderr.startswith(b"rvrt: ")
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_debug_shows_a_traceback(tmp_path):
+    done = upscale(tmp_path / "missing.mp4", tmp_path / "out.mp4", "--debug")
+    assert b"Traceback" in done.stderr
+
+
+def test_times():
+    assert parse_time("--start", "12.5") == 12.5
+    assert parse_time("--start", "1:02.5") == 62.5
+    assert parse_time("--start", "1:00:02") == 3602
+    assert parse_time("--start", None) is None
+    for bad in ("", "1:2:3:4", "1:75", "-5", "nan", "1:-1"):
+        with pytest.raises(UsageError, match="--start"):
+            parse_time("--start", bad)
+
+
+def test_every_option_is_in_the_help():
+    text = CliRunner().invoke(app, ["upscale", "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).output
+    for option in (
+        "light model weights scale height width denoise deblur strength compare deinterlace codec crf preset pix-fmt lossless container fps "
+        "start end frames preview frame estimate dry-run window overlap tile tile-overlap memory-limit shots device backend precision threads "
+        "resume overwrite work-dir keep-work segment-frames json quiet verbose debug"
+    ).split():
+        assert f"--{option}" in text

@@ -1,0 +1,112 @@
+"""``kill -9`` at any moment, then the same command: the final file is byte for byte that of an uninterrupted run."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from upscale_clips import REPOSITORY, command, make_shots, upscale
+
+FRAMES = 96
+OPTIONS = ("--model", "bicubic", "--segment-frames", "8", "--window", "8")
+KILLS = 12
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> Path:
+    return make_shots(tmp_path_factory.mktemp("clip") / "in.mp4", FRAMES, "64x48")
+
+
+@pytest.fixture(scope="module")
+def whole(clip, tmp_path_factory) -> bytes:
+    output = tmp_path_factory.mktemp("whole") / "out.mp4"
+    done = upscale(clip, output, *OPTIONS)
+    assert done.returncode == 0, done.stderr.decode()
+    return output.read_bytes()
+
+
+def start(*arguments) -> subprocess.Popen:
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.Popen(command(*arguments), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def journal_lines(output: Path) -> int:
+    journal = output.with_name(output.name + ".rvrt-work") / "journal.jsonl"
+    return journal.read_bytes().count(b"\n") if journal.exists() else 0
+
+
+def test_killed_at_random_moments_ends_in_the_same_bytes(clip, whole, tmp_path):
+    output = tmp_path / "out.mp4"
+    rng = random.Random(11)
+    kills = 0
+    while kills < KILLS:
+        process = start(clip, output, *OPTIONS)
+        # Wait until this run has done something new, then a random moment more: kills fall on every phase of a segment.
+        before = journal_lines(output)
+        deadline = time.monotonic() + 60
+        while process.poll() is None and journal_lines(output) <= before and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(rng.random() * 0.05)
+        if process.poll() is not None:
+            break
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        kills += 1
+        assert not output.exists(), "a killed run leaves no output"
+    if process.poll() is None or not output.exists():
+        done = upscale(clip, output, *OPTIONS)
+        assert done.returncode == 0, done.stderr.decode()
+    assert kills >= 10
+    assert output.read_bytes() == whole
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_a_second_run_says_that_it_continues(clip, whole, tmp_path):
+    output = tmp_path / "out.mp4"
+    process = start(clip, output, *OPTIONS)
+    while process.poll() is None and journal_lines(output) < 3:
+        time.sleep(0.005)
+    process.kill()
+    process.communicate()
+    done = upscale(clip, output, *OPTIONS)
+    assert done.returncode == 0
+    assert b"Continuing an earlier run after frame" in done.stderr
+    assert output.read_bytes() == whole
+
+
+def test_a_changed_option_starts_anew_with_a_message(clip, tmp_path):
+    output = tmp_path / "out.mp4"
+    process = start(clip, output, *OPTIONS)
+    while process.poll() is None and journal_lines(output) < 3:
+        time.sleep(0.005)
+    process.kill()
+    process.communicate()
+    done = upscale(clip, output, *OPTIONS, "--crf", "30")
+    assert done.returncode == 0
+    assert b"Changed since the earlier run: encoder, options.crf; starting anew." in done.stderr
+    fresh = tmp_path / "fresh.mp4"
+    assert upscale(clip, fresh, *OPTIONS, "--crf", "30").returncode == 0
+    assert output.read_bytes() == fresh.read_bytes()
+
+
+def test_ctrl_c_finishes_the_segment_and_says_how_to_continue(clip, whole, tmp_path):
+    output = tmp_path / "out.mp4"
+    process = start(clip, output, *OPTIONS)
+    while process.poll() is None and journal_lines(output) < 3:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    text = stderr.decode()
+    assert "Stopping when the current segment is finished" in text
+    assert "Run the same command again to continue." in text
+    assert "Traceback" not in text
+    assert not output.exists()
+    done = upscale(clip, output, *OPTIONS)
+    assert done.returncode == 0
+    assert output.read_bytes() == whole
