@@ -6,7 +6,10 @@
     with read_frames(source) as frames:                      # Frame.rgb float32 (h, w, 3)
         ...
     writer = SegmentWriter(path, settings); writer.write(rgb, pts, duration, alpha); info = writer.close()
-    mux(source, segments, output, settings, plan)            # verifies, then replaces ``output``
+    mux(source, segments, output, settings, plan, trimmed=False)   # verifies, then replaces ``output``
+
+Pictures: ``probe(folder_or_pattern, fps=...)`` and :class:`ImageSequenceWriter`. Pipes: ``probe("-")`` reads y4m from standard
+input, ``Y4mWriter(sys.stdout.buffer, y4m_settings(source, width, height))`` writes it.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from rvrt_cli.media.reader import FrameReader, read_frames
 from rvrt_cli.media.segment import SegmentInfo, SegmentWriter
 from rvrt_cli.media.source import Chapter, ColorTags, HdrMetadata, Source, Stream, VideoStream
 from rvrt_cli.media.verify import Expected, verify_output
-from rvrt_cli.media.y4m import Y4mWriter
+from rvrt_cli.media.y4m import Y4mWriter, y4m_settings
 
 __all__ = [
     "Chapter",
@@ -49,4 +52,5 @@ __all__ = [
     "resolve_encoding",
     "run_ffmpeg",
     "verify_output",
+    "y4m_settings",
 ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import av
 import cv2
@@ -50,13 +51,15 @@ class PlanarFormat:
 
     @property
     def chroma(self) -> str:
-        """"420", "422", "444", "440", "gray" or "rgb"."""
+        """ "420", "422", "444", "440", "gray" or "rgb"."""
         if self.model != "yuv":
             return self.model
         return {(1, 1): "420", (1, 0): "422", (0, 0): "444", (0, 1): "440"}[self.subsampling]
 
 
-_PLANAR = re.compile(r"(?:yuv(?P<alpha>a)?j?(?P<chroma>420|422|444|440)p|(?P<gbr>gbr(?P<galpha>a)?p)|(?P<gray>gray))(?P<depth>9|10|12|14|16)?(?:le)?")
+_PLANAR = re.compile(
+    r"(?:yuv(?P<alpha>a)?j?(?P<chroma>420|422|444|440)p|(?P<gbr>gbr(?P<galpha>a)?p)|(?P<gray>gray))(?P<depth>9|10|12|14|16)?(?:le)?"
+)
 _CHROMA = {"420": (1, 1), "422": (1, 0), "444": (0, 0), "440": (0, 1)}
 
 
@@ -84,7 +87,12 @@ def nearest_planar_name(pixel_format: av.VideoFormat) -> str:
     depth = max(component.bits for component in components) if components else 8
     depth = 8 if depth <= 8 else next((d for d in (10, 12, 16) if d >= depth), 16)
     suffix = "" if depth == 8 else f"{depth}le"
-    alpha = any(component.is_alpha for component in components) or pixel_format.name in ("pal8", "ya8", "ya16le", "ya16be")
+    alpha = any(component.is_alpha for component in components) or pixel_format.name in (
+        "pal8",
+        "ya8",
+        "ya16le",
+        "ya16be",
+    )
     if pixel_format.is_rgb or pixel_format.has_palette:
         return f"gbr{'a' if alpha else ''}p{suffix}" if not (alpha and depth == 9) else "gbrap10le"
     if len(components) <= 2:
@@ -104,7 +112,13 @@ def _rgb_to_codes(matrix: int, color_range: int, bit_depth: int) -> np.ndarray:
     else:
         red, blue = LUMA_WEIGHTS[matrix]
         luma = np.array([red, 1.0 - red - blue, blue])
-        ycc = np.stack([luma, (np.array([0, 0, 1]) - luma) / (2 * (1 - blue)), (np.array([1, 0, 0]) - luma) / (2 * (1 - red))])
+        ycc = np.stack(
+            [
+                luma,
+                (np.array([0, 0, 1]) - luma) / (2 * (1 - blue)),
+                (np.array([1, 0, 0]) - luma) / (2 * (1 - red)),
+            ]
+        )
     step = 1 << (bit_depth - 8)
     peak = (1 << bit_depth) - 1
     if color_range == 2:
@@ -124,7 +138,13 @@ def _codes_to_rgb(matrix: int, color_range: int, bit_depth: int) -> np.ndarray:
 def _siting(location: ChromaLocation) -> tuple[str, str]:
     """(horizontal, vertical) siting: "on" a luma sample, "between" two, or on the "second" of them."""
     horizontal = "between" if location in ("center", "top", "bottom") else "on"
-    vertical = "on" if location in ("topleft", "top") else "second" if location in ("bottomleft", "bottom") else "between"
+    vertical = (
+        "on"
+        if location in ("topleft", "top")
+        else "second"
+        if location in ("bottomleft", "bottom")
+        else "between"
+    )
     return horizontal, vertical
 
 
@@ -168,7 +188,11 @@ def _halve_rows(x: np.ndarray, siting: str) -> np.ndarray:
             out[-1] = x[-1]
         return out
     if siting == "second":
-        return np.ascontiguousarray(_halve_rows(x[::-1], "on")[::-1]) if length % 2 == 0 else _halve_rows(x, "on")
+        return (
+            np.ascontiguousarray(_halve_rows(x[::-1], "on")[::-1])
+            if length % 2 == 0
+            else _halve_rows(x, "on")
+        )
     padded = np.pad(x, ((2, 2), (0, 0)), mode="reflect")
     count = (length + 1) // 2
     even = padded[2 : 2 + 2 * count : 2]
@@ -216,7 +240,9 @@ def upsample_chroma(
     return plane
 
 
-def downsample_chroma(plane: np.ndarray, subsampling: tuple[int, int], location: ChromaLocation) -> np.ndarray:
+def downsample_chroma(
+    plane: np.ndarray, subsampling: tuple[int, int], location: ChromaLocation
+) -> np.ndarray:
     """The inverse of :func:`upsample_chroma` on its range, a low-pass filter elsewhere."""
     horizontal, vertical = _siting(location)
     if subsampling[1]:
@@ -226,7 +252,9 @@ def downsample_chroma(plane: np.ndarray, subsampling: tuple[int, int], location:
     return plane
 
 
-def planes_to_rgb(planes: list[np.ndarray], layout: PlanarFormat, tags: ColorTags) -> tuple[np.ndarray, np.ndarray | None]:
+def planes_to_rgb(
+    planes: list[np.ndarray], layout: PlanarFormat, tags: ColorTags
+) -> tuple[np.ndarray, np.ndarray | None]:
     """(rgb float32 (h, w, 3), alpha float32 (h, w) or None) from integer code planes in FFmpeg's plane order.
 
     tags: must be resolved (see :meth:`ColorTags.resolved`). Nothing is clipped.
@@ -236,16 +264,18 @@ def planes_to_rgb(planes: list[np.ndarray], layout: PlanarFormat, tags: ColorTag
     alpha = planes[-1].astype(np.float32) / peak if layout.has_alpha else None
     if layout.model == "rgb":
         green, blue, red = (plane.astype(np.float32) for plane in planes[:3])
-        rgb = cv2.merge([red, green, blue])
-        rgb /= peak
-        return rgb, alpha
+        return np.asarray(cv2.merge([red, green, blue])).reshape(height, width, 3) / peak, alpha
     luma = planes[0].astype(np.float32)
-    inverse = _codes_to_rgb(tags.matrix if tags.matrix in LUMA_WEIGHTS or tags.matrix == YCGCO else 6, tags.range, layout.bit_depth)
+    inverse = _codes_to_rgb(
+        tags.matrix if tags.matrix in LUMA_WEIGHTS or tags.matrix == YCGCO else 6,
+        tags.range,
+        layout.bit_depth,
+    )
     if layout.model == "gray":
         forward = _rgb_to_codes(6, tags.range, layout.bit_depth)
         luma -= np.float32(forward[0, 3])
         luma /= np.float32(forward[0, :3].sum())
-        return cv2.merge([luma, luma, luma]), alpha
+        return np.asarray(cv2.merge([luma, luma, luma])).reshape(height, width, 3), alpha
     chroma = [plane.astype(np.float32) for plane in planes[1:3]]
     if layout.subsampling != (0, 0):
         chroma = [upsample_chroma(c, width, height, layout.subsampling, tags.chroma_location) for c in chroma]
@@ -256,28 +286,46 @@ def planes_to_rgb(planes: list[np.ndarray], layout: PlanarFormat, tags: ColorTag
 
 def _to_codes(plane: np.ndarray, bit_depth: int) -> np.ndarray:
     """Round to the nearest code value and saturate."""
-    codes = cv2.add(plane, 0.0, dtype=cv2.CV_8U if bit_depth == 8 else cv2.CV_16U).reshape(plane.shape)
+    codes = saturate(plane, 8 if bit_depth == 8 else 16)
     if 8 < bit_depth < 16:
         np.minimum(codes, (1 << bit_depth) - 1, out=codes)
     return codes
 
 
-def rgb_to_planes(rgb: np.ndarray, alpha: np.ndarray | None, layout: PlanarFormat, tags: ColorTags) -> list[np.ndarray]:
+def saturate(values: np.ndarray, bits: int) -> np.ndarray:
+    """Round float values to the nearest integer and clip to uint8 (bits=8) or uint16, in one pass of OpenCV."""
+    zero: Any = (0.0, 0.0, 0.0, 0.0)
+    return np.asarray(cv2.add(values, zero, dtype=cv2.CV_8U if bits == 8 else cv2.CV_16U)).reshape(
+        values.shape
+    )
+
+
+def rgb_to_planes(
+    rgb: np.ndarray, alpha: np.ndarray | None, layout: PlanarFormat, tags: ColorTags
+) -> list[np.ndarray]:
     """Integer code planes of ``layout`` from float32 (h, w, 3) R'G'B' (and float32 (h, w) alpha when the layout has one)."""
     height, width, _ = rgb.shape
-    peak = float((1 << layout.bit_depth) - 1)
+    peak = np.float32((1 << layout.bit_depth) - 1)
+    floats: list[np.ndarray]
     if layout.model == "rgb":
-        red, green, blue = cv2.split(rgb)
+        red, green, blue = (rgb[..., c] for c in range(3))
         floats = [green * peak, blue * peak, red * peak]
     else:
-        forward = _rgb_to_codes(tags.matrix if tags.matrix in LUMA_WEIGHTS or tags.matrix == YCGCO else 6, tags.range, layout.bit_depth)
+        forward = _rgb_to_codes(
+            tags.matrix if tags.matrix in LUMA_WEIGHTS or tags.matrix == YCGCO else 6,
+            tags.range,
+            layout.bit_depth,
+        )
         if layout.model == "gray":
             forward = forward[:1]
-            floats = [cv2.transform(rgb, forward).reshape(height, width)]
+            floats = [np.asarray(cv2.transform(rgb, forward)).reshape(height, width)]
         else:
-            floats = [plane.reshape(height, width) for plane in cv2.split(cv2.transform(rgb, forward).reshape(height, width, 3))]
+            codes = np.asarray(cv2.transform(rgb, forward)).reshape(height, width, 3)
+            floats = [np.asarray(plane).reshape(height, width) for plane in cv2.split(codes)]
             if layout.subsampling != (0, 0):
-                floats[1:] = [downsample_chroma(c, layout.subsampling, tags.chroma_location) for c in floats[1:]]
+                floats[1:] = [
+                    downsample_chroma(c, layout.subsampling, tags.chroma_location) for c in floats[1:]
+                ]
     if layout.has_alpha:
         if alpha is None:
             alpha = np.ones((height, width), np.float32)

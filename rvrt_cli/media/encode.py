@@ -131,7 +131,9 @@ class EncodeSettings:
         return hashlib.sha256(facts.encode()).hexdigest()
 
 
-def resolve_encoding(source: Source, options: EncodeOptions, output: Path | str, width: int, height: int) -> EncodeSettings:
+def resolve_encoding(
+    source: Source, options: EncodeOptions, output: Path | str, width: int, height: int
+) -> EncodeSettings:
     """Settle how frames of ``width`` x ``height`` (the upscaled size, before rotation) are written to ``output``.
 
     Defaults are visually lossless in the source's bit depth, subsampling and colour.
@@ -142,14 +144,18 @@ def resolve_encoding(source: Source, options: EncodeOptions, output: Path | str,
     notes: list[str] = []
     container = _choose_container(options, Path(output))
     encoder = _choose_encoder(source, options, container, min(width, height))
-    codec = CODECS.get(encoder) or Codec(encoder, None, None, (0, 0), None, None, frozenset({"mkv", "mov", "mp4"}), False)
+    codec = CODECS.get(encoder) or Codec(
+        encoder, None, None, (0, 0), None, None, frozenset({"mkv", "mov", "mp4"}), False
+    )
     if container not in codec.containers:
         raise UsageError(
             f"{encoder} video does not go into .{container}; choose another --codec or one of the containers "
             f"{', '.join(sorted(codec.containers))}."
         )
     if min(width, height) < codec.smallest:
-        raise UsageError(f"{encoder} needs at least {codec.smallest} pixels on each side, the output is {width}x{height}; choose --codec ffv1 or vp9.")
+        raise UsageError(
+            f"{encoder} needs at least {codec.smallest} pixels on each side, the output is {width}x{height}; choose --codec ffv1 or vp9."
+        )
     # A picture in sRGB or RGB needs a matrix once it becomes Y'CbCr.
     pix_fmt = _choose_pix_fmt(source, options, codec, width, height, notes)
     layout = planar_format(nearest_planar_name(av.VideoFormat(pix_fmt)))
@@ -159,15 +165,26 @@ def resolve_encoding(source: Source, options: EncodeOptions, output: Path | str,
         color = replace(color, matrix=0, range=2, chroma_location="unspecified")
     elif color.matrix == 0:
         color = replace(color, matrix=9 if color.primaries == 9 else 1, range=1)
-    if layout.model == "yuv" and layout.subsampling == (1, 1) and color.chroma_location == "unspecified" and video.chroma != "420":
+    if (
+        layout.model == "yuv"
+        and layout.subsampling == (1, 1)
+        and color.chroma_location == "unspecified"
+        and video.chroma != "420"
+    ):
         color = replace(color, chroma_location="left")
     if video.has_alpha and not layout.has_alpha:
-        notes.append(f"{pix_fmt} in .{container} holds no transparency: the alpha channel is dropped (use .webm, .mkv or .mov to keep it).")
+        notes.append(
+            f"{pix_fmt} in .{container} holds no transparency: the alpha channel is dropped (use .webm, .mkv or .mov to keep it)."
+        )
     if layout.bit_depth < min(video.bit_depth, 12):
-        notes.append(f"{pix_fmt} has {layout.bit_depth} bits, the source {video.bit_depth}; gradients may band.")
+        notes.append(
+            f"{pix_fmt} has {layout.bit_depth} bits, the source {video.bit_depth}; gradients may band."
+        )
     bake = (video.rotation != 0 or video.flipped) and container not in CARRIES_ROTATION
     if bake:
-        notes.append(f".{container} does not carry this rotation reliably; the picture is turned upright instead.")
+        notes.append(
+            f".{container} does not carry this rotation reliably; the picture is turned upright instead."
+        )
     rate = min(video.average_rate or Fraction(25), MAX_ENCODER_RATE).limit_denominator(100_000)
     settings = EncodeSettings(
         encoder=encoder,
@@ -195,7 +212,9 @@ def _choose_container(options: EncodeOptions, output: Path) -> str:
     container = asked.lower().lstrip(".") if asked else CONTAINERS.get(output.suffix.lower())
     container = {"matroska": "mkv", "m4v": "mp4"}.get(container or "", container)
     if container not in MUXERS:
-        raise OutputError(f"{output.name}: no known video container; name the output .mp4, .mkv, .mov or .webm, or set --container.")
+        raise OutputError(
+            f"{output.name}: no known video container; name the output .mp4, .mkv, .mov or .webm, or set --container."
+        )
     return container
 
 
@@ -206,13 +225,15 @@ def _choose_encoder(source: Source, options: EncodeOptions, container: str, smal
             codec = av.Codec(name, "w")
         except (av.error.FFmpegError, ValueError) as error:
             known = ", ".join(sorted(CODECS))
-            raise UsageError(f"There is no video encoder {options.codec!r} here; choose one of {known}.") from error
+            raise UsageError(
+                f"There is no video encoder {options.codec!r} here; choose one of {known}."
+            ) from error
         if codec.type != "video":
             raise UsageError(f"{options.codec} encodes {codec.type}, not video.")
         return str(codec.name)
     if options.lossless and container in ("mkv", "mov") and source.video.has_alpha:
         return "ffv1"
-    if container == "webm":
+    if container == "webm" or (smallest_side < CODECS["libx264"].smallest and container != "mov"):
         return "libvpx-vp9"
     if source.video.has_alpha and container == "mov":
         return "prores_ks"
@@ -222,20 +243,28 @@ def _choose_encoder(source: Source, options: EncodeOptions, container: str, smal
     return "libx265" if deep and smallest_side >= CODECS["libx265"].smallest else "libx264"
 
 
-def _choose_pix_fmt(source: Source, options: EncodeOptions, codec: Codec, width: int, height: int, notes: list[str]) -> str:
+def _choose_pix_fmt(
+    source: Source, options: EncodeOptions, codec: Codec, width: int, height: int, notes: list[str]
+) -> str:
     video = source.video
     supported = [f.name for f in av.Codec(codec.encoder, "w").video_formats or ()]
     if options.pix_fmt:
         if options.pix_fmt not in supported:
-            raise UsageError(f"{codec.encoder} cannot encode {options.pix_fmt}; it knows {', '.join(supported)}.")
+            raise UsageError(
+                f"{codec.encoder} cannot encode {options.pix_fmt}; it knows {', '.join(supported)}."
+            )
         if codec.even and _needs_even(options.pix_fmt, width, height):
             raise UsageError(
                 f"{codec.encoder} needs even sizes for {options.pix_fmt} and the output is {width}x{height}; "
                 "use --pix-fmt yuv444p, --codec vp9 or another size."
             )
         return options.pix_fmt
-    depth = 8 if video.bit_depth == 8 else 10 if video.bit_depth <= 10 else 12 if video.bit_depth <= 12 else 16
-    chroma = {"440": "444", "rgb": "444", "gray": "420", "411": "422", "410": "420"}.get(video.chroma, video.chroma)
+    depth = (
+        8 if video.bit_depth == 8 else 10 if video.bit_depth <= 10 else 12 if video.bit_depth <= 12 else 16
+    )
+    chroma = {"440": "444", "rgb": "444", "gray": "420", "411": "422", "410": "420"}.get(
+        video.chroma, video.chroma
+    )
     rgb = video.chroma == "rgb"
     candidates = []
     for bits in sorted({8, 10, 12, 16}, key=lambda b: (b < depth, abs(b - depth))):
@@ -243,7 +272,11 @@ def _choose_pix_fmt(source: Source, options: EncodeOptions, codec: Codec, width:
         for alpha in ("a", "") if video.has_alpha else ("",):
             if rgb and codec.always_lossless:
                 candidates += [f"gbr{alpha}p{suffix}"] + ([] if suffix else ["bgra" if alpha else "bgr0"])
-            finer = {"420": ("420", "422", "444"), "422": ("422", "444", "420"), "444": ("444", "422", "420")}[chroma]
+            finer = {
+                "420": ("420", "422", "444"),
+                "422": ("422", "444", "420"),
+                "444": ("444", "422", "420"),
+            }[chroma]
             for c in finer:
                 candidates.append(f"yuv{alpha}{c}p{suffix}")
     if video.has_alpha:  # transparency is worth more than bits and chroma
@@ -252,30 +285,43 @@ def _choose_pix_fmt(source: Source, options: EncodeOptions, codec: Codec, width:
     fitting = [c for c in usable if not (codec.even and _needs_even(c, width, height))]
     if fitting:
         if usable[0] != fitting[0]:
-            notes.append(f"{codec.encoder} cannot write {usable[0]} at {width}x{height} (odd size); {fitting[0]} is used.")
+            notes.append(
+                f"{codec.encoder} cannot write {usable[0]} at {width}x{height} (odd size); {fitting[0]} is used."
+            )
         if rgb and "444" in fitting[0]:
-            notes.append(f"The source is RGB; {fitting[0]} keeps all its colour, --pix-fmt yuv420p plays on more devices.")
+            notes.append(
+                f"The source is RGB; {fitting[0]} keeps all its colour, --pix-fmt yuv420p plays on more devices."
+            )
         return fitting[0]
     planar = [name for name in supported if planar_format(nearest_planar_name(av.VideoFormat(name)))]
     if usable or not planar:
-        raise UsageError(f"{codec.encoder} cannot write pictures of {width}x{height} pixels; choose --codec vp9 or another size.")
+        raise UsageError(
+            f"{codec.encoder} cannot write pictures of {width}x{height} pixels; choose --codec vp9 or another size."
+        )
     return planar[0]
 
 
 def _needs_even(pix_fmt: str, width: int, height: int) -> bool:
     layout = planar_format(nearest_planar_name(av.VideoFormat(pix_fmt)))
-    return layout is not None and bool((layout.subsampling[0] and width % 2) or (layout.subsampling[1] and height % 2))
+    return layout is not None and bool(
+        (layout.subsampling[0] and width % 2) or (layout.subsampling[1] and height % 2)
+    )
 
 
-def _encoder_options(settings: EncodeSettings, codec: Codec, options: EncodeOptions) -> tuple[tuple[str, str], ...]:
+def _encoder_options(
+    settings: EncodeSettings, codec: Codec, options: EncodeOptions
+) -> tuple[tuple[str, str], ...]:
     """FFmpeg options of the encoder, in a fixed order."""
     chosen: dict[str, str] = dict(codec.options)
     private: dict[str, str] = {}
     lossless = options.lossless
     if lossless and options.crf is not None:
         raise UsageError("--lossless and --crf contradict each other; give one of them.")
-    if lossless and codec.lossless is None and codec.encoder not in ("libx265", "libsvtav1") and not (
-        codec.always_lossless or codec.encoder in INTRA_LOSSLESS
+    if (
+        lossless
+        and codec.lossless is None
+        and codec.encoder not in ("libx265", "libsvtav1")
+        and not (codec.always_lossless or codec.encoder in INTRA_LOSSLESS)
     ):
         raise UsageError(f"{codec.encoder} has no lossless mode; choose --codec ffv1, h264, h265 or vp9.")
     if options.crf is not None:
@@ -283,7 +329,9 @@ def _encoder_options(settings: EncodeSettings, codec: Codec, options: EncodeOpti
             raise UsageError(f"{codec.encoder} has no --crf; it works at a fixed quality.")
         low, high = codec.crf_range
         if not low <= options.crf <= high:
-            raise UsageError(f"--crf of {codec.encoder} goes from {low:g} to {high:g} (smaller is better), not {options.crf:g}.")
+            raise UsageError(
+                f"--crf of {codec.encoder} goes from {low:g} to {high:g} (smaller is better), not {options.crf:g}."
+            )
     if codec.quality and not lossless:
         chosen[codec.quality] = f"{codec.crf if options.crf is None else options.crf:g}"
     if lossless and codec.lossless:
@@ -311,7 +359,10 @@ def _encoder_options(settings: EncodeSettings, codec: Codec, options: EncodeOpti
             private["lossless"] = "1"
         chosen["x265-params"] = _joined(private)
     elif codec.encoder == "libsvtav1":
-        private = {"lp": str(ENCODER_THREADS), **_hdr_parameters(settings, "mastering-display", "content-light", scaled=False)}
+        private = {
+            "lp": str(ENCODER_THREADS),
+            **_hdr_parameters(settings, "mastering-display", "content-light", scaled=False),
+        }
         if lossless:
             private["lossless"] = "1"
         chosen["svtav1-params"] = _joined(private)
@@ -326,7 +377,18 @@ def _encoder_options(settings: EncodeSettings, codec: Codec, options: EncodeOpti
 
 def _checked_preset(codec: Codec, preset: str) -> str:
     if codec.encoder in ("libx264", "libx264rgb", "libx265"):
-        known = ["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo"]
+        known = [
+            "ultrafast",
+            "superfast",
+            "veryfast",
+            "faster",
+            "fast",
+            "medium",
+            "slow",
+            "slower",
+            "veryslow",
+            "placebo",
+        ]
     else:
         known = [str(n) for n in (range(-1, 14) if codec.encoder == "libsvtav1" else range(-8, 9))]
     if preset not in known:
@@ -339,7 +401,7 @@ def _joined(parameters: dict[str, str]) -> str:
 
 
 def mastering_display_text(hdr: HdrMetadata, *, scaled: bool) -> str | None:
-    """"G(x,y)B(x,y)R(x,y)WP(x,y)L(max,min)"; scaled: in units of 0.00002 and 0.0001 cd/m² (x264, x265), else plain numbers."""
+    """ "G(x,y)B(x,y)R(x,y)WP(x,y)L(max,min)"; scaled: in units of 0.00002 and 0.0001 cd/m² (x264, x265), else plain numbers."""
     if hdr.green is None or hdr.blue is None or hdr.red is None or hdr.white is None:
         return None
     if hdr.max_luminance is None or hdr.min_luminance is None:
@@ -351,7 +413,8 @@ def mastering_display_text(hdr: HdrMetadata, *, scaled: bool) -> str | None:
         return ",".join(f"{float(v):.6f}".rstrip("0").rstrip(".") for v in values)
 
     points = "".join(
-        f"{name}({pair(xy, 50_000)})" for name, xy in (("G", hdr.green), ("B", hdr.blue), ("R", hdr.red), ("WP", hdr.white))
+        f"{name}({pair(xy, 50_000)})"
+        for name, xy in (("G", hdr.green), ("B", hdr.blue), ("R", hdr.red), ("WP", hdr.white))
     )
     return f"{points}L({pair((hdr.max_luminance, hdr.min_luminance), 10_000)})"
 

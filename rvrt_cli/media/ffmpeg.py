@@ -29,7 +29,9 @@ def explain_ffmpeg_failure(stderr: str, doing: str) -> OutputError | DiskFullErr
     """The error for a failed ffmpeg run; ``doing`` completes "ffmpeg failed while ..."."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     if any("No space left on device" in line for line in lines):
-        return DiskFullError(f"The disk is full: ffmpeg failed while {doing}; free some space and run the same command again.")
+        return DiskFullError(
+            f"The disk is full: ffmpeg failed while {doing}; free some space and run the same command again."
+        )
     said = " | ".join(lines[-STDERR_LINES_KEPT:]) or "nothing"
     return OutputError(f"ffmpeg failed while {doing}; it said: {said}")
 
@@ -41,9 +43,13 @@ def run_ffmpeg(arguments: Sequence[str], *, doing: str, timeout_s: float | None 
     """
     command = [ffmpeg_executable(), "-hide_banner", "-nostdin", *arguments]
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False)
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False
+        )
     except subprocess.TimeoutExpired as error:
-        raise OutputError(f"ffmpeg did not finish within {timeout_s:.0f} s while {doing}; the input is probably damaged.") from error
+        raise OutputError(
+            f"ffmpeg did not finish within {timeout_s:.0f} s while {doing}; the input is probably damaged."
+        ) from error
     stderr = done.stderr.decode("utf-8", "replace")
     if done.returncode != 0:
         raise explain_ffmpeg_failure(stderr, doing)
@@ -52,9 +58,21 @@ def run_ffmpeg(arguments: Sequence[str], *, doing: str, timeout_s: float | None 
 
 def list_streams(path: Path, *, timeout_s: float = 60.0) -> str:
     """ffmpeg's own verbose description of a file, to check facts independently of PyAV. Errors: :class:`OutputError`."""
-    command = [ffmpeg_executable(), "-hide_banner", "-nostdin", "-v", "verbose", "-protocol_whitelist", "file", "-i", f"file:{path}"]
+    command = [
+        ffmpeg_executable(),
+        "-hide_banner",
+        "-nostdin",
+        "-v",
+        "verbose",
+        "-protocol_whitelist",
+        "file",
+        "-i",
+        f"file:{path}",
+    ]
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False)
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False
+        )
     except subprocess.TimeoutExpired as error:
         raise OutputError(f"ffmpeg did not finish describing {path} within {timeout_s:.0f} s.") from error
     return done.stderr.decode("utf-8", "replace")

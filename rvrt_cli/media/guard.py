@@ -24,9 +24,15 @@ def reading(path: Path) -> Iterator[None]:
     except RvrtError:
         raise
     except MemoryError as error:
-        raise OutOfMemoryError_(f"Memory ran out while reading {path}; its pictures are too large for this machine.") from error
+        raise OutOfMemoryError_(
+            f"Memory ran out while reading {path}; its pictures are too large for this machine."
+        ) from error
     except LIBRARY_ERRORS as error:
         if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EIO):
-            raise InputError(f"{path} cannot be read ({error.strerror}); check its permissions and the disk.") from error
+            raise InputError(
+                f"{path} cannot be read ({error.strerror}); check its permissions and the disk."
+            ) from error
         reason = getattr(error, "strerror", None) or type(error).__name__
-        raise InputError(f"{path} is not a readable video ({reason}); it is damaged or of a kind FFmpeg does not know.") from error
+        raise InputError(
+            f"{path} is not a readable video ({reason}); it is damaged or of a kind FFmpeg does not know."
+        ) from error

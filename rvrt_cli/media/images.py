@@ -11,6 +11,7 @@ import numpy as np
 
 from rvrt_cli.atomic import write_bytes
 from rvrt_cli.errors import InputError, OutputError, UsageError
+from rvrt_cli.media.color import saturate
 from rvrt_cli.media.source import ColorTags, Source, VideoStream
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
@@ -21,18 +22,32 @@ MAX_PIXELS = 1 << 28
 def find_images(path: Path) -> tuple[Path, ...]:
     """Files of a folder, a ``%05d`` pattern or a single picture, ordered by the numbers in their names."""
     if path.is_dir():
-        found = [p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
+        found = [
+            p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")
+        ]
     elif "%" in path.name:
         directive = re.search(r"%0?(\d*)d", path.name)
         if not directive or path.name.count("%") != 1:
-            raise UsageError(f"{path} is not a pattern this tool knows; write the frame number as %d or %05d.")
+            raise UsageError(
+                f"{path} is not a pattern this tool knows; write the frame number as %d or %05d."
+            )
         digits = int(directive[1] or 1)
-        expression = re.escape(path.name[: directive.start()]) + rf"\d{{{digits},}}" + re.escape(path.name[directive.end() :])
-        found = [p for p in path.parent.iterdir() if re.fullmatch(expression, p.name)] if path.parent.is_dir() else []
+        expression = (
+            re.escape(path.name[: directive.start()])
+            + rf"\d{{{digits},}}"
+            + re.escape(path.name[directive.end() :])
+        )
+        found = (
+            [p for p in path.parent.iterdir() if re.fullmatch(expression, p.name)]
+            if path.parent.is_dir()
+            else []
+        )
     else:
         found = [path] if path.is_file() else []
     if not found:
-        raise InputError(f"{path} holds no pictures; give a folder of PNG/JPEG/TIFF files or a pattern such as frames/%05d.png.")
+        raise InputError(
+            f"{path} holds no pictures; give a folder of PNG/JPEG/TIFF files or a pattern such as frames/%05d.png."
+        )
     return tuple(sorted(found, key=lambda p: ([int(n) for n in re.findall(r"\d+", p.stem)][-1:], p.name)))
 
 
@@ -44,7 +59,9 @@ def decode_image(path: Path) -> np.ndarray:
     except (OSError, cv2.error) as error:
         raise InputError(f"{path} cannot be read as a picture ({error}).") from error
     if image is None or image.dtype not in (np.uint8, np.uint16) or image.size > 4 * MAX_PIXELS:
-        raise InputError(f"{path} is damaged or not an 8- or 16-bit picture; replace it and run the same command again.")
+        raise InputError(
+            f"{path} is damaged or not an 8- or 16-bit picture; replace it and run the same command again."
+        )
     if image.ndim == 2:
         return np.ascontiguousarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB))
     if image.shape[2] == 4:
@@ -57,7 +74,9 @@ def decode_image(path: Path) -> np.ndarray:
 def image_to_float(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     """(rgb float32 (h, w, 3), alpha float32 (h, w) or None) in [0, 1]."""
     values = image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
-    return np.ascontiguousarray(values[..., :3]), np.ascontiguousarray(values[..., 3]) if values.shape[2] == 4 else None
+    return np.ascontiguousarray(values[..., :3]), np.ascontiguousarray(values[..., 3]) if values.shape[
+        2
+    ] == 4 else None
 
 
 def probe_images(path: Path, fps: Fraction | None) -> Source:
@@ -107,7 +126,9 @@ class ImageSequenceWriter:
         try:
             self._pattern.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(f"{self._pattern.parent} cannot be created ({error.strerror}); choose another place.") from error
+            raise OutputError(
+                f"{self._pattern.parent} cannot be created ({error.strerror}); choose another place."
+            ) from error
 
     def path_of(self, index: int) -> Path:
         """The file of frame ``index`` (0-based)."""
@@ -119,9 +140,10 @@ class ImageSequenceWriter:
         path = self.path_of(index)
         peak = (1 << self.bit_depth) - 1
         channels = [rgb[..., 2], rgb[..., 1], rgb[..., 0]] + ([alpha] if alpha is not None else [])
-        picture = cv2.merge([np.ascontiguousarray(c, np.float32) * np.float32(peak) for c in channels])
-        codes = cv2.add(picture, (0.0, 0.0, 0.0, 0.0), dtype=cv2.CV_8U if self.bit_depth == 8 else cv2.CV_16U)
-        done, coded = cv2.imencode(".png", codes.reshape(picture.shape), [cv2.IMWRITE_PNG_COMPRESSION, 3])
+        picture = np.stack([np.asarray(c, np.float32) * np.float32(peak) for c in channels], axis=-1)
+        done, coded = cv2.imencode(
+            ".png", saturate(picture, self.bit_depth), [cv2.IMWRITE_PNG_COMPRESSION, 3]
+        )
         if not done:
             raise OutputError(f"{path} could not be encoded as PNG.")
         write_bytes(path, coded.tobytes())

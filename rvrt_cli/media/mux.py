@@ -36,7 +36,12 @@ TEXT_SUBTITLES = frozenset(
 )  # fmt: skip
 # The text codec of each container, and the sound codec used when the source's does not fit.
 TEXT_CODEC = {"mp4": "mov_text", "mov": "mov_text", "mkv": "subrip", "webm": "webvtt"}
-SOUND_CODEC = {"mp4": ("aac", "256k"), "mov": ("aac", "256k"), "mkv": ("flac", ""), "webm": ("libopus", "192k")}
+SOUND_CODEC = {
+    "mp4": ("aac", "256k"),
+    "mov": ("aac", "256k"),
+    "mkv": ("flac", ""),
+    "webm": ("libopus", "192k"),
+}
 # Written by a muxer about the old stream; wrong for the new one.
 STALE_TAGS = (
     "BPS", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES", "DURATION", "ENCODER", "ENCODER_OPTIONS", "_STATISTICS_TAGS",
@@ -102,7 +107,9 @@ def plan_mux(source: Source, settings: EncodeSettings, *, trimmed: bool = False)
     if container in ("mp4", "mov"):
         lost = sorted({key for key, _ in source.metadata if key.lower() not in MP4_KEYS})
         if lost:
-            warnings.append(f".{container} has no place for the metadata {', '.join(lost)}; it is left out (.mkv keeps it).")
+            warnings.append(
+                f".{container} has no place for the metadata {', '.join(lost)}; it is left out (.mkv keeps it)."
+            )
     if container == "webm" and source.chapters and any(c.title is None for c in source.chapters):
         warnings.append("Chapters without a title stay without one.")
     if trimmed and any(w.kind == "subtitle" and w.action != "drop" for w in wishes):
@@ -125,7 +132,9 @@ def _wish(stream: Stream, source: Source, settings: EncodeSettings) -> StreamPla
         return plan("copy") if container in ("mp4", "mov") else plan("drop", reason="WebM holds no cover art")
     if stream.kind == "subtitle":
         target = TEXT_CODEC[container]
-        fits = stream.codec == target or (container == "mkv" and stream.codec not in ("mov_text", "eia_608", "text"))
+        fits = stream.codec == target or (
+            container == "mkv" and stream.codec not in ("mov_text", "eia_608", "text")
+        )
         if fits:
             return plan("copy")
         if stream.codec in TEXT_SUBTITLES:
@@ -135,10 +144,17 @@ def _wish(stream: Stream, source: Source, settings: EncodeSettings) -> StreamPla
     if stream.kind == "attachment":
         return plan("copy") if container == "mkv" else plan("drop", reason="only Matroska holds attachments")
     if stream.kind == "data":
-        if container in ("mp4", "mov") and stream.codec not in ("unknown", "none"):
+        if source.chapters and source.format.startswith("mov") and _is_chapter_track(stream):
+            return plan("drop")  # the muxer writes its own from the chapters
+        if container in ("mp4", "mov") and source.format.startswith("mov"):
             return plan("copy")
         return plan("drop", reason="data streams cannot be carried into this container")
     return plan("copy")
+
+
+def _is_chapter_track(stream: Stream) -> bool:
+    """QuickTime's text track of chapter titles, which FFmpeg lists beside the chapters it read from it."""
+    return stream.codec in ("unknown", "bin_data") and "timecode" not in dict(stream.metadata)
 
 
 def _settle(wish: StreamPlan, source: Source, container: str) -> StreamPlan:
@@ -147,10 +163,18 @@ def _settle(wish: StreamPlan, source: Source, container: str) -> StreamPlan:
         return wish
     if wish.kind == "audio":
         codec, _ = SOUND_CODEC[container]
-        converted = StreamPlan(wish.index, wish.kind, "convert", codec.removeprefix("lib"), f"is converted from {wish.codec} to {codec.removeprefix('lib')}")
+        converted = StreamPlan(
+            wish.index,
+            wish.kind,
+            "convert",
+            codec.removeprefix("lib"),
+            f"is converted from {wish.codec} to {codec.removeprefix('lib')}",
+        )
         if _accepted(source, container, [converted]):
             return converted
-    return StreamPlan(wish.index, wish.kind, "drop", wish.codec, "does not fit into this container or is damaged")
+    return StreamPlan(
+        wish.index, wish.kind, "drop", wish.codec, "does not fit into this container or is damaged"
+    )
 
 
 def _sentence(plan: StreamPlan, stream: Stream, container: str) -> str:
@@ -216,7 +240,9 @@ def mux(
     footers = [read_footer(path) for path in segments]
     for before, after in zip(footers, footers[1:], strict=False):
         if after.first_pts <= before.last_pts:
-            raise OutputError("The segments overlap in time; delete the work directory and run the same command again.")
+            raise OutputError(
+                "The segments overlap in time; delete the work directory and run the same command again."
+            )
     shift = _shift(source, settings.time_base, footers[0].first_pts, trimmed)
     with atomic_path(output) as temporary:
         timeline = _assemble(source, segments, footers, temporary, settings, plan, shift, trimmed)
@@ -291,7 +317,11 @@ def _feed(
     options = {}
     if feed_format != "matroska":
         scale = str(_timescale(settings.time_base))
-        options = {"movflags": "frag_every_frame+delay_moov+default_base_moof", "movie_timescale": scale, "video_track_timescale": scale}
+        options = {
+            "movflags": "frag_every_frame+delay_moov+default_base_moof",
+            "movie_timescale": scale,
+            "video_track_timescale": scale,
+        }
     written: list[int] = []
     with ExitStack() as stack:
         # PyAV looks for a seek method; a pipe has one that fails.
@@ -309,16 +339,24 @@ def _feed(
                     pts = cast(int, packet.pts) + shift
                     heapq.heappush(held, pts)
                     position = len(written)
-                    dts = footers[0].first_pts + shift - (delay - position) if position < delay else heapq.heappop(held)
+                    dts = (
+                        footers[0].first_pts + shift - (delay - position)
+                        if position < delay
+                        else heapq.heappop(held)
+                    )
                     if dts > pts:
-                        raise OutputError(f"{path}: packets are out of order by more than {delay} frames; choose another --codec.")
+                        raise OutputError(
+                            f"{path}: packets are out of order by more than {delay} frames; choose another --codec."
+                        )
                     packet.stream, packet.time_base = stream, settings.time_base
                     packet.pts, packet.dts, packet.duration = pts, dts, _duration_hint(footer, pts - shift)
                     written.append(pts)
                     count += 1
                     out.mux(packet)
             if count != footer.frames:
-                raise OutputError(f"The segment {path} holds {count} of {footer.frames} frames; delete it and run the same command again.")
+                raise OutputError(
+                    f"The segment {path} holds {count} of {footer.frames} frames; delete it and run the same command again."
+                )
     return written
 
 
@@ -406,9 +444,23 @@ def _command(
         command += _attach_arguments(source, stream, number, len(in_order), folder)
     if from_source:
         command += ["-map_metadata", "1", "-map_chapters", "1"]
-    command += ["-fflags", "+bitexact", "-flags", "+bitexact", "-strict", "-2", "-max_muxing_queue_size", "100000"]
+    command += [
+        "-fflags",
+        "+bitexact",
+        "-flags",
+        "+bitexact",
+        "-strict",
+        "-2",
+        "-max_muxing_queue_size",
+        "100000",
+    ]
     if plan.container in ("mp4", "mov"):
-        command += ["-video_track_timescale", str(_timescale(time_base)), "-movie_timescale", str(_movie_timescale(source, settings))]
+        command += [
+            "-video_track_timescale",
+            str(_timescale(time_base)),
+            "-movie_timescale",
+            str(_movie_timescale(source, settings)),
+        ]
     return [*command, "-f", MUXERS[plan.container], f"file:{output}"]
 
 
@@ -435,7 +487,12 @@ def _video_tags(settings: EncodeSettings, stream: Stream | None, position: int) 
 @lru_cache(maxsize=1)
 def _ffmpeg_writes_hdr() -> bool:
     """Whether this ffmpeg can put HDR10 metadata on a copied stream (8.1 and later); it is in the bitstream in any case."""
-    done = subprocess.run([ffmpeg_executable(), "-hide_banner", "-h", "long"], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    done = subprocess.run(
+        [ffmpeg_executable(), "-hide_banner", "-h", "long"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
     return b"-mastering_display" in done.stdout and b"-content_light" in done.stdout
 
 
@@ -454,13 +511,22 @@ def _hdr_arguments(settings: EncodeSettings) -> list[str]:
 
 def _attach_arguments(source: Source, stream: Stream, number: int, before: int, folder: Path) -> list[str]:
     """Write a cover picture out and attach it; ffmpeg would otherwise store it as a film of one frame."""
-    kind = {"mjpeg": ("jpg", "image/jpeg"), "png": ("png", "image/png")}.get(stream.codec, (stream.codec, f"image/{stream.codec}"))
+    kind = {"mjpeg": ("jpg", "image/jpeg"), "png": ("png", "image/png")}.get(
+        stream.codec, (stream.codec, f"image/{stream.codec}")
+    )
     metadata = {key.lower(): value for key, value in stream.metadata}
     name = metadata.get("filename") or f"cover{number or ''}.{kind[0]}"
     path = folder / f"cover{number}.{kind[0]}"
     path.write_bytes(_cover_bytes(source, stream.index))
     tag = f"-metadata:s:{before + number}"
-    arguments = ["-attach", str(path), tag, f"mimetype={metadata.get('mimetype', kind[1])}", tag, f"filename={name}"]
+    arguments = [
+        "-attach",
+        str(path),
+        tag,
+        f"mimetype={metadata.get('mimetype', kind[1])}",
+        tag,
+        f"filename={name}",
+    ]
     if "title" in metadata:
         arguments += [tag, f"title={metadata['title']}"]
     return arguments

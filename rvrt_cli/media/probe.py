@@ -15,10 +15,21 @@ from rvrt_cli.errors import InputError, RvrtError
 from rvrt_cli.media.color import nearest_planar_name, planar_format
 from rvrt_cli.media.ffmpeg import list_streams
 from rvrt_cli.media.guard import LIBRARY_ERRORS, reading
-from rvrt_cli.media.source import Chapter, ChromaLocation, ColorTags, HdrMetadata, Source, Stream, StreamKind, VideoStream
+from rvrt_cli.media.source import (
+    Chapter,
+    ChromaLocation,
+    ColorTags,
+    HdrMetadata,
+    Source,
+    Stream,
+    StreamKind,
+    VideoStream,
+)
 
 # Demuxers that read other files or the network on behalf of the file they are given.
-INDIRECT_FORMATS = frozenset({"hls", "concat", "dash", "sdp", "rtsp", "lavfi", "tty", "imf", "applehttp", "webm_dash_manifest"})
+INDIRECT_FORMATS = frozenset(
+    {"hls", "concat", "dash", "sdp", "rtsp", "lavfi", "tty", "imf", "applehttp", "webm_dash_manifest"}
+)
 MAX_PIXELS = 1 << 28
 PACKETS_TO_FIRST_FRAME = 2000
 FRAMES_PROBED = 12
@@ -66,7 +77,9 @@ def open_container(path: Path) -> av.container.InputContainer:
     if INDIRECT_FORMATS & set(container.format.name.split(",")):
         name = container.format.name
         container.close()
-        raise InputError(f"{path} is a {name} playlist that refers to other files; give the video file itself.")
+        raise InputError(
+            f"{path} is a {name} playlist that refers to other files; give the video file itself."
+        )
     return container
 
 
@@ -92,13 +105,19 @@ def _is_cover(stream: Any) -> bool:
 
 
 def _disposition(stream: Any) -> frozenset[str]:
-    return frozenset(flag.name for flag in type(stream.disposition) if flag in stream.disposition and flag.value)
+    return frozenset(
+        flag.name for flag in type(stream.disposition) if flag in stream.disposition and flag.value
+    )
 
 
 def _describe_stream(stream: Any) -> Stream:
-    kind = cast(StreamKind, stream.type if stream.type in ("video", "audio", "subtitle", "attachment") else "data")
+    kind = cast(
+        StreamKind, stream.type if stream.type in ("video", "audio", "subtitle", "attachment") else "data"
+    )
     context = stream.codec_context
-    codec = context.codec.canonical_name if context is not None else stream.metadata.get("mimetype", "unknown")
+    codec = (
+        context.codec.canonical_name if context is not None else stream.metadata.get("mimetype", "unknown")
+    )
     detail = ""
     if kind == "audio" and context is not None:
         detail = f"{context.sample_rate} Hz, {context.layout.name if context.channels else 'no channels'}"
@@ -124,42 +143,67 @@ def _choose_video(path: Path, container: av.container.InputContainer, wanted: in
     if wanted is not None:
         chosen = next((s for s in films if s.index == wanted), None)
         if chosen is None:
-            raise InputError(f"{path} has no video in stream {wanted}; its video streams are {[s.index for s in films] or 'none'}.")
+            raise InputError(
+                f"{path} has no video in stream {wanted}; its video streams are {[s.index for s in films] or 'none'}."
+            )
         return chosen
     if not films:
         covers = len(container.streams.video)
         sound = len(container.streams.audio)
-        what = "sound and a cover picture" if covers and sound else "a cover picture" if covers else "sound" if sound else "no video"
-        raise InputError(f"{path} holds only {what}, no film to upscale." if what != "no video" else f"{path} holds no video stream.")
+        what = (
+            "sound and a cover picture"
+            if covers and sound
+            else "a cover picture"
+            if covers
+            else "sound"
+            if sound
+            else "no video"
+        )
+        raise InputError(
+            f"{path} holds only {what}, no film to upscale."
+            if what != "no video"
+            else f"{path} holds no video stream."
+        )
     best = container.streams.best("video")
-    return best if isinstance(best, av.VideoStream) and any(best.index == s.index for s in films) else films[0]
+    return (
+        best if isinstance(best, av.VideoStream) and any(best.index == s.index for s in films) else films[0]
+    )
 
 
 def _probe_container(path: Path, container: av.container.InputContainer, wanted: int | None) -> Source:
     stream = _choose_video(path, container, wanted)
     if stream.codec_context is None:
         raise InputError(f"{path}: the codec of video stream {stream.index} is unknown to FFmpeg.")
-    if stream.metadata.get("enc_key_id") or (container.format.name.startswith("mov") and _mp4_is_encrypted(path)):
-        raise InputError(f"{path} is encrypted (DRM); it cannot be decoded without its key, give an unprotected copy.")
+    if stream.metadata.get("enc_key_id") or (
+        container.format.name.startswith("mov") and _mp4_is_encrypted(path)
+    ):
+        raise InputError(
+            f"{path} is encrypted (DRM); it cannot be decoded without its key, give an unprotected copy."
+        )
     has_alpha_track = stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1"
     streams = tuple(_describe_stream(s) for s in container.streams)
     chapters = tuple(
-        Chapter(float(c["start"] * c["time_base"]), float(c["end"] * c["time_base"]), c["metadata"].get("title"))
+        Chapter(float(c["start"] * unit), float(c["end"] * unit), c["metadata"].get("title"))
         for c in container.chapters()
+        if (unit := c["time_base"]) is not None
     )
     start_s = (container.start_time or 0) / av.time_base
     duration_s = container.duration / av.time_base if container.duration else None
     frames = _first_frames(path, container, stream, has_alpha_track)
     first = frames[0]
     if first.width * first.height > MAX_PIXELS:
-        raise InputError(f"{path} has pictures of {first.width}x{first.height} pixels; at most {MAX_PIXELS >> 20} megapixels are supported.")
+        raise InputError(
+            f"{path} has pictures of {first.width}x{first.height} pixels; at most {MAX_PIXELS >> 20} megapixels are supported."
+        )
     layout = planar_format(nearest_planar_name(first.format))
     assert layout is not None
     # A decoder of our own (VP9 alpha) knows what the bitstream says, the stream also what the container says.
     tagged = stream.codec_context
     color = ColorTags(
         matrix=_specified(first.colorspace, tagged.colorspace),
-        range=int(first.color_range) or int(tagged.color_range or 0) or (2 if first.format.name.startswith("yuvj") else 0),
+        range=int(first.color_range)
+        or int(tagged.color_range or 0)
+        or (2 if first.format.name.startswith("yuvj") else 0),
         primaries=_specified(first.color_primaries, tagged.color_primaries),
         transfer=_specified(first.color_trc, tagged.color_trc),
         chroma_location=_chroma_location(path, stream.index),
@@ -173,7 +217,9 @@ def _probe_container(path: Path, container: av.container.InputContainer, wanted:
             "from its size, as players do, and written to the output."
         )
     if color.matrix in (10, 14):
-        notes.append("The source's colour matrix is not linear; the model sees an approximation, the round trip is exact.")
+        notes.append(
+            "The source's colour matrix is not linear; the model sees an approximation, the round trip is exact."
+        )
     sar = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
     rate = _frame_rate(stream, frames)
     video = VideoStream(
@@ -204,7 +250,9 @@ def _probe_container(path: Path, container: av.container.InputContainer, wanted:
     films = [s for s in streams if s.kind == "video" and "attached_pic" not in s.disposition]
     if len(films) > 1:
         others = ", ".join(str(s.index) for s in films if s.index != stream.index)
-        notes.append(f"The file holds {len(films)} films; stream {stream.index} is upscaled, stream {others} is copied as it is.")
+        notes.append(
+            f"The file holds {len(films)} films; stream {stream.index} is upscaled, stream {others} is copied as it is."
+        )
     return Source(
         kind="video",
         path=path,
@@ -240,18 +288,18 @@ def _first_frames(
     """The first decodable frames; an error when there is none among the first packets."""
     decoder = open_decoder(stream, has_alpha)
     frames: list[av.VideoFrame] = []
-    packets = 0
-    for packet in container.demux(stream):
-        packets += 1
+    for number, packet in enumerate(container.demux(stream)):
         try:
             frames += cast("list[av.VideoFrame]", decoder.decode(packet if packet.size else None))
         except LIBRARY_ERRORS:
             if packet.size == 0:
                 break
-        if len(frames) >= FRAMES_PROBED or packets >= PACKETS_TO_FIRST_FRAME:
+        if len(frames) >= FRAMES_PROBED or number >= PACKETS_TO_FIRST_FRAME:
             break
     if not frames:
-        raise InputError(f"{path}: not one frame of its video ({stream.codec_context.name}) can be decoded; the file is damaged.")
+        raise InputError(
+            f"{path}: not one frame of its video ({stream.codec_context.name}) can be decoded; the file is damaged."
+        )
     return frames
 
 
@@ -272,9 +320,9 @@ def _display_matrix(frame: av.VideoFrame) -> tuple[int, bool]:
 
 def _side_data(frame: av.VideoFrame, kind: str) -> bytes | None:
     try:
-        for data in frame.side_data:
+        for data in cast("list[Any]", frame.side_data):
             if data.type.name == kind:
-                return bytes(data)  # type: ignore[arg-type]
+                return bytes(data)
     except LIBRARY_ERRORS:
         return None  # a type this PyAV does not know stops its iteration
     return None
@@ -287,7 +335,9 @@ def _hdr_metadata(frame: av.VideoFrame) -> HdrMetadata | None:
     facts: dict[str, Any] = {}
     if mastering is not None and len(mastering) >= 88:
         numbers = struct.unpack("<20i2i", mastering[:88])
-        ratios = [Fraction(n, d) if d else Fraction(0) for n, d in zip(numbers[:20:2], numbers[1:20:2], strict=True)]
+        ratios = [
+            Fraction(n, d) if d else Fraction(0) for n, d in zip(numbers[:20:2], numbers[1:20:2], strict=True)
+        ]
         if numbers[20]:
             pairs = [(ratios[i], ratios[i + 1]) for i in range(0, 8, 2)]
             facts.update(red=pairs[0], green=pairs[1], blue=pairs[2], white=pairs[3])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, cast
 
 import av
@@ -100,20 +101,35 @@ class FrameReader:
         """Sentences for the report: deinterlacing, concealed damage, repaired timestamps, changes of resolution."""
         notes = list(self._damage)
         if self.deinterlaces:
-            notes.append(f"Interlaced frames were deinterlaced with FFmpeg's {DEINTERLACER} (one frame per frame).")
+            notes.append(
+                f"Interlaced frames were deinterlaced with FFmpeg's {DEINTERLACER} (one frame per frame)."
+            )
         if self.corrupt_frames:
-            notes.append(f"{self.corrupt_frames} damaged frames or packets were concealed by the decoder or gave no picture.")
+            notes.append(
+                f"{self.corrupt_frames} damaged frames or packets were concealed by the decoder or gave no picture."
+            )
         if self.resized_frames:
             video = self.source.video
-            notes.append(f"The resolution changes in the film; {self.resized_frames} frames were scaled to {video.width}x{video.height} first.")
+            notes.append(
+                f"The resolution changes in the film; {self.resized_frames} frames were scaled to {video.width}x{video.height} first."
+            )
         if self.repaired_timestamps:
-            notes.append(f"{self.repaired_timestamps} frames had a missing or repeated timestamp and were moved to the next free tick.")
+            notes.append(
+                f"{self.repaired_timestamps} frames had a missing or repeated timestamp and were moved to the next free tick."
+            )
         hint = self.source.video.frame_count_hint
-        if self._reached_end and self._start_s is None and hint is not None and self.frame_count < 0.98 * hint - 1:
-            notes.append(f"The file announces {hint} frames, {self.frame_count} could be decoded; it is probably truncated.")
+        if (
+            self._reached_end
+            and self._start_s is None
+            and hint is not None
+            and self.frame_count < 0.98 * hint - 1
+        ):
+            notes.append(
+                f"The file announces {hint} frames, {self.frame_count} could be decoded; it is probably truncated."
+            )
         return tuple(notes)
 
-    def _run(self) -> Iterator[Frame]:  # type: ignore[override]
+    def _run(self) -> Generator[Frame, None, None]:
         video = self.source.video
         tick = float(video.time_base)
         slack = max(tick / 2, 1e-6)
@@ -149,12 +165,18 @@ class FrameReader:
                 alpha = None if alpha is None else _resize(alpha, video.width, video.height)
             if video.has_alpha and alpha is None:
                 alpha = np.ones(rgb.shape[:2], np.float32)
-            yield Frame(index, pts, decoded.duration, rgb, alpha if video.has_alpha else None, decoded.corrupt)
+            yield Frame(
+                index, pts, decoded.duration, rgb, alpha if video.has_alpha else None, decoded.corrupt
+            )
         self._reached_end = True
         if self.frame_count == 0:
             if start is not None or end is not None:
-                raise InputError(f"{self.source.path} has no frame in the chosen range; it is {self.source.duration_s or 0:.3f} s long.")
-            raise InputError(f"{self.source.path}: not one frame of its video can be decoded; the file is damaged.")
+                raise InputError(
+                    f"{self.source.path} has no frame in the chosen range; it is {self.source.duration_s or 0:.3f} s long."
+                )
+            raise InputError(
+                f"{self.source.path}: not one frame of its video can be decoded; the file is damaged."
+            )
 
     def _decode(self) -> Iterator[Decoded]:
         if self.source.kind == "images":
@@ -170,7 +192,7 @@ class FrameReader:
         size = (self.source.video.height, self.source.video.width)
         for number, path in enumerate(self.source.images):
 
-            def convert(path=path) -> tuple[np.ndarray, np.ndarray | None]:  # type: ignore[no-untyped-def]
+            def convert(path: Path = path) -> tuple[np.ndarray, np.ndarray | None]:
                 image = decode_image(path)
                 if image.shape[:2] != size:
                     raise InputError(
@@ -200,7 +222,11 @@ class FrameReader:
                 container.seek(int((start_s - SEEK_MARGIN_S) / video.time_base), stream=stream, backward=True)
                 frames = self._demux(container, stream)
                 first = next(frames, None)
-            if first is not None and first.pts is not None and float(first.pts * video.time_base) <= start_s - SEEK_MARGIN_S / 2:
+            if (
+                first is not None
+                and first.pts is not None
+                and float(first.pts * video.time_base) <= start_s - SEEK_MARGIN_S / 2
+            ):
                 yield first
                 yield from frames
                 return
@@ -208,7 +234,9 @@ class FrameReader:
             self._damage.clear()
         yield from self._demux(*self._open())
 
-    def _demux(self, container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+    def _demux(
+        self, container: av.container.InputContainer, stream: av.VideoStream
+    ) -> Iterator[av.VideoFrame]:
         decoder = open_decoder(stream, self.source.video.has_alpha, self._threads)
         packets = container.demux(stream)
         while True:
@@ -307,7 +335,9 @@ def read_frames(
     or the range holds no frame.
     """
     if start_s is not None and end_s is not None and end_s <= start_s:
-        raise UsageError(f"The range ends ({end_s} s) before it starts ({start_s} s); swap --start and --end.")
+        raise UsageError(
+            f"The range ends ({end_s} s) before it starts ({start_s} s); swap --start and --end."
+        )
     if max_frames is not None and max_frames < 1:
         raise UsageError("At least one frame must be asked for.")
     return FrameReader(

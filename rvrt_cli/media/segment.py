@@ -89,7 +89,9 @@ class SegmentWriter:
         context.options = {"flags": "+bitexact", **dict(settings.encoder_options)}
         self._stream = stream
 
-    def write(self, rgb: np.ndarray, pts: int, duration: int | None = None, alpha: np.ndarray | None = None) -> None:
+    def write(
+        self, rgb: np.ndarray, pts: int, duration: int | None = None, alpha: np.ndarray | None = None
+    ) -> None:
         """Append a frame. rgb: float32 (settings.height, settings.width, 3), nominally [0, 1], clipped by the coding range only.
 
         pts must increase; it is written as it is. alpha: float32 (h, w), used exactly when settings.has_alpha.
@@ -157,10 +159,16 @@ class SegmentWriter:
             sync_file(self._path)
             size = self._path.stat().st_size
             with open(self._path, "rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(self._path)
+                digest = (
+                    hashlib.file_digest(file, "sha256").hexdigest()
+                    if hasattr(hashlib, "file_digest")
+                    else _digest(self._path)
+                )
         except OSError as error:
             raise explain_os_error(error, self._path) from error
-        return SegmentInfo(self._path, self._frames, digest, size, self._first_pts, self._last_pts, self._last_duration)
+        return SegmentInfo(
+            self._path, self._frames, digest, size, self._first_pts, self._last_pts, self._last_duration
+        )
 
     def abort(self) -> None:
         """Stop and delete the unfinished file."""
@@ -196,9 +204,13 @@ def read_footer(path: Path) -> SegmentFooter:
             file.seek(-FOOTER.size, os.SEEK_END)
             void, size, magic, *numbers = FOOTER.unpack(file.read(FOOTER.size))
     except OSError as error:
-        raise OutputError(f"The segment {path} cannot be read ({error.strerror}); delete it and run the same command again.") from error
+        raise OutputError(
+            f"The segment {path} cannot be read ({error.strerror}); delete it and run the same command again."
+        ) from error
     if (void, size, magic) != (VOID_ID, VOID_SIZE, MAGIC):
-        raise OutputError(f"The segment {path} is unfinished or damaged; delete it and run the same command again.")
+        raise OutputError(
+            f"The segment {path} is unfinished or damaged; delete it and run the same command again."
+        )
     return SegmentFooter(*numbers)
 
 

@@ -8,7 +8,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 
 from rvrt_cli.errors import InputError, RvrtError, VerifyError
@@ -107,9 +106,16 @@ def _scan(path: Path, video_index: int) -> tuple[np.ndarray, Fraction, dict[int,
 def _compare_streams(source: Source, result: Source, plan: MuxPlan) -> list[str]:
     problems = []
     films = _in_order(plan)
-    found = [s for s in result.streams if s.kind != "attachment" and "attached_pic" not in s.disposition]
+    # MP4's chapters are a text track, which FFmpeg lists as data; a timecode tag becomes a track of its own.
+    own_data = result.format.startswith("mov") and not any(p.kind == "data" for p in plan.kept)
+    found = [
+        s for s in result.streams
+        if s.kind != "attachment" and "attached_pic" not in s.disposition and not (own_data and s.kind == "data")
+    ]  # fmt: skip
     by_index = {s.index: s for s in source.streams}
-    wanted = [p for p in films if p.kind != "attachment" and "attached_pic" not in _disposition(by_index, p.index)]
+    wanted = [
+        p for p in films if p.kind != "attachment" and "attached_pic" not in _disposition(by_index, p.index)
+    ]
     if [(s.kind, s.codec) for s in found] != [(p.kind, p.codec) for p in wanted]:
         problems.append(
             f"its streams are {[f'{s.kind} {s.codec}' for s in found]}, not {[f'{p.kind} {p.codec}' for p in wanted]}"
@@ -118,12 +124,18 @@ def _compare_streams(source: Source, result: Source, plan: MuxPlan) -> list[str]
         for stream, p in zip(found, wanted, strict=True):
             origin = by_index.get(p.index)
             if origin and (origin.language or "und") != (stream.language or "und"):
-                problems.append(f"stream {stream.index} has the language {stream.language}, not {origin.language}")
-    extra = Counter("picture" if s.kind == "video" else s.kind for s in result.streams if s not in found)
+                problems.append(
+                    f"stream {stream.index} has the language {stream.language}, not {origin.language}"
+                )
+    extra = Counter(
+        "picture" if s.kind == "video" else s.kind
+        for s in result.streams
+        if s not in found and s.kind != "data"
+    )
     promised = Counter("picture" if p.kind == "video" else p.kind for p in plan.kept if p not in wanted)
     if extra != promised:
         problems.append(f"it holds {dict(extra) or 'no'} attachments, not {dict(promised) or 'none'}")
-    if source.kind == "video" and len(result.chapters) < len(source.chapters) and not source.chapters == ():
+    if source.kind == "video" and len(result.chapters) < len(source.chapters):
         problems.append(f"it holds {len(result.chapters)} chapters, not {len(source.chapters)}")
     return problems
 
@@ -163,7 +175,9 @@ def _compare_times(pts: np.ndarray, time_base: Fraction, expected: Expected) -> 
         difference = np.abs(pts * float(time_base) - wanted)
     worst = int(np.argmax(difference))
     if difference[worst] > tolerance:
-        return [f"frame {worst} is shown at {float(pts[worst] * time_base):.6f} s, not at {wanted[worst]:.6f} s"]
+        return [
+            f"frame {worst} is shown at {float(pts[worst] * time_base):.6f} s, not at {wanted[worst]:.6f} s"
+        ]
     return []
 
 
