@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rvrt_cli.weights.fetch import cache_folder, fetch
+from rvrt_cli.weights.cache import cache_folder, fetch
 from rvrt_cli.weights.files import Weights, load_weights, read_raw, save_weights
 from rvrt_cli.weights.find import find_weights, known_weights
 from rvrt_cli.weights.raw import RawFile

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import rvrt_cli
 from rvrt_cli.errors import WeightsError
-from rvrt_cli.weights.fetch import cached
+from rvrt_cli.weights.cache import cached
 from rvrt_cli.weights.registry import PRESET_DEFAULTS, PUBLISHED, published
 
 SUFFIX = ".safetensors"

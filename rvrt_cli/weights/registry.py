@@ -1,6 +1,6 @@
 """The published weight files: where they are, which preset they belong to, and under which licence they come.
 
-Their SHA-256 are not published; :mod:`rvrt_cli.weights.fetch` records the hash of the first download and checks it ever after.
+Their SHA-256 are not published; :mod:`rvrt_cli.weights.cache` records the hash of the first download and checks it ever after.
 """
 
 from __future__ import annotations

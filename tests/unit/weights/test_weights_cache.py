@@ -20,8 +20,8 @@ from rvrt_cli.errors import DiskFullError, NetworkError, OutputError, WeightsErr
 from rvrt_cli.model.config import PRESETS
 from rvrt_cli.weights import download as download_module
 from rvrt_cli.weights import find
+from rvrt_cli.weights.cache import MIRROR_VARIABLE, address, cached, fetch
 from rvrt_cli.weights.download import download, state_path
-from rvrt_cli.weights.fetch import MIRROR_VARIABLE, address, cached, fetch
 from rvrt_cli.weights.names import MINDSPORE
 from rvrt_cli.weights.registry import PRESET_DEFAULTS, PUBLISHED, PublishedWeights, published
 

@@ -47,10 +47,10 @@ class Fetched:
 
 
 def cache_folder() -> Path:
-    """The folder of downloaded weights in the user's cache directory."""
+    """``RVRT_CACHE`` or the platform's cache directory, below it ``weights``."""
     import platformdirs
 
-    return platformdirs.user_cache_path("rvrt", appauthor=False) / "weights"
+    return Path(os.environ.get("RVRT_CACHE") or platformdirs.user_cache_dir("rvrt")) / "weights"
 
 
 def cached(entry: PublishedWeights, folder: Path | None = None) -> Path | None:

@@ -1,0 +1,191 @@
+"""``rvrt weights``: each sub-command's success, bad input, exit code, and what it leaves behind."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "weights"))
+
+import weight_writers as w
+from file_server import FileServer, serve
+
+from rvrt_cli.cli import app as cli
+from rvrt_cli.errors import ExitCode
+from rvrt_cli.model.config import PRESETS
+from rvrt_cli.weights import load_weights
+from rvrt_cli.weights.cache import MIRROR_VARIABLE
+from rvrt_cli.weights.names import MINDSPORE, PYTORCH
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty cache, no proxies, and the published presets made narrow."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.delenv(MIRROR_VARIABLE, raising=False)
+    monkeypatch.setenv("RVRT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setitem(PRESETS, "light", w.small("light", MINDSPORE))
+    monkeypatch.setitem(PRESETS, "rvrt", w.small("rvrt", PYTORCH))
+    return tmp_path / "cache" / "weights"
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command line in this process, through its error boundary; → (exit code, stdout, stderr)."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["rvrt", "weights", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    return w.write(tmp_path / "rvrt_light_37.91.ckpt", w.ckpt(w.random_tensors(PRESETS["light"], MINDSPORE)))
+
+
+@pytest.fixture
+def server(checkpoint: Path) -> Iterator[FileServer]:
+    with serve(checkpoint.read_bytes()) as server:
+        yield server
+
+
+def test_list(run: Run, server: FileServer, cache: Path) -> None:
+    code, out, _ = run("list")
+    assert code == 0
+    assert f"Cache: {cache}." in out
+    assert all(name in out for name in ("rvrt-reds", "denoise-davis", "light-mindspore", "CC BY-NC 4.0", "not fetched"))
+    assert run("fetch", "light", "--mirror", server.url, "--quiet")[0] == 0
+    code, out, _ = run("list", "--json")
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert rows["light-mindspore"]["state"] == "cached"
+    assert Path(rows["light-mindspore"]["path"]).is_file()
+    assert rows["rvrt-reds"]["path"] is None
+    assert rows["rvrt-reds"]["url"].endswith("001_RVRT_videosr_bi_REDS_30frames.pth")
+
+
+def test_fetch_prints_the_licence_before_the_first_fetch_only(run: Run, server: FileServer, checkpoint: Path, cache: Path) -> None:
+    code, out, err = run("fetch", "light", "--mirror", server.url)
+    assert (code, out) == (0, "")
+    assert err.index("CC BY-NC 4.0") < err.index("light-mindspore: fetched")
+    assert hashlib.sha256(checkpoint.read_bytes()).hexdigest() in err
+    code, out, err = run("fetch", "light", "light-mindspore", "--json")
+    assert code == 0
+    assert "already here, unchanged" in err
+    assert "CC BY-NC" not in err
+    (result,) = json.loads(out)
+    assert result["new"] is False
+    assert Path(result["path"]) == cache / "rvrt_light_37.91.ckpt"
+
+
+def test_the_official_licence(run: Run, tmp_path: Path) -> None:
+    source = w.write(tmp_path / "mine.pth", w.pth_zip(w.random_tensors(PRESETS["rvrt"], PYTORCH)))
+    code, _, err = run("fetch", "rvrt", "--from", source)
+    assert code == 0
+    assert "Creative Commons Attribution-NonCommercial 4.0 International" in err
+    assert "https://creativecommons.org/licenses/by-nc/4.0/legalcode" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["nope"], ExitCode.WEIGHTS, "No published weights are called 'nope'"),
+        (["rvrt", "light", "--from", "x"], ExitCode.USAGE, "name exactly one"),
+        (["rvrt", "--from", "x", "--mirror", "http://x"], ExitCode.USAGE, "exclude each other"),
+        (["rvrt", "--from", "missing.pth"], ExitCode.WEIGHTS, "does not exist"),
+        (["rvrt", "--mirror", "ftp://example.org"], ExitCode.NETWORK, "no http:// or https:// address"),
+    ],
+)
+def test_fetch_bad_input(run: Run, cache: Path, arguments: list[str], code: ExitCode, message: str) -> None:
+    found, out, err = run("fetch", *arguments)
+    assert (found, out) == (code, "")
+    assert message in err
+    assert "Traceback" not in err
+    assert not [path for path in cache.glob("*") if path.suffix != ".lock"]
+
+
+def test_fetch_404(run: Run, server: FileServer, cache: Path) -> None:
+    server.statuses = [404]
+    code, _, err = run("fetch", "light", "--mirror", server.url)
+    assert code == ExitCode.NETWORK
+    assert "HTTP 404" in err.splitlines()[-1]
+    assert [path.suffix for path in cache.iterdir()] == [".lock"]
+
+
+def test_info(run: Run, checkpoint: Path) -> None:
+    code, out, _ = run("info", checkpoint)
+    assert code == 0
+    assert "MindSpore checkpoint, MindSpore names" in out
+    code, out, _ = run("info", checkpoint, "--json")
+    info = json.loads(out)
+    assert info["preset"] == "light"
+    assert info["config"]["embed_dim"] == 12
+    assert info["sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    assert info["parameters"] == load_weights(checkpoint).parameter_count
+
+
+def test_info_shows_a_files_metadata_as_plain_text(run: Run, checkpoint: Path, tmp_path: Path) -> None:
+    from rvrt_cli.weights import save_weights
+
+    weights = replace(load_weights(checkpoint), metadata={"title": "[red]\x1b[2Jboo"})
+    save_weights(tmp_path / "a.safetensors", weights)
+    out = run("info", tmp_path / "a.safetensors")[1]
+    assert "[red]\N{REPLACEMENT CHARACTER}[2Jboo" in out
+    assert "\x1b" not in out
+
+
+@pytest.mark.parametrize(("target", "message"), [("nope", "No weights are called"), ("nope.pth", "does not exist"), ("light", "run `rvrt")])
+def test_info_bad_input(run: Run, target: str, message: str) -> None:
+    code, out, err = run("info", target)
+    assert (code, out) == (ExitCode.WEIGHTS, "")
+    assert message in err
+
+
+def test_convert(run: Run, checkpoint: Path, tmp_path: Path) -> None:
+    output = tmp_path / "light.safetensors"
+    code, out, _ = run("convert", checkpoint, output, "--json")
+    assert code == 0
+    converted, original = load_weights(output), load_weights(checkpoint)
+    assert json.loads(out)["sha256"] == converted.sha256
+    assert converted.config == original.config
+    for name, array in original.tensors.items():
+        np.testing.assert_array_equal(converted.tensors[name], array)
+    assert original.sha256 in converted.metadata["converted_from"]
+    assert converted.metadata["licence"].startswith("Apache-2.0 (MindEditing)")
+    code, _, err = run("convert", checkpoint, output)
+    assert code == ExitCode.OUTPUT
+    assert "--force" in err
+    assert run("convert", checkpoint, output, "--force", "--dtype", "fp16")[0] == 0
+    assert output.stat().st_size < 0.6 * checkpoint.stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("output", "options", "code"),
+    [
+        ("out.pth", [], ExitCode.USAGE),
+        ("out.safetensors", ["--dtype", "int3"], ExitCode.USAGE),
+        ("missing/out.safetensors", [], ExitCode.OUTPUT),
+    ],
+)
+def test_convert_bad_input(run: Run, checkpoint: Path, tmp_path: Path, output: str, options: list[str], code: ExitCode) -> None:
+    before = set(tmp_path.rglob("*"))
+    assert run("convert", checkpoint, tmp_path / output, *options)[0] == code
+    assert set(tmp_path.rglob("*")) == before
