@@ -59,7 +59,7 @@ def run_parallel(
     pool = ProcessPoolExecutor(
         workers,
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,  # type: ignore[arg-type]  # typeshed looks at the arguments too late
+        initializer=_start_worker,
         initargs=(threads, initializer, arguments),
     )
     waiting: set[Future[Result]] = set()

@@ -20,7 +20,9 @@ from rvrt_cli.errors import InputError
 
 def smooth_clip(frames: int = 4, height: int = 64, width: int = 96) -> np.ndarray:
     # Grey: 4:2:0 halves the resolution of colour, which would drown everything else in independent channels.
-    noise = np.repeat(np.random.default_rng(0).random((height, width + 4 * frames, 1), dtype=np.float32), 3, axis=2)
+    noise = np.repeat(
+        np.random.default_rng(0).random((height, width + 4 * frames, 1), dtype=np.float32), 3, axis=2
+    )
     wide = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 3), None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
     return np.stack([wide[:, 4 * index : 4 * index + width] for index in range(frames)])
 
