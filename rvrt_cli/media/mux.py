@@ -15,6 +15,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -238,7 +239,7 @@ def mux(
     if not segments:
         raise OutputError(f"{output} cannot be written: there are no finished segments.")
     footers = [read_footer(path) for path in segments]
-    for before, after in zip(footers, footers[1:], strict=False):
+    for before, after in pairwise(footers):
         if after.first_pts <= before.last_pts:
             raise OutputError(
                 "The segments overlap in time; delete the work directory and run the same command again."

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -171,10 +172,7 @@ def decode_y4m(source: Source, file: BinaryIO | None = None) -> Iterator[Decoded
                     f"The y4m stream ends inside frame {number + 1}; check the program that writes it."
                 )
             planes.append(np.frombuffer(data, layout.dtype).reshape(rows, columns))
-        # The planes are bound now: the loop goes on before they are converted.
-        yield Decoded(
-            number, 1, False, lambda planes=planes: planes_to_rgb(planes, layout, video.effective_color)
-        )  # type: ignore[misc]
+        yield Decoded(number, 1, False, partial(planes_to_rgb, planes, layout, video.effective_color))
         number += 1
 
 
