@@ -303,9 +303,9 @@ def evaluate(options: EvalOptions, on_clip: OnClip | None = None) -> EvalReport:
     resumed = [clip.name for clip in clips if clip.name in journal.finished]
     pending = [clip for clip in clips if clip.name not in journal.finished]
     done = len(resumed)
-    if on_clip is not None and resumed:
-        on_clip(done, len(clips), ())
     try:
+        if on_clip is not None and resumed:
+            on_clip(done, len(clips), ())
         if options.devices > 1:
             # The worker processes hold the models from here on.
             evaluator.close()
