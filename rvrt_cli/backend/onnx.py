@@ -45,8 +45,8 @@ def _compute_type() -> type:
 class Tensor:
     """A recorded value with logical shape ``shape``, channel-last as the model sees it.
 
-    ``build(first)`` makes the ONNX value: channel-last, or with ``first`` with the last axis moved before the two before it
-    (``..., h, w, c`` → ``..., c, h, w``). ``native``: the layout in which it is computed, or None where data is only
+    ``build(first)`` makes the ONNX value: channel-last in the logical shape, or with ``first`` as the four axes
+    ``(images, c, h, w)`` of a convolution. ``native``: the layout in which it is computed, or None where data is only
     moved and every layout costs the same. ``array``: the values of a constant. ``linear``: (input, weight, bias) of a
     linear layer's result. ``parts``: the tensors that it joins along its channels.
     """
@@ -83,11 +83,12 @@ class Tensor:
         if first not in self._made:
             if self.native is None or self.native == first:
                 self._made[first] = self._build(first)
+            elif first:
+                # Transposing images of four axes: OpenVINO's convolutions are channel-last inside and drop it.
+                images = _reshaped(self.var(False), (_images(self.shape), *self.shape[-3:]))
+                self._made[first] = op.transpose(images, perm=[0, 3, 1, 2])
             else:
-                rank = len(self.shape)
-                lead = list(range(rank - 3))
-                tail = [rank - 1, rank - 3, rank - 2] if first else [rank - 2, rank - 1, rank - 3]
-                self._made[first] = op.transpose(self.var(not first), perm=lead + tail)
+                self._made[first] = _reshaped(op.transpose(self.var(True), perm=[0, 2, 3, 1]), self.shape)
         return self._made[first]
 
     def __add__(self, other: Any) -> Tensor:
@@ -139,6 +140,16 @@ class Tensor:
         return reshape(x, [size for axis, size in enumerate(x.shape) if axis not in dropped])
 
 
+def _images(shape: Sequence[int]) -> int:
+    """How many images ``(h, w, c)`` a shape holds."""
+    return int(np.prod(shape[:-3], dtype=np.int64))
+
+
+def _first_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    """The channel-first shape of a logical one."""
+    return (_images(shape), shape[-1], *shape[-3:-1])
+
+
 def _index(values: Sequence[int]) -> Var:
     """A small integer constant: a shape, axes or bounds."""
     key = tuple(int(value) for value in values)
@@ -185,10 +196,7 @@ def _cast(x: Tensor, dtype: type) -> Tensor:
 
 def _zeros(shape: Sequence[int], dtype: type) -> Tensor:
     def build(first: bool) -> Var:
-        sizes = list(shape)
-        if first:
-            sizes = [*sizes[:-3], sizes[-1], *sizes[-3:-1]]
-        return op.expand(op.const(np.zeros((), dtype)), _index(sizes))
+        return op.expand(op.const(np.zeros((), dtype)), _index(_first_shape(shape) if first else shape))
 
     return Tensor(shape, build, None, dtype=dtype, zero=True)
 
@@ -204,39 +212,43 @@ def _binary(make: Callable[[Var, Var], Var], a: Tensor, b: Tensor) -> Tensor:
             _cast(a, np.float32), _cast(b, np.float32))  # fmt: skip
     shape = np.broadcast_shapes(a.shape, b.shape)
     moving = [x for x in (a, b) if x.array is None]
-    native = len(shape) >= 3 and all(x.shape == tuple(shape) for x in moving) and all(x.prefers for x in moving)
+    native = all(x.shape == tuple(shape) and x.prefers for x in moving) and all(
+        x.array is None or x.array.ndim <= 1 for x in (a, b)
+    )
 
     def side(x: Tensor) -> Var:
-        if x.array is not None and x.array.ndim == 0:
-            return x.var()
-        if x.array is not None and native:
-            return _value(np.moveaxis(x.array.reshape((1,) * (3 - x.array.ndim) + x.array.shape), -1, -3))
+        if x.array is not None:
+            return _value(x.array[:, None, None] if native and x.array.ndim else x.array)
         return x.var(native)
 
     return Tensor(shape, lambda first: make(side(a), side(b)), native, dtype=a.dtype)
 
 
-def _axis(axis: int, rank: int, first: bool) -> int:
-    """Where a logical axis lies in a layout."""
-    if not first or axis < rank - 3:
+def _axis(axis: int, shape: Sequence[int], first: bool) -> int | None:
+    """Where a logical axis lies in a layout; None where it is one of several axes of images."""
+    if not first:
         return axis
-    return rank - 3 if axis == rank - 1 else axis + 1
+    behind = axis - len(shape)
+    if behind >= -3:
+        return {-3: 2, -2: 3, -1: 1}[behind]
+    return 0 if _images(shape) == shape[axis] else None
 
 
-def _moved(x: Tensor, shape: Sequence[int], make: Callable[[Var, bool], Var]) -> Tensor:
-    """A result that only moves the data of ``x``, in whichever layout it is wanted."""
-    y = Tensor(shape, lambda first: make(x.var(first), first), None, dtype=x.dtype)
-    y.prefers = x.prefers
+def _moved(x: Tensor, shape: Sequence[int], axis: int, make: Callable[[Var, int], Var]) -> Tensor:
+    """A result that only moves the data of ``x`` along one axis, in whichever layout it is wanted.
+
+    ``make(value, where)``: ``where`` is the axis in the value's layout.
+    """
+    anywhere = len(shape) > 3 and _axis(axis, shape, True) is not None
+    y = Tensor(shape, lambda first: make(x.var(first), _axis(axis, shape, first) or 0), None if anywhere else False, dtype=x.dtype)
+    y.prefers = x.prefers and anywhere
     return y
 
 
 def _slice(x: Tensor, axis: int, start: int, stop: int) -> Tensor:
     shape = list(x.shape)
     shape[axis] = stop - start
-    rank = len(shape)
-    return _moved(
-        x, shape, lambda v, first: op.slice(v, _index([start]), _index([stop]), _index([_axis(axis, rank, first)]))
-    )
+    return _moved(x, shape, axis, lambda v, where: op.slice(v, _index([start]), _index([stop]), _index([where])))
 
 
 class Parameter(Tensor):
@@ -414,7 +426,7 @@ def conv2d(
 ) -> Tensor:
     """``x (..., h, w, i)``, ``weight (o, i/groups, kh, kw)``, zero padding → ``(..., h', w', o)``."""
     assert weight.array is not None and bias.array is not None
-    *lead, h, w, c = x.shape
+    *lead, h, w, _ = x.shape
     o, _, kh, kw = weight.shape
     out_h, out_w = ((size + 2 * padding - k) // stride + 1 for size, k in ((h, kh), (w, kw)))
     kernel: Callable[[np.ndarray], np.ndarray] = np.asarray
@@ -424,7 +436,7 @@ def conv2d(
         edges = np.cumsum([0] + [part.shape[-1] for part in x.parts])
         used = [i for i, part in enumerate(x.parts) if not part.zero]
         channels = np.concatenate([np.arange(edges[i], edges[i + 1]) for i in used])
-        x, c, key = concat([x.parts[i] for i in used], len(x.shape) - 1), channels.size, tuple(used)
+        x, key = concat([x.parts[i] for i in used], len(x.shape) - 1), tuple(used)
         kernel = lambda array: array[:, channels]  # noqa: E731
     x = _work(x)
     if isinstance(weight, Parameter) and isinstance(bias, Parameter):
@@ -433,11 +445,9 @@ def conv2d(
         weights, biases = _value(kernel(weight.array).astype(x.dtype)), _value(bias.array.astype(x.dtype))
 
     def build(first: bool) -> Var:
-        y = op.conv(
-            _reshaped(x.var(True), (int(np.prod(lead)), c, h, w)), weights, biases,
-            strides=[stride, stride], pads=[padding] * 4, group=groups, kernel_shape=[kh, kw],
-        )  # fmt: skip
-        return _reshaped(y, (*lead, o, out_h, out_w))
+        return op.conv(
+            x.var(True), weights, biases, strides=[stride, stride], pads=[padding] * 4, group=groups, kernel_shape=[kh, kw]
+        )
 
     return Tensor((*lead, out_h, out_w, o), build, True, dtype=x.dtype)
 
@@ -448,8 +458,7 @@ def pixel_shuffle(x: Tensor, factor: int) -> Tensor:
     out = (h * factor, w * factor, c // factor**2)
 
     def build(first: bool) -> Var:
-        v = _reshaped(x.var(True), (int(np.prod(lead)), c, h, w))
-        return _reshaped(op.depth_to_space(v, blocksize=factor, mode="CRD"), (*lead, out[2], *out[:2]))
+        return op.depth_to_space(x.var(True), blocksize=factor, mode="CRD")
 
     return Tensor((*lead, *out), build, True, dtype=x.dtype)
 
@@ -647,7 +656,7 @@ def deformable_attention(q: Tensor, k: Tensor, v: Tensor, offset: Tensor, heads:
         query = op.reshape(q.var(True), _index([b * t, heads, d, h, w, 1]))
         weights = op.softmax(op.reduce_sum(op.mul(query, key), _index([2]), keepdims=1), axis=5)
         y = op.reduce_sum(op.mul(weights, value), _index([5]), keepdims=0)
-        return op.reshape(y, _index([b, t, c, h, w]))
+        return op.reshape(y, _index([b * t, c, h, w]))
 
     return Tensor(q.shape, build, True, dtype=dtype)
 
@@ -663,13 +672,15 @@ def concat(parts: Sequence[Tensor], axis: int) -> Tensor:
     shape = list(parts[0].shape)
     shape[axis] = sum(part.shape[axis] for part in parts)
     rank = len(shape)
+    anywhere = rank > 3 and _axis(axis, shape, True) is not None
     y = Tensor(
         shape,
-        lambda first: op.concat([part.var(first) for part in parts], axis=_axis(axis, rank, first)),
-        None,
+        lambda first: op.concat([part.var(first) for part in parts], axis=_axis(axis, shape, first) or 0),
+        None if anywhere else False,
         dtype=dtype,
+        later=True,
     )
-    y.prefers = all(part.prefers for part in parts)
+    y.prefers = anywhere and all(part.prefers for part in parts)
     if axis == rank - 1:
         y.parts = [piece for part in parts for piece in (part.parts or [part])]
     return y
@@ -695,8 +706,7 @@ def flip(x: Tensor, axis: int) -> Tensor:
     if x.flipped is not None and x.flipped[1] == axis:
         return x.flipped[0]
     order = np.arange(x.shape[axis])[::-1].copy()
-    rank = len(x.shape)
-    y = _moved(x, x.shape, lambda v, first: op.gather(v, op.const(order), axis=_axis(axis, rank, first)))
+    y = _moved(x, x.shape, axis, lambda v, where: op.gather(v, _index(order), axis=where))
     y.flipped = (x, axis)
     return y
 
@@ -713,10 +723,9 @@ def reshape(x: Tensor, shape: Sequence[int]) -> Tensor:
     if x.zero:
         return _zeros(sizes, x.dtype)
     if len(sizes) > 3 and len(x.shape) > 3 and tuple(sizes[-3:]) == x.shape[-3:]:
-        h, w, c = sizes[-3:]
-        return _moved(
-            x, sizes, lambda v, first: op.reshape(v, _index([*sizes[:-3], c, h, w] if first else sizes))
-        )
+        y = Tensor(sizes, lambda first: x.var(True) if first else _reshaped(x.var(), sizes), None, dtype=x.dtype)
+        y.prefers = x.prefers
+        return y
     return Tensor(sizes, lambda first: op.reshape(x.var(), _index(sizes)), dtype=x.dtype)
 
 
@@ -747,8 +756,7 @@ def take(x: Tensor, index: Tensor, axis: int) -> Tensor:
         return _fixed(np.take(x.array, order, axis), x.dtype)
     shape = list(x.shape)
     shape[axis] = order.size
-    rank = len(shape)
-    return _moved(x, shape, lambda v, first: op.gather(v, _value(order), axis=_axis(axis, rank, first)))
+    return _moved(x, shape, axis, lambda v, where: op.gather(v, _value(order), axis=where))
 
 
 def zeros_like(x: Tensor) -> Tensor:
