@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -13,6 +12,7 @@ from rvrt_cli.errors import DeviceError, OutOfMemoryError_
 from rvrt_cli.model.config import ModelConfig
 from rvrt_cli.train.checkpoint import EngineState, Tensors
 from rvrt_cli.train.engine import Place, StepResult, is_flow, next_scale, starting_tensors
+from rvrt_cli.train.memory import peak_process_mib
 from rvrt_cli.train.recipe import Recipe
 
 _CLIP_EPSILON = 1e-6
@@ -193,18 +193,6 @@ class TorchEngine:
     def _to_device(self, pictures: np.ndarray) -> Any:
         """uint8 → float32 in [0, 1] on the device."""
         return self._torch.from_numpy(pictures).to(self._device, non_blocking=True).float().div_(255.0)
-
-
-def peak_process_mib() -> float:
-    """Largest resident memory of this process so far."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        import psutil
-
-        return psutil.Process().memory_info().peak_wset / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if os.uname().sysname == "Darwin" else peak / 2**10
 
 
 def _choose_device(torch: Any, device: str, place: Place) -> Any:
