@@ -23,6 +23,7 @@ from rvrt_cli.media import (
     probe,
     resolve_encoding,
 )
+from rvrt_cli.media.y4m import y4m_settings
 from rvrt_cli.restorer import ChainRestorer, DenoisingRestorer, Restorer, load_restorer
 from rvrt_cli.upscale.events import Finishing, Notice, OnEvent, Report, Started, ignore_event
 from rvrt_cli.upscale.film import Film, open_film
@@ -95,10 +96,16 @@ def prepare(input_path: Path | str, output: Path | str, options: UpscaleOptions,
     )
     finish = Finish(height, width, options.strength, options.compare, label=restorer.name)
     settings = plan = None
-    if kind != "images":
-        encode = EncodeOptions(options.codec, options.crf, options.preset, options.pix_fmt, options.lossless, options.container)
-        settings = resolve_encoding(source, encode, target, finish.output_size[1], finish.output_size[0])
-        if kind == "video":
+    if kind == "images":
+        _refuse_encoding(options, "PNG images")
+    else:
+        out_height, out_width = finish.output_size
+        if target == "-":
+            _refuse_encoding(options, "y4m, which is not compressed")
+            settings = y4m_settings(source, out_width, out_height, options.pix_fmt)
+        else:
+            encode = EncodeOptions(options.codec, options.crf, options.preset, options.pix_fmt, options.lossless, options.container)
+            settings = resolve_encoding(source, encode, target, out_width, out_height)
             plan = plan_mux(source, settings, trimmed=options.trimmed)
             if options.preview is not None:
                 # The pieces lie apart: sound and subtitles would not fit them.
@@ -258,6 +265,13 @@ def check_target(output: Path, source: Source, kind: OutputKind, *, overwrite: b
         images = output.parent if "%" in output.name else output
         if images.is_file() or (images.is_dir() and any(path.suffix == ".png" for path in images.iterdir())):
             raise OutputError(f"{images} already holds images; choose another name or add --overwrite.")
+
+
+def _refuse_encoding(options: UpscaleOptions, what: str) -> None:
+    """Raise :class:`UsageError` for options that mean nothing where no encoder runs."""
+    for name, value in (("--codec", options.codec), ("--crf", options.crf), ("--preset", options.preset), ("--container", options.container)):
+        if value is not None:
+            raise UsageError(f"{name} has no meaning for {what}; leave it out.")
 
 
 def segment_length(height: int, width: int) -> int:

@@ -33,9 +33,7 @@ class VideoSink:
 
     def write(self, frame: Frame, picture: np.ndarray, alpha: np.ndarray | None) -> None:
         assert self._writer is not None
-        if self._settings.has_alpha and alpha is None:
-            alpha = np.ones(picture.shape[:2], np.float32)
-        self._writer.write(picture, frame.pts, frame.duration, alpha if self._settings.has_alpha else None)
+        self._writer.write(picture, frame.pts, frame.duration, _alpha_or_opaque(picture, alpha) if self._settings.has_alpha else None)
 
     def end_segment(self, finished: FinishedSegment) -> None:
         assert self._writer is not None
@@ -126,12 +124,13 @@ class StreamSink:
 
     def __init__(self, file: BinaryIO, settings: EncodeSettings) -> None:
         self._writer = Y4mWriter(file, settings)
+        self._has_alpha = settings.has_alpha
 
     def begin_segment(self, index: int) -> None:
         """Streams have no segments."""
 
     def write(self, frame: Frame, picture: np.ndarray, alpha: np.ndarray | None) -> None:
-        self._writer.write(picture, frame.pts, frame.duration)
+        self._writer.write(picture, frame.pts, frame.duration, _alpha_or_opaque(picture, alpha) if self._has_alpha else None)
 
     def end_segment(self, finished: FinishedSegment) -> None:
         self._writer.close()
@@ -164,6 +163,10 @@ def image_bit_depth(source: Source, pix_fmt: str | None) -> int:
     if pix_fmt is not None:
         return 16 if any(mark in pix_fmt for mark in ("48", "64", "16")) else 8
     return 16 if source.video.bit_depth > 8 else 8
+
+
+def _alpha_or_opaque(picture: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+    return np.ones(picture.shape[:2], np.float32) if alpha is None else alpha
 
 
 def _record(finished: FinishedSegment, name: str, sha256: str) -> SegmentRecord:
