@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
+
+if TYPE_CHECKING:
+    from rvrt_cli.train.launch import Cluster
+    from rvrt_cli.train.loop import RunSettings
+    from rvrt_cli.train.recipe import Recipe
 
 DATA, RECIPE, MACHINE, OUTPUT = "Data", "Recipe (defaults: the published one)", "Machine", "Run and reports"
 
@@ -46,6 +51,10 @@ def train(
     backend: Annotated[str, typer.Option("--backend", metavar="NAME", help="torch or mindspore.", rich_help_panel=MACHINE)] = "torch",
     device: Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, gpu, ascend.", rich_help_panel=MACHINE)] = "auto",
     threads: Annotated[int, typer.Option("--threads", metavar="N", min=0, help="CPU threads per device; 0 takes the framework's choice.", rich_help_panel=MACHINE)] = 0,
+    devices: Annotated[int, typer.Option("--devices", metavar="N", min=1, help="Devices of this machine (on CPU: processes), each with an equal share of the batch.", rich_help_panel=MACHINE)] = 1,
+    nodes: Annotated[int, typer.Option("--nodes", metavar="N", min=1, help="Machines.", rich_help_panel=MACHINE)] = 1,
+    node_rank: Annotated[int, typer.Option("--node-rank", metavar="N", min=0, help="Number of this machine, from 0.", rich_help_panel=MACHINE)] = 0,
+    master: Annotated[str, typer.Option("--master", metavar="HOST:PORT", help="Address of machine 0.", rich_help_panel=MACHINE)] = "",
     precision: Annotated[str, typer.Option("--precision", metavar="NAME", help="fp32, bf16 or fp16 (with dynamic loss scaling).", rich_help_panel=MACHINE)] = "fp32",
     recompute: Annotated[bool, typer.Option("--recompute", help="Recompute activations: less memory, about a third more time.", rich_help_panel=MACHINE)] = False,
     compile_: Annotated[bool, typer.Option("--compile", help="torch.compile the network.", rich_help_panel=MACHINE)] = False,
@@ -62,14 +71,20 @@ def train(
     """Train a network on clips that are cut, degraded and (photographs) moved on the fly."""
     from rvrt_cli.cli.app import enable_debug
     from rvrt_cli.cli.train_view import TrainView
-    from rvrt_cli.errors import UsageError
+    from rvrt_cli.errors import InterruptedRun, UsageError
     from rvrt_cli.model.config import PRESETS
     from rvrt_cli.train.batches import SourceSpec, parse_source
+    from rvrt_cli.train.engine import Place
+    from rvrt_cli.train.launch import Cluster, current_place, is_scheduler
     from rvrt_cli.train.loop import RunSettings, run_training
     from rvrt_cli.train.recipe import Recipe, Stage, parse_stage
     from rvrt_cli.train.validate import parse_validation
 
     enable_debug(debug)
+    if is_scheduler():
+        from rvrt_cli.train.engine_mindspore import run_scheduler
+
+        return run_scheduler()
     if resume not in (None, "auto"):
         raise UsageError(f"--resume knows only 'auto', not {resume!r}.")
     if model not in PRESETS:
@@ -109,9 +124,35 @@ def train(
         tensorboard=tensorboard, samples=samples, time_limit_s=60 * time_limit,
         initial_label=init or "random", command="rvrt " + " ".join(sys.argv[1:]),
     )  # fmt: skip
-    with TrainView() as view:
-        summary = run_training(settings, config, recipe, initial, view.show)
-    view.finish(summary, settings, recipe)
+    place = current_place()
+    cluster = Cluster(devices, nodes, node_rank, master)
+    if place is None and cluster.world > 1:
+        recipe.check(config, cluster.world)
+        return _launch(cluster, settings, recipe)
+    with TrainView(place) as view:
+        try:
+            summary = run_training(settings, config, recipe, initial, view.show, place or Place())
+        except InterruptedRun:
+            if place is None:
+                raise
+            return None  # launchers take another exit code for a failure; the launching process explains
+        view.finish(summary, settings, recipe)
+    return None
+
+
+def _launch(cluster: Cluster, settings: RunSettings, recipe: Recipe) -> None:
+    """Run this command once per device; the result is read from what it saved."""
+    from rvrt_cli.errors import DeviceError
+    from rvrt_cli.train.checkpoint import load_latest
+    from rvrt_cli.train.launch import describe_stop, launch
+
+    if settings.backend not in ("torch", "mindspore"):
+        raise DeviceError(f"Training runs on torch or mindspore, not on {settings.backend!r}.")
+    launch(settings.backend, cluster, sys.argv[1:], settings.out / "logs", lambda line: typer.echo(line, err=True))
+    if cluster.node_rank == 0:
+        checkpoint = load_latest(settings.out / "checkpoints")
+        if checkpoint is not None and checkpoint.step < recipe.steps:
+            raise describe_stop(checkpoint.step, recipe.steps)
 
 
 def _weights_path(text: str) -> Path:

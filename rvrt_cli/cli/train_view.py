@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from rich.console import Console
 
+from rvrt_cli.train.engine import Place
+from rvrt_cli.train.launch import VIEW_VARIABLE
 from rvrt_cli.train.loop import Event, RunSettings, Saved, Skipped, Started, Stepped, Summary, Validated
 from rvrt_cli.train.recipe import Recipe
 
@@ -13,8 +16,14 @@ from rvrt_cli.train.recipe import Recipe
 class TrainView:
     """Receives the loop's events; use as a context manager."""
 
-    def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+    def __init__(self, place: Place | None = None) -> None:
+        """``place``: in a job of several devices; rank 0 reports to the launching process, the others are silent."""
+        if place is not None:
+            sys.stderr.write(f"rank {place.rank} of {place.world}: process {os.getpid()}\n")
+        self._quiet = place is not None and place.rank > 0
+        view = os.environ.get(VIEW_VARIABLE) if place is not None else None
+        self._file = open(view, "a", encoding="utf-8", buffering=1) if view else None  # noqa: SIM115 - closed in __exit__
+        self._console = Console(file=self._file, stderr=self._file is None, highlight=False, soft_wrap=True)
         self._steps = 0
 
     def __enter__(self) -> TrainView:
@@ -22,6 +31,8 @@ class TrainView:
 
     def __exit__(self, *_: object) -> None:
         sys.stderr.flush()
+        if self._file is not None:
+            self._file.close()
 
     def show(self, event: Event) -> None:
         """Draw one event."""
@@ -54,6 +65,8 @@ class TrainView:
         self._line(f"trained {summary.steps} steps in {_duration(summary.seconds)}; weights: {summary.weights}")
 
     def _line(self, text: str) -> None:
+        if self._quiet:
+            return
         self._console.print(text, markup=False)
 
 

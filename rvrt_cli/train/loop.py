@@ -175,11 +175,11 @@ def run_training(
     ]
     stop = _StopFlag()
     with ExitStack() as stack:
-        stack.enter_context(stop.installed())
         engine = create_engine(
             settings.backend, config, recipe, initial, settings.device, settings.threads, place
         )
         stack.callback(engine.close)
+        stack.enter_context(stop.installed())  # after the framework, which may install handlers of its own
         run = _Run(settings, config, recipe, place, engine, sets, report)
         if checkpoint is not None:
             run.go_on(checkpoint)
@@ -287,6 +287,7 @@ class _Run:
             if last or result.stop or self.step % self.settings.save_interval == 0:
                 self._save()
             if result.stop and not last:
+                self.engine.reduce(np.zeros(1))  # nobody leaves before rank 0 has saved
                 raise InterruptedRun(
                     f"Stopped by {stop.reason or 'another device'} after step {self.step} of {steps}; everything is saved: "
                     "run the same command with --resume auto to continue."
