@@ -200,7 +200,7 @@ def _receive(
     with file:
         while True:
             try:
-                chunk = response.read(CHUNK_BYTES)
+                chunk = response.read1(CHUNK_BYTES)  # what has arrived, so that a kill loses nothing of it
             except (OSError, http.client.HTTPException) as error:
                 raise _Retry(f"the connection broke after {received} bytes") from error
             if not chunk:

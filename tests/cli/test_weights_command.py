@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,7 +75,10 @@ def test_list(run: Run, server: FileServer, cache: Path) -> None:
     code, out, _ = run("list")
     assert code == 0
     assert f"Cache: {cache}." in out
-    assert all(name in out for name in ("rvrt-reds", "denoise-davis", "light-mindspore", "CC BY-NC 4.0", "not fetched"))
+    assert all(
+        name in out
+        for name in ("rvrt-reds", "denoise-davis", "light-mindspore", "CC BY-NC 4.0", "not fetched")
+    )
     assert run("fetch", "light", "--mirror", server.url, "--quiet")[0] == 0
     code, out, _ = run("list", "--json")
     rows = {row["name"]: row for row in json.loads(out)}
@@ -82,7 +88,9 @@ def test_list(run: Run, server: FileServer, cache: Path) -> None:
     assert rows["rvrt-reds"]["url"].endswith("001_RVRT_videosr_bi_REDS_30frames.pth")
 
 
-def test_fetch_prints_the_licence_before_the_first_fetch_only(run: Run, server: FileServer, checkpoint: Path, cache: Path) -> None:
+def test_fetch_prints_the_licence_before_the_first_fetch_only(
+    run: Run, server: FileServer, checkpoint: Path, cache: Path
+) -> None:
     code, out, err = run("fetch", "light", "--mirror", server.url)
     assert (code, out) == (0, "")
     assert err.index("CC BY-NC 4.0") < err.index("light-mindspore: fetched")
@@ -130,6 +138,55 @@ def test_fetch_404(run: Run, server: FileServer, cache: Path) -> None:
     assert [path.suffix for path in cache.iterdir()] == [".lock"]
 
 
+def test_a_killed_fetch_continues_where_it_was(server: FileServer, checkpoint: Path, cache: Path) -> None:
+    """A real process, killed in the middle of a download; the next one asks for the rest only."""
+    script = (
+        "import sys\nfrom dataclasses import replace\nfrom rvrt_cli.model.config import PRESETS\n"
+        "PRESETS['light'] = replace(PRESETS['light'], embed_dim=12)\n"
+        f"sys.argv = ['rvrt', 'weights', 'fetch', 'light', '--mirror', {server.url!r}]\n"
+        "from rvrt_cli.cli.app import main\nmain()\n"
+    )
+    server.stall_after = 50_000
+    first = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
+    part = cache / "rvrt_light_37.91.ckpt.part"
+    deadline = time.monotonic() + 60
+    while not (part.exists() and part.stat().st_size == 50_000):
+        assert time.monotonic() < deadline
+        assert first.poll() is None
+        time.sleep(0.02)
+    first.kill()
+    first.wait()
+    server.go_on.set()
+    server.stall_after = None
+    second = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "light-mindspore: fetched" in second.stderr
+    assert [headers.get("Range") for _, headers in server.requests] == [None, "bytes=50000-"]
+    assert (cache / "rvrt_light_37.91.ckpt").read_bytes() == checkpoint.read_bytes()
+
+
+def test_the_bar_on_a_terminal(run: Run, server: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rvrt_cli.cli import weights as command
+
+    seen = []
+    original = command._progress
+
+    @contextmanager
+    def watched(label: str, quiet: bool) -> Iterator[Callable[[int, int | None], None] | None]:
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        with original(label, quiet) as show:
+            assert show is not None
+
+            def both(done: int, total: int | None) -> None:
+                seen.append((done, total))
+                show(done, total)
+
+            yield both
+
+    monkeypatch.setattr(command, "_progress", watched)
+    assert run("fetch", "light", "--mirror", server.url)[0] == 0
+    assert seen[-1] == (len(server.data), len(server.data))
+
+
 def test_info(run: Run, checkpoint: Path) -> None:
     code, out, _ = run("info", checkpoint)
     assert code == 0
@@ -152,7 +209,10 @@ def test_info_shows_a_files_metadata_as_plain_text(run: Run, checkpoint: Path, t
     assert "\x1b" not in out
 
 
-@pytest.mark.parametrize(("target", "message"), [("nope", "No weights are called"), ("nope.pth", "does not exist"), ("light", "run `rvrt")])
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [("nope", "No weights are called"), ("nope.pth", "does not exist"), ("light", "run `rvrt")],
+)
 def test_info_bad_input(run: Run, target: str, message: str) -> None:
     code, out, err = run("info", target)
     assert (code, out) == (ExitCode.WEIGHTS, "")
@@ -185,7 +245,9 @@ def test_convert(run: Run, checkpoint: Path, tmp_path: Path) -> None:
         ("missing/out.safetensors", [], ExitCode.OUTPUT),
     ],
 )
-def test_convert_bad_input(run: Run, checkpoint: Path, tmp_path: Path, output: str, options: list[str], code: ExitCode) -> None:
+def test_convert_bad_input(
+    run: Run, checkpoint: Path, tmp_path: Path, output: str, options: list[str], code: ExitCode
+) -> None:
     before = set(tmp_path.rglob("*"))
     assert run("convert", checkpoint, tmp_path / output, *options)[0] == code
     assert set(tmp_path.rglob("*")) == before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -18,18 +18,21 @@ class FileServer:
         self.last_modified: str | None = None
         self.ranges = True
         self.cut_after: list[int] = []  # bytes after which each of the next answers breaks off
-        self.statuses: list[int] = []  # statuses of the next answers
+        self.statuses: list[int] = []  # statuses of the next answers; 200 serves the file
         self.send_length = True
         self.wrong_range = False
         self.redirect: str | None = None
+        self.stall_after: int | None = None  # bytes after which an answer waits for ``go_on``
+        self.go_on = threading.Event()
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.url = ""
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         headers = dict(handler.headers.items())
         self.requests.append((handler.path, headers))
-        if self.statuses:
-            handler.send_error(self.statuses.pop(0))
+        status = self.statuses.pop(0) if self.statuses else 200
+        if status != 200:
+            handler.send_error(status)
             return
         if self.redirect:
             handler.send_response(302)
@@ -54,7 +57,13 @@ class FileServer:
         handler.end_headers()
         if self.cut_after:
             body = body[: self.cut_after.pop(0)]
-        handler.wfile.write(body)
+        if self.stall_after is not None:
+            handler.wfile.write(body[: self.stall_after])
+            handler.wfile.flush()
+            body = body[self.stall_after :]
+            self.go_on.wait(60)
+        with suppress(OSError):  # the other side may be gone by now
+            handler.wfile.write(body)
 
     def _start(self, headers: dict[str, str]) -> int | None:
         """First byte to serve, or None for the whole file."""
