@@ -432,6 +432,10 @@ def _command(
         if not from_source:
             continue
         stream = by_index[p.index]
+        if trimmed and p.action == "copy":
+            # Seeking lands before the range; packets copied from there would start before zero, and Matroska would
+            # move everything later to make up for it.
+            command += [f"-copypriorss:{position}", "0"]
         command += [f"-map_metadata:s:{position}", f"1:s:{p.index}"]
         command += [f"-disposition:{position}", "+".join(sorted(stream.disposition)) or "0"]
         if p.action == "upscale":
