@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,8 +77,16 @@ def decode(kind: str, data: bytes | memoryview, big_endian: bool = False) -> np.
 
 
 def count(shape: tuple[int, ...]) -> int:
-    """Elements of a tensor, in Python's unbounded integers."""
-    total = 1
-    for size in shape:
-        total *= size
-    return total
+    """Elements of a tensor; -1 for a shape that no tensor in a weight file has.
+
+    Too many axes, a negative size, or sizes whose product is beyond any file even without those that are zero (numpy
+    refuses to make such an array, empty or not).
+    """
+    if len(shape) > MAX_DIMENSIONS or min(shape, default=0) < 0 or math.prod(max(size, 1) for size in shape) > MAX_FILE_BYTES:
+        return -1
+    return math.prod(shape)
+
+
+def quoted(name: object) -> str:
+    """A name from a file for a message: printable, and not longer than a line."""
+    return repr(str(name)[:100])

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from rvrt_cli.errors import WeightsError
-from rvrt_cli.weights.raw import MAX_DIMENSIONS, RawFile, count, decode, item_size, read_bytes
+from rvrt_cli.weights.raw import MAX_DIMENSIONS, RawFile, count, decode, item_size, quoted, read_bytes
 
 TENSOR_TYPES: dict[str, str] = {
     "Float64": "F64", "Float32": "F32", "Float16": "F16", "BFloat16": "BF16", "Int64": "I64", "Int32": "I32", "Int16": "I16",
@@ -61,7 +61,7 @@ def _parse(data: bytes) -> RawFile:
             raise _Damaged("has an unknown part (it may be encrypted)")
         tag, kind, dims, content = _value(value)
         if tag in pieces and (tag != last or kinds[tag] != (kind, dims)):
-            raise _Damaged(f"has the tensor {tag!r} twice")
+            raise _Damaged(f"has the tensor {quoted(tag)} twice")
         pieces.setdefault(tag, []).append(content)
         kinds[tag] = (kind, dims)
         last = tag
@@ -90,12 +90,12 @@ def _without_crc(data: bytes) -> bytes:
 
 def _tensor(tag: str, kind: str, dims: tuple[int, ...], content: memoryview) -> np.ndarray:
     if kind not in TENSOR_TYPES:
-        raise _Damaged(f"stores tensor {tag!r} as {kind[:40]!r}, an unknown type")
+        raise _Damaged(f"stores tensor {quoted(tag)} as {kind[:40]!r}, an unknown type")
     size = item_size(TENSOR_TYPES[kind])
     shape = () if dims == (0,) and len(content) == size else dims  # MindSpore writes a scalar's dims as [0]
-    if len(shape) > MAX_DIMENSIONS or min(shape, default=0) < 0 or count(shape) * size != len(content):
+    if count(shape) * size != len(content):
         raise _Damaged(
-            f"has {len(content)} bytes for tensor {tag!r} of shape {list(shape)[:MAX_DIMENSIONS]} ({kind})"
+            f"has {len(content)} bytes for tensor {quoted(tag)} of shape {list(shape)[:MAX_DIMENSIONS]} ({kind})"
         )
     return decode(TENSOR_TYPES[kind], content).reshape(shape)
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from rvrt_cli.errors import WeightsError
 from rvrt_cli.weights.pickle_tensors import Refused, Storage, TensorView, load
-from rvrt_cli.weights.raw import MAX_DIMENSIONS, MAX_FILE_BYTES, RawFile, count, decode, item_size, read_bytes
+from rvrt_cli.weights.raw import MAX_FILE_BYTES, RawFile, count, decode, item_size, quoted, read_bytes
 
 ZIP_MAGIC = b"PK\x03\x04"
 LEGACY_MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
@@ -61,7 +61,7 @@ def _parse_zip(data: bytes) -> RawFile:
         def storage_bytes(storage: Storage) -> bytes:
             name = f"{folder}data/{storage.key}"
             if name not in entries:
-                raise Refused(f"lacks the storage {storage.key!r} of a tensor; it is damaged")
+                raise Refused(f"lacks the storage {quoted(storage.key)} of a tensor; it is damaged")
             return archive.read(name)
 
         return _collect("PyTorch zip", value, storage_bytes, big_endian)
@@ -106,7 +106,7 @@ def _parse_legacy(data: bytes) -> RawFile:
             raise Refused("ends before its last storage; it is truncated")
         (elements,) = struct.unpack((">" if big_endian else "<") + "q", view[position : position + 8])
         if key not in kinds:
-            raise Refused(f"holds the storage {key!r}, whose type is not known; it is damaged")
+            raise Refused(f"holds the storage {quoted(key)}, whose type is not known; it is damaged")
         end = position + 8 + elements * item_size(kinds[key])
         if elements < 0 or end > len(data):
             raise Refused("ends before its last storage; it is truncated")
@@ -115,7 +115,7 @@ def _parse_legacy(data: bytes) -> RawFile:
 
     def storage_bytes(storage: Storage) -> memoryview:
         if storage.key not in storages:
-            raise Refused(f"lacks the storage {storage.key!r} of a tensor; it is damaged")
+            raise Refused(f"lacks the storage {quoted(storage.key)} of a tensor; it is damaged")
         return storages[storage.key]
 
     return _collect("PyTorch legacy", value, storage_bytes, big_endian)
@@ -150,23 +150,24 @@ def _collect(
             metadata["state_key"] = key
             break
     tensors: dict[str, np.ndarray] = {}
-    decoded: dict[str, np.ndarray] = {}
+    decoded: dict[Storage, np.ndarray] = {}
     total = 0
     for name, view in state.items():
         if not isinstance(name, str) or not isinstance(view, TensorView):
-            raise Refused(f"has the entry {str(name)[:80]!r}, which is no tensor")
-        total += count(view.shape)
-        if total * 4 > MAX_FILE_BYTES:
+            raise Refused(f"has the entry {quoted(name)}, which is no tensor")
+        elements = count(view.shape)
+        total += elements
+        if elements < 0 or total * 4 > MAX_FILE_BYTES:
             raise Refused("describes tensors that are larger than any RVRT model")
         storage = view.storage
-        if storage.key not in decoded:
+        if storage not in decoded:
             raw = storage_bytes(storage)
             if len(raw) != storage.count * item_size(storage.kind):
                 raise Refused(
-                    f"has {len(raw)} bytes for tensor {name!r}, which needs {storage.count} elements; it is damaged"
+                    f"has {len(raw)} bytes for tensor {quoted(name)}, which needs {storage.count} elements; it is damaged"
                 )
-            decoded[storage.key] = decode(storage.kind, raw, big_endian)
-        tensors[name] = _strided(name, view, decoded[storage.key])
+            decoded[storage] = decode(storage.kind, raw, big_endian)
+        tensors[name] = _strided(name, view, decoded[storage])
     return RawFile(form, tensors, metadata)
 
 
@@ -174,8 +175,8 @@ def _strided(name: str, view: TensorView, elements: np.ndarray) -> np.ndarray:
     """The view of the storage as an array of its own; every element it names must exist."""
     needed = count(view.shape)
     last = view.offset + sum((size - 1) * step for size, step in zip(view.shape, view.stride, strict=True))
-    if len(view.shape) > MAX_DIMENSIONS or needed > elements.size or (needed and last >= elements.size):
-        raise Refused(f"describes tensor {name!r} beyond the elements that it stores; it is damaged")
+    if needed > elements.size or (needed and last >= elements.size):
+        raise Refused(f"describes tensor {quoted(name)} beyond the elements that it stores; it is damaged")
     if needed == 0:
         return np.zeros(view.shape, elements.dtype)
     steps = tuple(step * elements.itemsize for step in view.stride)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from rvrt_cli.errors import WeightsError
-from rvrt_cli.weights.raw import MAX_DIMENSIONS, NUMPY_TYPES, RawFile, count, decode, item_size, read_bytes
+from rvrt_cli.weights.raw import NUMPY_TYPES, RawFile, count, decode, item_size, quoted, read_bytes
 
 MAX_HEADER_BYTES = 8 << 20
 """Our headers have about 40 kB."""
@@ -63,7 +63,7 @@ def parse_safetensors(path: Path, data: bytes) -> RawFile:
         # The format allows neither gaps nor overlaps, so a small file cannot grow into many large tensors.
         if begin != end or stop > len(body) or stop - begin != count(shape) * item_size(kind):
             raise WeightsError(
-                f"Tensor {name!r} of {path} does not lie in the file as its header says; the file is damaged."
+                f"Tensor {quoted(name)} of {path} does not lie in the file as its header says; the file is damaged."
             )
         tensors[name] = decode(kind, body[begin:stop]).reshape(shape)
         end = stop
@@ -89,13 +89,13 @@ def _entry(path: Path, name: str, entry: Any) -> tuple[str, tuple[int, ...], int
         not isinstance(kind, str)
         or kind not in NUMPY_TYPES
         or shape is None
-        or len(shape) > MAX_DIMENSIONS
+        or count(shape) < 0
         or offsets is None
         or len(offsets) != 2
         or offsets[0] > offsets[1]
     ):
         raise WeightsError(
-            f"The header entry of tensor {name!r} in {path} is malformed or of an unknown type; the file is damaged."
+            f"The header entry of tensor {quoted(name)} in {path} is malformed or of an unknown type; the file is damaged."
         )
     return kind, shape, offsets[0], offsets[1]
 

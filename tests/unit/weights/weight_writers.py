@@ -33,7 +33,9 @@ def text(value: str) -> bytes:
 
 
 def number(value: int) -> bytes:
-    return b"J" + struct.pack("<i", value)
+    if -(1 << 31) <= value < 1 << 31:
+        return b"J" + struct.pack("<i", value)
+    return b"\x8a\x10" + value.to_bytes(16, "little", signed=True)
 
 
 def sizes(values: tuple[int, ...]) -> bytes:
