@@ -82,28 +82,25 @@ def _blocks(
     return tuple(blocks)
 
 
-def _resize_rows(x: np.ndarray, out_size: int, scale: float, antialias: bool) -> np.ndarray:
-    """(n, h, k) float -> (n, out_size, k)."""
-    result = np.empty((x.shape[0], out_size, x.shape[2]), dtype=x.dtype)
-    for block in _blocks(x.shape[1], out_size, scale, antialias, 1, x.dtype.type):
-        np.matmul(
-            block.weights,
-            x[:, block.in_start : block.in_stop],
-            out=result[:, block.out_start : block.out_stop],
-        )
+def _resize_rows(x: np.ndarray, out_size: int, scale: float, antialias: bool, dtype: type) -> np.ndarray:
+    """(n, h, k) of any type -> (n, out_size, k) ``dtype``."""
+    result = np.empty((x.shape[0], out_size, x.shape[2]), dtype=dtype)
+    for block in _blocks(x.shape[1], out_size, scale, antialias, 1, dtype):
+        # Converted here and not as a whole: a block stays in the processor's cache.
+        rows = x[:, block.in_start : block.in_stop].astype(dtype, copy=False)
+        np.matmul(block.weights, rows, out=result[:, block.out_start : block.out_stop])
     return result
 
 
-def _resize_columns(x: np.ndarray, channels: int, out_size: int, scale: float, antialias: bool) -> np.ndarray:
-    """(n, w * c) float -> (n, out_size * c)."""
+def _resize_columns(
+    x: np.ndarray, channels: int, out_size: int, scale: float, antialias: bool, dtype: type
+) -> np.ndarray:
+    """(n, w * c) of any type -> (n, out_size * c) ``dtype``."""
     c = channels
-    result = np.empty((x.shape[0], out_size * c), dtype=x.dtype)
-    for block in _blocks(x.shape[1] // c, out_size, scale, antialias, c, x.dtype.type):
-        np.matmul(
-            x[:, block.in_start * c : block.in_stop * c],
-            block.interleaved,
-            out=result[:, block.out_start * c : block.out_stop * c],
-        )
+    result = np.empty((x.shape[0], out_size * c), dtype=dtype)
+    for block in _blocks(x.shape[1] // c, out_size, scale, antialias, c, dtype):
+        columns = x[:, block.in_start * c : block.in_stop * c].astype(dtype, copy=False)
+        np.matmul(columns, block.interleaved, out=result[:, block.out_start * c : block.out_stop * c])
     return result
 
 
@@ -173,12 +170,12 @@ def _imresize(
         )
 
     count = math.prod(leading)
-    values: np.ndarray = np.ascontiguousarray(x, dtype=dtype)
+    values: np.ndarray = np.ascontiguousarray(x)
     # Matlab starts with the axis that shrinks most; rows first where both are equal.
     if scale_h <= scale_w:
-        values = _resize_rows(values.reshape(count, h, w * c), out_h, scale_h, antialias)
-        values = _resize_columns(values.reshape(count * out_h, w * c), c, out_w, scale_w, antialias)
+        values = _resize_rows(values.reshape(count, h, w * c), out_h, scale_h, antialias, dtype)
+        values = _resize_columns(values.reshape(count * out_h, w * c), c, out_w, scale_w, antialias, dtype)
     else:
-        values = _resize_columns(values.reshape(count * h, w * c), c, out_w, scale_w, antialias)
-        values = _resize_rows(values.reshape(count, h, out_w * c), out_h, scale_h, antialias)
+        values = _resize_columns(values.reshape(count * h, w * c), c, out_w, scale_w, antialias, dtype)
+        values = _resize_rows(values.reshape(count, h, out_w * c), out_h, scale_h, antialias, dtype)
     return values.reshape(*leading, out_h, out_w, c)
