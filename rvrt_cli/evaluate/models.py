@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rvrt_cli.errors import DeviceError, NonFiniteError, OutOfMemoryError_, UsageError
+from rvrt_cli.errors import NonFiniteError, OutOfMemoryError_, UsageError
 from rvrt_cli.restorer import Restorer, load_restorer
 
 _REPEATS = 6
@@ -59,10 +59,12 @@ class ModelSpec:
 def spread_devices(specs: tuple[ModelSpec, ...], devices: int, cores: int) -> list[tuple[ModelSpec, ...]]:
     """The models for each of ``devices`` worker processes.
 
-    ``cuda`` becomes ``cuda:0``, ``cuda:1``, … (``gpu`` and ``npu`` alike); on ``cpu`` the cores are shared out. A
-    comma-separated list such as ``cuda:1,cuda:3`` is used as it is.
-    Errors: :class:`UsageError` for a list of another length.
+    ``gpu`` becomes ``gpu:0``, ``gpu:1``, … (``ascend`` alike, and ``auto`` where it means one of them); on the CPU the
+    cores are shared out. A comma-separated list such as ``gpu:1,gpu:3`` is used as it is.
+    Errors: :class:`UsageError` for a list of another length, :class:`DeviceError` for a device that is absent.
     """
+    from rvrt_cli.device import choose
+
     shares = []
     for index in range(devices):
         share = []
@@ -75,26 +77,14 @@ def spread_devices(specs: tuple[ModelSpec, ...], devices: int, cores: int) -> li
                 name = names[index]
             elif devices == 1 or ":" in spec.device:
                 name = spec.device
-            elif spec.device in ("cuda", "gpu", "npu", "ascend"):
-                name = f"{spec.device}:{index}"
-            elif spec.device in ("auto", "cpu"):
-                name = "cpu" if spec.device == "cpu" else _auto_device(index)
             else:
-                raise DeviceError(
-                    f"Clips cannot be spread over several {spec.device!r} devices; name them, for example cuda:0,cuda:1."
-                )
+                kind = choose(spec.device, spec.backend, spec.precision).device.partition(":")[0]
+                name = kind if kind == "cpu" else f"{kind}:{index}"
             if name == "cpu" and devices > 1:
                 threads = spec.threads or max(1, cores // devices)
             share.append(replace(spec, device=name, threads=threads))
         shares.append(tuple(share))
     return shares
-
-
-def _auto_device(index: int) -> str:
-    """``cuda:<index>`` where the automatic choice is an NVIDIA card, else the CPU."""
-    import shutil
-
-    return f"cuda:{index}" if shutil.which("nvidia-smi") else "cpu"
 
 
 @dataclass(frozen=True)

@@ -357,9 +357,11 @@ def evaluate(options: EvalOptions, on_clip: OnClip | None = None) -> EvalReport:
 def _work_folder(options: EvalOptions) -> Path:
     if options.work_dir is not None:
         return options.work_dir
+    import os
+
     import platformdirs
 
-    return Path(platformdirs.user_cache_dir("rvrt")) / "eval"
+    return Path(os.environ.get("RVRT_CACHE") or platformdirs.user_cache_dir("rvrt")) / "eval"
 
 
 # State of a worker process.

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import rvrt_cli
+from rvrt_cli import device
 from rvrt_cli.data.bicubic import imresize
 from rvrt_cli.errors import InterruptedRun, NonFiniteError, OutOfMemoryError_, OutputError, UsageError
 from rvrt_cli.evaluate import models
@@ -233,16 +234,20 @@ def test_clips_are_spread_over_processes(folder: Path) -> None:
     assert figures(spread) == figures(alone)
 
 
-def test_devices_are_named_and_cores_shared() -> None:
-    spec = ModelSpec("m", "m", device="cuda")
-    assert [share[0].device for share in spread_devices((spec,), 3, 8)] == ["cuda:0", "cuda:1", "cuda:2"]
+def test_devices_are_named_and_cores_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        device, "choose", lambda *_: device.Choice("gpu:0", "onnx", "onnxruntime-cuda", "mixed", "")
+    )
+    spec = ModelSpec("m", "m", device="auto")
+    assert [share[0].device for share in spread_devices((spec,), 3, 8)] == ["gpu:0", "gpu:1", "gpu:2"]
+    monkeypatch.undo()
     shares = spread_devices((replace(spec, device="cpu"),), 2, 8)
     assert [(share[0].device, share[0].threads) for share in shares] == [("cpu", 4), ("cpu", 4)]
     assert spread_devices((spec,), 1, 8) == [(spec,)]
-    listed = spread_devices((replace(spec, device="cuda:3,cuda:1"),), 2, 8)
-    assert [share[0].device for share in listed] == ["cuda:3", "cuda:1"]
+    listed = spread_devices((replace(spec, device="gpu:3,gpu:1"),), 2, 8)
+    assert [share[0].device for share in listed] == ["gpu:3", "gpu:1"]
     with pytest.raises(UsageError, match="names 2 devices"):
-        spread_devices((replace(spec, device="cuda:3,cuda:1"),), 3, 8)
+        spread_devices((replace(spec, device="gpu:3,gpu:1"),), 3, 8)
 
 
 def test_names_under_which_figures_are_published() -> None:
