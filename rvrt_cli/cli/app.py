@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
+import platform
+import subprocess
 import sys
 
 import typer
@@ -24,15 +27,61 @@ app = typer.Typer(
 debug_enabled = False
 
 
+ENGINES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("OpenVINO", ("openvino",)),
+    ("ONNX Runtime", ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml")),
+    ("PyTorch", ("torch",)),
+    ("MindSpore", ("mindspore",)),
+)
+"""What can run the model, and the packages that provide it."""
+
+
+def engine_versions() -> dict[str, str]:
+    """Engine → installed version, or "not installed"; read from package metadata, nothing is imported."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name, packages in ENGINES:
+        found[name] = "not installed"
+        for package in packages:
+            try:
+                found[name] = version(package) + ("" if package == packages[0] else f" ({package})")
+            except PackageNotFoundError:
+                continue
+    return found
+
+
+def ffmpeg_version() -> str:
+    """Version of the ffmpeg that assembles the files, or why there is none."""
+    from rvrt_cli.media.ffmpeg import ffmpeg_executable
+
+    try:
+        done = subprocess.run([ffmpeg_executable(), "-version"], capture_output=True, timeout=20, check=True)
+    except (RvrtError, OSError, subprocess.SubprocessError) as error:
+        return f"not usable ({type(error).__name__})"
+    words = done.stdout.decode("utf-8", "replace").split()
+    return words[2] if len(words) > 2 else "unknown"
+
+
 def _show_version(value: bool) -> None:
     if value:
-        typer.echo(f"rvrt {__version__}")
+        typer.echo(
+            f"rvrt {__version__} (Python {platform.python_version()}, {platform.system()} {platform.machine()})"
+        )
+        for name, found in {**engine_versions(), "ffmpeg": ffmpeg_version()}.items():
+            typer.echo(f"  {name:<13} {found}")
         raise typer.Exit()
 
 
 @app.callback()
 def _root(
-    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    version: bool = typer.Option(
+        False,
+        "--version",
+        callback=_show_version,
+        is_eager=True,
+        help="Show the versions of rvrt, its engines and ffmpeg, and exit.",
+    ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks of errors."),
 ) -> None:
     enable_debug(debug)
@@ -48,8 +97,16 @@ for _name in COMMANDS:
     importlib.import_module(f"rvrt_cli.cli.{_name}").register(app)
 
 
+def replace_what_cannot_be_shown() -> None:
+    """A terminal or pipe that is not UTF-8 gets "?" for what it cannot show (a name, a sign), not a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def main() -> None:
     """Run the command line; every :class:`RvrtError` ends as one sentence on stderr and its exit code."""
+    replace_what_cannot_be_shown()
     try:
         app()
     except RvrtError as error:
@@ -67,5 +124,7 @@ def main() -> None:
     except Exception as error:
         if debug_enabled:
             raise
-        sys.stderr.write(f"rvrt: unexpected {type(error).__name__}: {error}; run again with --debug and report the traceback.\n")
+        sys.stderr.write(
+            f"rvrt: unexpected {type(error).__name__}: {error}; run again with --debug and report the traceback.\n"
+        )
         sys.exit(int(ExitCode.UNEXPECTED))
