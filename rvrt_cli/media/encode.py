@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 
 import av
@@ -152,6 +154,8 @@ def resolve_encoding(
             f"{encoder} video does not go into .{container}; choose another --codec or one of the containers "
             f"{', '.join(sorted(codec.containers))}."
         )
+    if av.Codec(encoder, "w").canonical_name not in _storable_codecs():
+        raise UsageError(f"{encoder} video cannot be written here (no container for it); choose one of {', '.join(sorted(CODECS))}.")
     if min(width, height) < codec.smallest:
         raise UsageError(
             f"{encoder} needs at least {codec.smallest} pixels on each side, the output is {width}x{height}; choose --codec ffv1 or vp9."
@@ -207,6 +211,13 @@ def resolve_encoding(
     return replace(settings, encoder_options=_encoder_options(settings, codec, options))
 
 
+@lru_cache(maxsize=1)
+def _storable_codecs() -> frozenset[str]:
+    """Names of the codecs that Matroska, and with it a segment, can hold."""
+    with av.open(io.BytesIO(), "w", format="matroska") as container:
+        return frozenset(container.supported_codecs)
+
+
 def _choose_container(options: EncodeOptions, output: Path) -> str:
     asked = options.container
     container = asked.lower().lstrip(".") if asked else CONTAINERS.get(output.suffix.lower())
@@ -233,6 +244,8 @@ def _choose_encoder(source: Source, options: EncodeOptions, container: str, smal
         return str(codec.name)
     if options.lossless and container in ("mkv", "mov") and source.video.has_alpha:
         return "ffv1"
+    if container == "webm" and source.video.bit_depth > 8 and not source.video.has_alpha and smallest_side >= CODECS["libsvtav1"].smallest:
+        return "libsvtav1"  # PyAV's libvpx has no 10-bit VP9
     if container == "webm" or (smallest_side < CODECS["libx264"].smallest and container != "mov"):
         return "libvpx-vp9"
     if source.video.has_alpha and container == "mov":

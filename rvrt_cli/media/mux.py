@@ -6,7 +6,6 @@ second. Both keep their own timestamps (``-copyts``), so sound and picture stay 
 
 from __future__ import annotations
 
-import heapq
 import math
 import subprocess
 import tempfile
@@ -28,7 +27,7 @@ from rvrt_cli.media.encode import MUXERS, EncodeSettings, mastering_display_text
 from rvrt_cli.media.ffmpeg import explain_ffmpeg_failure, ffmpeg_executable, run_ffmpeg
 from rvrt_cli.media.guard import LIBRARY_ERRORS
 from rvrt_cli.media.probe import open_container
-from rvrt_cli.media.segment import SegmentFooter, read_footer, read_packets
+from rvrt_cli.media.segment import DecodeOrder, SegmentFooter, read_footer, read_packets
 from rvrt_cli.media.source import Source, Stream
 
 TEXT_SUBTITLES = frozenset(
@@ -58,8 +57,6 @@ MP4_KEYS = frozenset(
 # Formats whose clock starts anywhere; players show their start as zero.
 ARBITRARY_START = frozenset({"mpegts", "mpeg", "mpegtsraw"})
 LARGEST_TIMESCALE = 10_000_000
-# Frames a decoder may have to hold back: H.264 and HEVC with a B-pyramid need two.
-REORDER_DELAY = {"h264": 2, "hevc": 2, "mpeg4": 1, "mpeg2video": 1}
 
 
 @dataclass(frozen=True)
@@ -328,26 +325,19 @@ def _feed(
         # PyAV looks for a seek method; a pipe has one that fails.
         out = stack.enter_context(av.open(_WriteOnly(pipe), "w", format=feed_format, options=options))
         stream: Any = None
-        held: list[int] = []
-        delay = REORDER_DELAY.get(settings.codec, 0)
+        order = DecodeOrder(settings.codec, footers[0].first_pts + shift)
         for path, footer in zip(segments, footers, strict=True):
             count = 0
             with av.open(str(path)) as container:
                 if stream is None:
-                    stream = out.add_stream_from_template(container.streams.video[0])
+                    stream = out.add_stream_from_template(container.streams.video[0], opaque=True)
                     stream.time_base = settings.time_base
                 for packet in read_packets(container, footer):
                     pts = cast(int, packet.pts) + shift
-                    heapq.heappush(held, pts)
-                    position = len(written)
-                    dts = (
-                        footers[0].first_pts + shift - (delay - position)
-                        if position < delay
-                        else heapq.heappop(held)
-                    )
+                    dts = order.decode_time(pts)
                     if dts > pts:
                         raise OutputError(
-                            f"{path}: packets are out of order by more than {delay} frames; choose another --codec."
+                            f"{path}: packets are out of order by more than {order.delay} frames; choose another --codec."
                         )
                     packet.stream, packet.time_base = stream, settings.time_base
                     packet.pts, packet.dts, packet.duration = pts, dts, _duration_hint(footer, pts - shift)
@@ -420,8 +410,7 @@ def _command(
         command += ["-itsoffset", f"{float(shift * time_base):.6f}"] if shift else []
         if trimmed:
             start = float(footers[0].first_pts * time_base)
-            length = float((footers[-1].last_pts + footers[-1].last_duration) * time_base) - start
-            command += ["-seek_timestamp", "1", "-ss", f"{start:.6f}", "-t", f"{length:.6f}"]
+            command += ["-seek_timestamp", "1", "-ss", f"{start:.6f}"]
         command += ["-protocol_whitelist", "file", "-i", f"file:{source.path}"]
     in_order = [p for p in plan.kept if p.action != "attach"]
     for p in in_order:
@@ -459,6 +448,9 @@ def _command(
         "-max_muxing_queue_size",
         "100000",
     ]
+    if trimmed and from_source:
+        end = footers[-1].last_pts + footers[-1].last_duration
+        command += ["-t", f"{float((end - footers[0].first_pts) * time_base):.6f}"]
     if plan.container in ("mp4", "mov"):
         command += [
             "-video_track_timescale",

@@ -7,10 +7,13 @@ in the film stands in a footer, an EBML Void element, which also proves that the
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import heapq
 import os
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -26,9 +29,32 @@ from rvrt_cli.media.encode import EncodeSettings
 from rvrt_cli.media.guard import LIBRARY_ERRORS
 
 TICK = Fraction(1, 1000)
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM})
 # EBML Void, 48 bytes: magic, then offset of the clock, frames, first pts, last pts, duration of the last frame.
 FOOTER = struct.Struct("<BB8s5q")
 VOID_ID, VOID_SIZE, MAGIC = 0xEC, 0x80 | 48, b"RVRTSEG1"
+
+
+# Frames a decoder may have to hold back: H.264 and HEVC with a B-pyramid need two.
+REORDER_DELAY = {"h264": 2, "hevc": 2, "mpeg4": 1, "mpeg2video": 1}
+
+
+class DecodeOrder:
+    """Decode timestamps for packets in decode order: each frame's is the display time of the one ``delay`` frames earlier."""
+
+    def __init__(self, codec: str, first_pts: int) -> None:
+        self.delay = REORDER_DELAY.get(codec, 0)
+        self._first = first_pts
+        self._held: list[int] = []
+        self._count = 0
+
+    def decode_time(self, pts: int) -> int:
+        """The next packet's decode time, given its ``pts``."""
+        heapq.heappush(self._held, pts)
+        self._count += 1
+        if self._count <= self.delay:
+            return self._first - self.delay + self._count - 1
+        return heapq.heappop(self._held)
 
 
 @dataclass(frozen=True)
@@ -70,7 +96,8 @@ class SegmentWriter:
         self._first_pts = 0
         self._last_pts: int | None = None
         self._last_duration = 1
-        self._offset: int | None = None
+        self._offset = 0
+        self._order: DecodeOrder | None = None
         self._open = True
         width, height = settings.coded_size
         try:
@@ -124,23 +151,26 @@ class SegmentWriter:
         try:
             for packet in self._stream.encode(frame):
                 assert packet.pts is not None
-                if self._offset is None:
-                    self._offset = packet.pts if packet.dts is None else min(packet.pts, packet.dts)
-                packet.dts = packet.pts - self._offset if packet.dts is None else packet.dts - self._offset
+                if self._order is None:
+                    self._order = DecodeOrder(self._settings.codec, packet.pts)
+                    self._offset = packet.pts - self._order.delay
+                # The encoder's own decode times are not used: x265 leaves them uninitialised when a segment has fewer
+                # frames than it looks ahead.
+                packet.dts = self._order.decode_time(packet.pts) - self._offset
                 packet.pts -= self._offset
                 packet.time_base = TICK
                 self._container.mux(packet)
-        except OSError as error:
-            if isinstance(error, av.error.FFmpegError) and not isinstance(error, (av.error.OSError,)):
-                raise self._encoder_error(error) from error
-            raise explain_os_error(error, self._path) from error
         except LIBRARY_ERRORS as error:
+            if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+                raise explain_os_error(error, self._path) from error
             raise self._encoder_error(error) from error
 
     def _encoder_error(self, error: Exception) -> OutputError:
         width, height = self._settings.coded_size
+        reason = getattr(error, "strerror", None) or type(error).__name__
         return OutputError(
-            f"The encoder {self._settings.encoder} refused {width}x{height} {self._settings.pix_fmt} ({error}); choose another --codec."
+            f"The encoder {self._settings.encoder} refused {width}x{height} {self._settings.pix_fmt} ({reason.splitlines()[0][:80]}); "
+            "choose another --codec or --pix-fmt."
         )
 
     def close(self) -> SegmentInfo:
@@ -149,23 +179,21 @@ class SegmentWriter:
             self.abort()
             raise OutputError(f"{self._path}: a segment without frames cannot be written.")
         assert self._last_pts is not None
-        self._encode(None)
-        self._open = False
         try:
+            self._encode(None)
             self._container.close()
             with open(self._path, "ab") as file:
                 numbers = (self._offset, self._frames, self._first_pts, self._last_pts, self._last_duration)
                 file.write(FOOTER.pack(VOID_ID, VOID_SIZE, MAGIC, *numbers))
             sync_file(self._path)
-            size = self._path.stat().st_size
-            with open(self._path, "rb") as file:
-                digest = (
-                    hashlib.file_digest(file, "sha256").hexdigest()
-                    if hasattr(hashlib, "file_digest")
-                    else _digest(self._path)
-                )
+            digest, size = _digest(self._path), self._path.stat().st_size
         except OSError as error:
+            self.abort()
             raise explain_os_error(error, self._path) from error
+        except OutputError:
+            self.abort()
+            raise
+        self._open = False
         return SegmentInfo(
             self._path, self._frames, digest, size, self._first_pts, self._last_pts, self._last_duration
         )
@@ -174,10 +202,8 @@ class SegmentWriter:
         """Stop and delete the unfinished file."""
         if self._open:
             self._open = False
-            try:
+            with suppress(OSError, *LIBRARY_ERRORS):  # the file is thrown away
                 self._container.close()
-            except (OSError, *LIBRARY_ERRORS):
-                pass  # the file is thrown away
         self._path.unlink(missing_ok=True)
 
     def __enter__(self) -> SegmentWriter:

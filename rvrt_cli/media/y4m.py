@@ -234,6 +234,8 @@ class Y4mWriter:
     ) -> None:
         """Append a frame; y4m has no timestamps, so a variable frame rate is refused with :class:`OutputError`."""
         settings = self._settings
+        if rgb.shape != (settings.height, settings.width, 3):
+            raise ValueError(f"frame of shape {rgb.shape}, expected {(settings.height, settings.width, 3)}")
         if self._first_pts is None:
             self._first_pts = pts
         drift_frames = (pts - self._first_pts) * settings.time_base * settings.rate - self._frames
