@@ -83,12 +83,17 @@ def fetch_command(
     The SHA-256 is recorded at the first fetch and checked ever after; the tensors are always checked.
     """
     from rvrt_cli.weights import PublishedWeights, fetch, published
+    from rvrt_cli.weights.find import shipped
+    from rvrt_cli.weights.registry import PRESET_DEFAULTS
 
     if source is not None and len(names) != 1:
         raise UsageError("--from FILE gives one file; name exactly one of `rvrt weights list`.")
     if source is not None and mirror is not None:
         raise UsageError("--from and --mirror exclude each other; choose one.")
-    entries = list(dict.fromkeys(published(name) for name in names))
+    here = [name for name in names if name in shipped() and name not in PRESET_DEFAULTS]
+    for name in here:
+        typer.echo(f"{name}: ships with rvrt, nothing to fetch.", err=True)
+    entries = list(dict.fromkeys(published(name) for name in names if name not in here))
     shown: set[str] = set()
 
     def announce(entry: PublishedWeights) -> None:

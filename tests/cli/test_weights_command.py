@@ -23,7 +23,7 @@ from file_server import FileServer, serve
 from rvrt_cli.cli import app as cli
 from rvrt_cli.errors import ExitCode
 from rvrt_cli.model.config import PRESETS
-from rvrt_cli.weights import load_weights
+from rvrt_cli.weights import find, load_weights
 from rvrt_cli.weights.cache import MIRROR_VARIABLE
 from rvrt_cli.weights.names import MINDSPORE, PYTORCH
 
@@ -102,6 +102,11 @@ def test_fetch_prints_the_licence_before_the_first_fetch_only(
     (result,) = json.loads(out)
     assert result["new"] is False
     assert Path(result["path"]) == cache / "rvrt_light_37.91.ckpt"
+
+
+def test_shipped_weights_need_no_fetch(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(find, "shipped", lambda: {"light-s": tmp_path / "light-s.safetensors"})
+    assert run("fetch", "light-s", "--json") == (0, "[]\n", "light-s: ships with rvrt, nothing to fetch.\n")
 
 
 def test_the_official_licence(run: Run, tmp_path: Path) -> None:

@@ -407,7 +407,7 @@ def small_files() -> dict[str, bytes]:
 @pytest.mark.parametrize("name", small_files())
 def test_truncated_at_every_place(tmp_path: Path, name: str) -> None:
     data = small_files()[name]
-    for end in [*range(0, 200), *range(200, len(data), 41)]:
+    for end in [*range(0, 64), *range(64, len(data), 97)]:
         with pytest.raises(WeightsError):
             load_weights(w.write(tmp_path / name, data[:end]))
 
@@ -416,7 +416,7 @@ def test_truncated_at_every_place(tmp_path: Path, name: str) -> None:
 def test_flipped_bytes_never_raise_anything_else(tmp_path: Path, name: str) -> None:
     data = small_files()[name]
     rng = np.random.default_rng(0)
-    for _ in range(400):
+    for _ in range(150):
         damaged = bytearray(data)
         for position in rng.integers(0, len(data), 3):
             damaged[position] = rng.integers(256)
