@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 if TYPE_CHECKING:
+    from rvrt_cli.model.config import ModelConfig
     from rvrt_cli.train.launch import Cluster
     from rvrt_cli.train.loop import RunSettings
     from rvrt_cli.train.recipe import Recipe
@@ -64,6 +65,7 @@ def train(
     log_interval: Annotated[int, typer.Option("--log-interval", metavar="STEPS", min=1, rich_help_panel=OUTPUT)] = 10,
     keep: Annotated[int, typer.Option("--keep", metavar="N", min=1, help="Checkpoints that stay; the best weights always do.", rich_help_panel=OUTPUT)] = 3,
     time_limit: Annotated[float, typer.Option("--time-limit", metavar="MINUTES", min=0, help="Save and stop after so many minutes; 0 for no limit.", rich_help_panel=OUTPUT)] = 0.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, show the plan and stop.", rich_help_panel=OUTPUT)] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard events.", rich_help_panel=OUTPUT)] = False,
     samples: Annotated[bool, typer.Option("--samples/--no-samples", help="Write pictures at validation.", rich_help_panel=OUTPUT)] = True,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.", rich_help_panel=OUTPUT)] = False,
@@ -125,6 +127,8 @@ def train(
         initial_label=init or "random", command="rvrt " + " ".join(sys.argv[1:]),
     )  # fmt: skip
     place = current_place()
+    if dry_run:
+        return _show_plan(settings, config, recipe, max(1, devices * nodes))
     cluster = Cluster(devices, nodes, node_rank, master)
     if place is None and cluster.world > 1:
         recipe.check(config, cluster.world)
@@ -138,6 +142,16 @@ def train(
             return None  # launchers take another exit code for a failure; the launching process explains
         view.finish(summary, settings, recipe)
     return None
+
+
+def _show_plan(settings: RunSettings, config: ModelConfig, recipe: Recipe, world: int) -> None:
+    from rvrt_cli.cli.train_view import show_plan
+    from rvrt_cli.train.batches import open_sources
+    from rvrt_cli.train.plan import plan_training
+
+    recipe.check(config, world)
+    source = open_sources(settings.sources)
+    show_plan(plan_training(config, recipe, len(source), world), settings, recipe, source.name, world)
 
 
 def _launch(cluster: Cluster, settings: RunSettings, recipe: Recipe) -> None:

@@ -121,7 +121,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             record["step"],
             ModelConfig.from_json(json.dumps(record["config"])),
             Recipe.from_json(json.dumps(record["recipe"])),
-            EngineState(**parts, **counters),
+            EngineState(parts["weights"], parts["ema"], parts["adam_m"], parts["adam_v"], **counters),
             record["record"],
         )
     except (KeyError, TypeError, ValueError) as error:

@@ -25,6 +25,12 @@ _CLIP_EPSILON = 1e-6
 class MindSporeEngine:
     """See :class:`rvrt_cli.train.engine.Engine`."""
 
+    _updates: int
+    _flow_updates: int
+    _scale: float
+    _scale_age: int
+    _skipped: int
+
     def __init__(
         self, config: ModelConfig, recipe: Recipe, initial: Tensors | None, device: str, threads: int, place: Place
     ) -> None:
@@ -34,6 +40,7 @@ class MindSporeEngine:
             raise UsageError("--compile belongs to --backend torch; MindSpore always compiles.")
         if threads:  # read by MindSpore's kernels when it is imported
             os.environ["OMP_NUM_THREADS"] = str(threads)
+        os.environ.setdefault("GLOG_v", "3")  # errors only: graph mode warns about its own rewriting
         try:
             import mindspore as ms
         except ImportError as error:
@@ -191,7 +198,10 @@ def _pictures(ms: Any, pictures: np.ndarray) -> Any:
 def _choose_device(ms: Any, device: str) -> str:
     names = {"cpu": "CPU", "gpu": "GPU", "cuda": "GPU", "ascend": "Ascend"}
     if device == "auto":
-        return next(kind for kind in ("ascend", "gpu", "cpu") if kind == "cpu" or ms.hal.is_available(names[kind]))
+        # Asking MindSpore for a device that has no driver prints pages of warnings.
+        drivers = {"ascend": "/dev/davinci_manager", "gpu": "/dev/nvidiactl"}
+        found = [kind for kind, driver in drivers.items() if os.path.exists(driver) and ms.hal.is_available(names[kind])]
+        return found[0] if found else "cpu"
     if device not in names:
         raise DeviceError(f"MindSpore training runs on cpu, gpu or ascend, not on {device!r}.")
     return "gpu" if device == "cuda" else device

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,12 @@ _CLIP_EPSILON = 1e-6
 
 class TorchEngine:
     """See :class:`rvrt_cli.train.engine.Engine`."""
+
+    _updates: int
+    _flow_updates: int
+    _scale: float
+    _scale_age: int
+    _skipped: int
 
     def __init__(
         self, config: ModelConfig, recipe: Recipe, initial: Tensors | None, device: str, threads: int, place: Place
@@ -219,4 +226,4 @@ def _recompute_stages(model: Any) -> None:
 
     for module in model.modules():
         if isinstance(module, Stage):
-            module.forward = lambda x, inner=module.forward: checkpoint(inner, x, use_reentrant=False)
+            setattr(module, "forward", partial(checkpoint, module.forward, use_reentrant=False))  # noqa: B010 - mypy forbids assigning methods

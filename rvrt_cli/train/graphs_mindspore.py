@@ -77,7 +77,7 @@ class Average(nn.Cell):
         self.world = world
         self.add = _Add()
         self.map = ops.HyperMap()
-        self.all_reduce = ops.AllReduce() if world > 1 else None
+        self.all_reduce: Any = ops.AllReduce() if world > 1 else None
 
     def construct(self, grads: tuple[Tensor, ...], extra: Tensor, unscale: Tensor) -> tuple[Any, Tensor, Tensor]:
         if self.world > 1:

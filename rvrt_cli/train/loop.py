@@ -271,6 +271,7 @@ class _Run:
     def train(self, stream: BatchStream, stop: _StopFlag) -> Summary:
         first, steps = self.step, self.recipe.steps
         meter = _Meter(self, stream)
+        began = time.monotonic()
         for batch in stream:
             if self.settings.time_limit_s and time.monotonic() - self.began > self.settings.time_limit_s:
                 stop.reason = stop.reason or "the time limit"
@@ -282,10 +283,12 @@ class _Run:
                 self._not_finite(batch, result.loss, result.grad_norm)
             self.report(Stepped(self.step, result.loss, meter.add(result.loss, result.grad_norm, batch)))
             last = self.step == steps
+            paused = time.monotonic()
             if self.sets and (last or self.step % self.settings.val_interval == 0):
                 self._validate()
             if last or result.stop or self.step % self.settings.save_interval == 0:
                 self._save()
+            meter.leave_out(time.monotonic() - paused)
             if result.stop and not last:
                 self.engine.reduce(np.zeros(1))  # nobody leaves before rank 0 has saved
                 raise InterruptedRun(
@@ -293,7 +296,7 @@ class _Run:
                     "run the same command with --resume auto to continue."
                 )
         done = max(1, self.step - first)
-        elapsed = time.monotonic() - self.began
+        elapsed = time.monotonic() - began - meter.left_out_s
         return Summary(
             self.step, self.seconds, elapsed / done, stream.waited_s / max(elapsed, 1e-9),
             self.engine.peak_memory_mib(), self.best, self.engine.name, self.settings.out / LAST_NAME,
@@ -374,7 +377,13 @@ class _Meter:
 
     def __init__(self, run: _Run, stream: BatchStream) -> None:
         self._run, self._stream = run, stream
+        self.left_out_s = 0.0
         self._reset()
+
+    def leave_out(self, seconds: float) -> None:
+        """Do not count time spent on validation and saving."""
+        self._began += seconds
+        self.left_out_s += seconds
 
     def _reset(self) -> None:
         self._began, self._waited = time.monotonic(), self._stream.waited_s

@@ -12,6 +12,6 @@ def peak_process_mib() -> float:
     except ImportError:  # Windows
         import psutil
 
-        return psutil.Process().memory_info().peak_wset / 2**20
+        return getattr(psutil.Process().memory_info(), "peak_wset", 0) / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
