@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import importlib.metadata
 import importlib.util
 import os
+import platform
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +22,9 @@ BACKENDS = ("auto", "onnx", "openvino", "onnxruntime", "torch", "mindspore")
 """Values of ``--backend``; ``openvino`` and ``onnxruntime`` are ``onnx`` with its runtime chosen."""
 
 PRECISIONS = ("auto", "fp32", "mixed")
+
+ONNX_RUNTIME_PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
+"""The distributions that bring the module ``onnxruntime``."""
 
 INSTALL = {
     "openvino": "pip install openvino",
@@ -227,3 +232,102 @@ def _on_ascend(backend: str, index: int) -> Choice:
     if not ascend_driver():
         raise DeviceError("No Ascend device was found; install the CANN driver and toolkit, or use --device cpu.")
     return Choice(f"ascend:{index}", "mindspore", "mindspore", "", f"MindSpore on ascend:{index}")
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device of this machine. ``memory_mib``: its memory, 0 where unknown. ``seen_by``: the packages that can use it."""
+
+    device: str
+    name: str
+    memory_mib: int
+    seen_by: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A package that runs the model. ``version``: empty where it is not installed. ``runs_on``: providers or device kinds."""
+
+    backend: str
+    package: str
+    version: str
+    runs_on: tuple[str, ...]
+    install: str
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Everything found, and the line that tells what ``--device auto`` picks (or why it cannot)."""
+
+    devices: tuple[Device, ...]
+    engines: tuple[Engine, ...]
+    auto: str
+
+
+def survey() -> Survey:
+    """Look for devices and engines; a broken package is reported as seeing nothing, never an error."""
+    try:
+        auto = choose().reason
+    except DeviceError as error:
+        auto = str(error)
+    return Survey(tuple(_devices()), tuple(_engines()), auto)
+
+
+def package_version(*names: str) -> str:
+    """The version of the first installed distribution among ``names``; empty where none is."""
+    for name in names:
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return ""
+
+
+def _engines() -> list[Engine]:
+    runtime = package_version(*ONNX_RUNTIME_PACKAGES)
+    torch = package_version("torch")
+    mindspore = package_version("mindspore")
+    return [
+        Engine("openvino", "openvino", package_version("openvino"), openvino_devices(), INSTALL["openvino"]),
+        Engine("onnxruntime", "onnxruntime", runtime, onnx_providers(), INSTALL["onnxruntime"]),
+        Engine("torch", "torch", torch, ("cpu", "cuda") if torch_cuda() else ("cpu",) if torch else (), INSTALL["torch"]),
+        Engine(
+            "mindspore", "mindspore", mindspore, ("cpu", "ascend") if mindspore and ascend_driver() else ("cpu",) if mindspore else (),
+            INSTALL["mindspore"],
+        ),
+    ]  # fmt: skip
+
+
+def _devices() -> list[Device]:
+    import psutil
+
+    users = [name for name in ("openvino", "onnxruntime", "torch", "mindspore") if installed(name)]
+    found = [Device("cpu", _cpu_name(), psutil.virtual_memory().total >> 20, tuple(users))]
+    if torch_cuda():
+        import torch
+
+        seen = ("torch", *(["onnxruntime"] if "cuda" in onnx_providers() else []))
+        for index in range(torch.cuda.device_count()):
+            card = torch.cuda.get_device_properties(index)
+            found.append(Device(f"gpu:{index}", card.name, card.total_memory >> 20, seen))
+    elif (provider := _onnx_gpu()) is not None:
+        found.append(Device("gpu:0", f"the GPU of ONNX Runtime's {provider}", 0, ("onnxruntime",)))
+    if len(found) == 1:
+        names = [name for name in openvino_devices() if name.startswith("GPU")]
+        found += [Device(f"gpu:{index}", f"OpenVINO {name}", 0, ("openvino",)) for index, name in enumerate(names)]
+    if ascend_driver():
+        cards = sorted(Path("/dev").glob("davinci[0-9]*"))
+        seen = ("mindspore",) if installed("mindspore") else ()
+        found += [Device(f"ascend:{index}", "Ascend NPU", 0, seen) for index, _ in enumerate(cards)]
+    return found
+
+
+def _cpu_name() -> str:
+    cores = os.cpu_count() or 1
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
+    except OSError:
+        pass
+    return f"{name}, {cores} cores"

@@ -2,7 +2,7 @@
 
 Shapes are static and no framework is needed. The lowering aims at what OpenVINO and ONNX Runtime run fastest on CPUs:
 a tensor is made in the memory layout of its producer (tokens channel-last, convolutions channel-first) and transposed
-at most once; reordering frames commutes with the transposition, so it moves to the source and is shared; attention is
+at most once; attention is
 plain MatMul, Softmax, MatMul, which OpenVINO fuses into one kernel; known zeros are never computed with.
 """
 
@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import spox
 import spox.opset.ai.onnx.v20 as op
 from spox import Var
 from spox._future import initializer
@@ -46,8 +45,8 @@ class Tensor:
     """A recorded value with logical shape ``shape``, channel-last as the model sees it.
 
     ``build(first)`` makes the ONNX value: channel-last in the logical shape, or with ``first`` as the four axes
-    ``(images, c, h, w)`` of a convolution. ``native``: the layout in which it is computed, or None where data is only
-    moved and every layout costs the same. ``array``: the values of a constant. ``linear``: (input, weight, bias) of a
+    ``(images, c, h, w)`` of a convolution. ``native``: the layout in which it is computed, None where both cost nothing.
+    ``array``: the values of a constant. ``linear``: (input, weight, bias) of a
     linear layer's result. ``parts``: the tensors that it joins along its channels.
     """
 
@@ -224,31 +223,15 @@ def _binary(make: Callable[[Var, Var], Var], a: Tensor, b: Tensor) -> Tensor:
     return Tensor(shape, lambda first: make(side(a), side(b)), native, dtype=a.dtype)
 
 
-def _axis(axis: int, shape: Sequence[int], first: bool) -> int | None:
-    """Where a logical axis lies in a layout; None where it is one of several axes of images."""
-    if not first:
-        return axis
-    behind = axis - len(shape)
-    if behind >= -3:
-        return {-3: 2, -2: 3, -1: 1}[behind]
-    return 0 if _images(shape) == shape[axis] else None
-
-
-def _moved(x: Tensor, shape: Sequence[int], axis: int, make: Callable[[Var, int], Var]) -> Tensor:
-    """A result that only moves the data of ``x`` along one axis, in whichever layout it is wanted.
-
-    ``make(value, where)``: ``where`` is the axis in the value's layout.
-    """
-    anywhere = len(shape) > 3 and _axis(axis, shape, True) is not None
-    y = Tensor(shape, lambda first: make(x.var(first), _axis(axis, shape, first) or 0), None if anywhere else False, dtype=x.dtype)
-    y.prefers = x.prefers and anywhere
-    return y
+def _moved(x: Tensor, shape: Sequence[int], make: Callable[[Var], Var]) -> Tensor:
+    """A result that only moves the data of ``x``, channel-last: between convolutions OpenVINO keeps that layout anyway."""
+    return Tensor(shape, lambda first: make(x.var()), dtype=x.dtype)
 
 
 def _slice(x: Tensor, axis: int, start: int, stop: int) -> Tensor:
     shape = list(x.shape)
     shape[axis] = stop - start
-    return _moved(x, shape, axis, lambda v, where: op.slice(v, _index([start]), _index([stop]), _index([where])))
+    return _moved(x, shape, lambda v: op.slice(v, _index([start]), _index([stop]), _index([axis])))
 
 
 class Parameter(Tensor):
@@ -266,7 +249,8 @@ class Parameter(Tensor):
         self._variants = {}
 
     def _record(self, first: bool) -> Var:
-        assert not first and self.array is not None
+        assert not first
+        assert self.array is not None
         return _value(self.array)
 
     def variant(self, key: Any, make: Callable[[np.ndarray], np.ndarray]) -> Var:
@@ -366,7 +350,8 @@ def _linear(x: Tensor, weight: np.ndarray | Var, bias: np.ndarray | Var, outputs
 
 def linear(x: Tensor, weight: Parameter, bias: Parameter) -> Tensor:
     """``x (..., i)``, ``weight (o, i)``, ``bias (o,)`` → ``(..., o)``."""
-    assert weight.array is not None and bias.array is not None
+    assert weight.array is not None
+    assert bias.array is not None
     y = _linear(x, weight.variant("matmul", np.transpose), bias.variant("", np.asarray), weight.shape[0])
     y.linear = (x, weight.array, bias.array)
     return y
@@ -425,7 +410,8 @@ def conv2d(
     x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, padding: int = 1, groups: int = 1
 ) -> Tensor:
     """``x (..., h, w, i)``, ``weight (o, i/groups, kh, kw)``, zero padding → ``(..., h', w', o)``."""
-    assert weight.array is not None and bias.array is not None
+    assert weight.array is not None
+    assert bias.array is not None
     *lead, h, w, _ = x.shape
     o, _, kh, kw = weight.shape
     out_h, out_w = ((size + 2 * padding - k) // stride + 1 for size, k in ((h, kh), (w, kw)))
@@ -576,7 +562,7 @@ def _tiling(h: int, w: int, th: int, tw: int) -> tuple[np.ndarray, np.ndarray, n
     additive mask ``(queries, keys)`` that leaves the 18 neighbours.
     """
     rows, columns = -(-h // th), -(-w // tw)
-    y0, x0 = (a.ravel() * s for a, s in zip(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), (th, tw)))
+    y0, x0 = (a.ravel() * s for a, s in zip(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), (th, tw), strict=True))
     f, y, x = (a.ravel() for a in np.meshgrid(np.arange(2), np.arange(th), np.arange(tw), indexing="ij"))
     kf, ky, kx = (a.ravel() for a in np.meshgrid(np.arange(2), np.arange(-1, th + 1), np.arange(-1, tw + 1), indexing="ij"))
     qy, qx = y0[:, None] + y, x0[:, None] + x
@@ -672,15 +658,7 @@ def concat(parts: Sequence[Tensor], axis: int) -> Tensor:
     shape = list(parts[0].shape)
     shape[axis] = sum(part.shape[axis] for part in parts)
     rank = len(shape)
-    anywhere = rank > 3 and _axis(axis, shape, True) is not None
-    y = Tensor(
-        shape,
-        lambda first: op.concat([part.var(first) for part in parts], axis=_axis(axis, shape, first) or 0),
-        None if anywhere else False,
-        dtype=dtype,
-        later=True,
-    )
-    y.prefers = anywhere and all(part.prefers for part in parts)
+    y = Tensor(shape, lambda first: op.concat([part.var() for part in parts], axis=axis), dtype=dtype, later=True)
     if axis == rank - 1:
         y.parts = [piece for part in parts for piece in (part.parts or [part])]
     return y
@@ -706,7 +684,7 @@ def flip(x: Tensor, axis: int) -> Tensor:
     if x.flipped is not None and x.flipped[1] == axis:
         return x.flipped[0]
     order = np.arange(x.shape[axis])[::-1].copy()
-    y = _moved(x, x.shape, axis, lambda v, where: op.gather(v, _index(order), axis=where))
+    y = _moved(x, x.shape, lambda v: op.gather(v, _index(order), axis=axis))
     y.flipped = (x, axis)
     return y
 
@@ -724,7 +702,7 @@ def reshape(x: Tensor, shape: Sequence[int]) -> Tensor:
         return _zeros(sizes, x.dtype)
     if len(sizes) > 3 and len(x.shape) > 3 and tuple(sizes[-3:]) == x.shape[-3:]:
         y = Tensor(sizes, lambda first: x.var(True) if first else _reshaped(x.var(), sizes), None, dtype=x.dtype)
-        y.prefers = x.prefers
+        y.prefers = x.prefers  # the same images in either layout
         return y
     return Tensor(sizes, lambda first: op.reshape(x.var(), _index(sizes)), dtype=x.dtype)
 
@@ -756,7 +734,7 @@ def take(x: Tensor, index: Tensor, axis: int) -> Tensor:
         return _fixed(np.take(x.array, order, axis), x.dtype)
     shape = list(x.shape)
     shape[axis] = order.size
-    return _moved(x, shape, axis, lambda v, where: op.gather(v, _value(order), axis=where))
+    return _moved(x, shape, lambda v: op.gather(v, _value(order), axis=axis))
 
 
 def zeros_like(x: Tensor) -> Tensor:

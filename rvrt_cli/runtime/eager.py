@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from rvrt_cli import backend
-from rvrt_cli.errors import WeightsError
 from rvrt_cli.model.config import ModelConfig
+from rvrt_cli.runtime.graph import check_names
 from rvrt_cli.runtime.memory import explained
 
 
@@ -60,42 +59,23 @@ class MindSporeSession:
     ) -> None:
         backend.select("mindspore")
         with explained("MindSpore"):
-            import mindspore
-
             from rvrt_cli.backend import mindspore as primitives
 
-            if threads:
-                mindspore.set_context(runtime_num_threads=threads)
             primitives.set_device(device)
             primitives.set_mode(True)
             primitives.set_precision(mixed)
+            if threads:
+                import mindspore
+
+                mindspore.set_context(runtime_num_threads=threads)
             from rvrt_cli.model.rvrt import RVRT
 
             self._model = RVRT(config)
-            parameters: dict[str, Any] = {name: value for name, value in self._model.parameters_and_names()}
-            check_names(parameters, tensors)
-            for name, parameter in parameters.items():
-                parameter.set_data(mindspore.Tensor(np.array(tensors[name], np.float32)))
-            self._model.set_train(False)
+            primitives.load_tensors(self._model, dict(tensors))
 
     def run(self, lq: np.ndarray) -> np.ndarray:
         """One inference."""
         with explained("MindSpore"):
             from rvrt_cli.backend import mindspore as primitives
 
-            return primitives.to_numpy(self._model(primitives.from_numpy(lq)))
-
-
-def check_names(parameters: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
-    """Every parameter has a tensor of its shape and none is left over.
-
-    Errors: :class:`WeightsError` naming the first one that does not fit.
-    """
-    for name in sorted(set(parameters) ^ set(tensors)):
-        state = "missing from the weights" if name in parameters else "unknown to the model"
-        raise WeightsError(f"The tensor {name} is {state}; the weights do not fit the model.")
-    for name, parameter in parameters.items():
-        if tuple(parameter.shape) != tensors[name].shape:
-            raise WeightsError(
-                f"The tensor {name} has the shape {tensors[name].shape} instead of {tuple(parameter.shape)}; the weights do not fit the model."
-            )
+            return primitives.run(self._model, lq)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
 from rvrt_cli import backend
+from rvrt_cli.errors import WeightsError
 from rvrt_cli.model.config import ModelConfig
-from rvrt_cli.runtime.eager import check_names
 
 INPUT, OUTPUT = "lq", "sr"
 
@@ -24,12 +25,14 @@ def build_graph(
     width: int,
     *,
     half: bool = False,
+    outputs: Callable[[Any, Any], dict[str, Any]] | None = None,
 ) -> bytes:
     """The serialised ONNX model: ``lq (1, t, h, w, c)`` float32 in [0, 1] → ``sr (1, t, s·h, s·w, 3)`` float32, not clipped.
 
     ``frames`` is even and ``height``, ``width`` suit the model (see :class:`~rvrt_cli.model.rvrt.RVRT`). ``half``:
-    parameters and arithmetic in float16, positions in float32. Errors: :class:`WeightsError` when a tensor is missing
-    or has another shape than the configuration says.
+    parameters and arithmetic in float16, positions in float32. ``outputs(model, lq)`` gives other results by name, for
+    tests of the model's parts. Errors: :class:`WeightsError` when a tensor is missing or has another shape than the
+    configuration says.
     """
     backend.select("onnx")
     import spox
@@ -45,9 +48,24 @@ def build_graph(
             parameter.assign(tensors[name])
         shape = (1, frames, height, width, config.in_channels)
         argument = spox.argument(spox.Tensor(np.float32, shape))
-        result = tracing.finish(model(tracing.graph_input(argument, shape)))
-    graph = spox.build({INPUT: argument}, {OUTPUT: result})
+        lq = tracing.graph_input(argument, shape)
+        results = {OUTPUT: model(lq)} if outputs is None else outputs(model, lq)
+        graph = spox.build({INPUT: argument}, {name: tracing.finish(result) for name, result in results.items()})
     graph.ir_version = IR_VERSION
     graph.producer_name = "rvrt"
     return bytes(graph.SerializeToString())
 
+
+def check_names(parameters: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
+    """Every parameter has a tensor of its shape and none is left over.
+
+    Errors: :class:`WeightsError` naming the first one that does not fit.
+    """
+    for name in sorted(set(parameters) ^ set(tensors)):
+        state = "missing from the weights" if name in parameters else "unknown to the model"
+        raise WeightsError(f"The tensor {name} is {state}; the weights do not fit the model.")
+    for name, parameter in parameters.items():
+        if tuple(parameter.shape) != tensors[name].shape:
+            raise WeightsError(
+                f"The tensor {name} has the shape {tensors[name].shape} instead of {tuple(parameter.shape)}; the weights do not fit the model."
+            )

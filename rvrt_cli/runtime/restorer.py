@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rvrt_cli import __version__
-from rvrt_cli.device import Choice, choose
+from rvrt_cli.device import ONNX_RUNTIME_PACKAGES, Choice, choose, package_version
 from rvrt_cli.errors import InputError, OutOfMemoryError_
 from rvrt_cli.model.config import CLIP_SIZE, ModelConfig
 from rvrt_cli.runtime.cache import entry_path, read_entry, write_entry
@@ -112,7 +111,7 @@ class ModelRestorer:
         runtime = self.choice.runtime
         # OpenVINO lowers the precision of a float32 graph itself; ONNX Runtime needs a float16 graph.
         half = mixed and runtime != "openvino"
-        key = (self._identity, self.config.to_json(), *size, half, __version__, _version("spox"))
+        key = (self._identity, self.config.to_json(), *size, half, __version__, package_version("spox"))
         if runtime == "openvino":
             device = "CPU" if self.choice.device == "cpu" else _openvino_gpu(self.choice.index)
             return OpenVinoSession(
@@ -171,21 +170,12 @@ def estimate_bytes_per_px(config: ModelConfig) -> int:
 def engine_words(choice: Choice) -> str:
     """The engine for reports and fingerprints, with its version."""
     package, words = {
-        "openvino": ("openvino", "OpenVINO"),
-        "torch": ("torch", "PyTorch"),
-        "mindspore": ("mindspore", "MindSpore"),
-    }.get(choice.runtime, ("onnxruntime", f"ONNX Runtime ({choice.runtime.removeprefix('onnxruntime-')})"))
+        "openvino": (("openvino",), "OpenVINO"),
+        "torch": (("torch",), "PyTorch"),
+        "mindspore": (("mindspore",), "MindSpore"),
+    }.get(choice.runtime, (ONNX_RUNTIME_PACKAGES, f"ONNX Runtime ({choice.runtime.removeprefix('onnxruntime-')})"))
     where = "CPU" if choice.device == "cpu" else choice.device
-    return f"{words} {_version(package)} on {where}, {choice.precision}"
-
-
-def _version(package: str) -> str:
-    for name in (package, f"{package}-gpu", f"{package}-directml"):
-        try:
-            return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return ""
+    return f"{words} {package_version(*package)} on {where}, {choice.precision}"
 
 
 def _openvino_gpu(index: int) -> str:
