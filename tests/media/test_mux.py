@@ -1,0 +1,271 @@
+"""Muxing and verifying: what must never be written, and what verification must notice."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rvrt_cli.errors import DiskFullError, OutputError, VerifyError
+from rvrt_cli.media import (
+    EncodeOptions,
+    Expected,
+    SegmentWriter,
+    mux,
+    plan_mux,
+    probe,
+    resolve_encoding,
+    run_ffmpeg,
+    verify_output,
+)
+from rvrt_cli.media.ffmpeg import explain_ffmpeg_failure, ffmpeg_executable
+from rvrt_cli.media.mux import StreamPlan, join_timestamps
+from rvrt_cli.media.segment import DecodeOrder, read_footer
+
+from .conftest import Passed, tracks
+
+FILM = ["-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=0.4"]
+SOUND = ["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000:duration=0.4"]
+
+
+def make(path: Path, *arguments: str) -> Path:
+    run_ffmpeg(["-v", "error", "-y", *arguments, str(path)], doing="making a test file")
+    return path
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Path:
+    return make(tmp_path / "film.mp4", *FILM, *SOUND, "-c:v", "libx264", "-g", "5", "-c:a", "aac", "-metadata:s:a:0", "language=deu")
+
+
+def expectation(done: Passed) -> Expected:
+    """What the pass promised."""
+    width, height = done.settings.coded_size
+    return Expected(
+        pts=np.array(done.pts, np.int64), time_base=done.settings.time_base, width=width, height=height,
+        color=done.settings.color, sar=done.settings.sar,
+    )  # fmt: skip
+
+
+def test_verification_accepts_what_was_promised(film: Path, run_through: Callable[..., Passed]) -> None:
+    done = run_through(film, "o.mp4")
+    verify_output(done.source, done.output, expectation(done), done.plan)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"pts": np.arange(9) * 512}, "10 frames, not 9"),
+        ({"pts": np.arange(10) * 512 + (np.arange(10) == 4)}, "frame 4 is shown at"),
+        ({"width": 260}, "size is 256x192, not 260x192"),
+        ({"rotation": 90}, "rotation is 0, not 90"),
+        ({"flipped": True}, "rotation"),
+        ({"sar": Fraction(2)}, "pixel aspect is 1, not 2"),
+        ({"shift_s": 0.5}, "sound stream 1 moved by"),
+    ],
+)
+def test_verification_notices(change: dict[str, object], words: str, film: Path, run_through: Callable[..., Passed]) -> None:
+    done = run_through(film, "o.mp4")
+    with pytest.raises(VerifyError, match=words):
+        verify_output(done.source, done.output, replace(expectation(done), **change), done.plan)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"), [("matrix", 1, "matrix is 6, not 1"), ("primaries", 9, "primaries"), ("transfer", 16, "transfer"), ("range", 2, "range")]
+)
+def test_verification_notices_colour(name: str, value: int, words: str, film: Path, run_through: Callable[..., Passed]) -> None:
+    done = run_through(film, "o.mp4")
+    wrong = replace(done.settings.color, **{name: value})  # type: ignore[arg-type]
+    with pytest.raises(VerifyError, match=words):
+        verify_output(done.source, done.output, replace(expectation(done), color=wrong), done.plan)
+
+
+def test_verification_notices_missing_streams_and_languages(film: Path, tmp_path: Path, run_through: Callable[..., Passed]) -> None:
+    done = run_through(film, "o.mp4")
+    silent = make(tmp_path / "silent.mp4", "-i", str(done.output), "-map", "0:v", "-c", "copy")
+    with pytest.raises(VerifyError, match=r"its streams are \['video h264'\]"):
+        verify_output(done.source, silent, expectation(done), done.plan)
+    english = make(tmp_path / "english.mp4", "-i", str(done.output), "-map", "0", "-c", "copy", "-metadata:s:a:0", "language=eng")
+    with pytest.raises(VerifyError, match="language eng, not deu"):
+        verify_output(done.source, english, expectation(done), done.plan)
+    short = make(tmp_path / "short.mp4", "-i", str(done.output), "-i", str(film), "-map", "0:v", "-map", "1:a", "-c", "copy", "-bsf:a",
+                 "noise=drop=gt(n\\,5)", "-metadata:s:a:0", "language=deu")  # fmt: skip
+    with pytest.raises(VerifyError, match="packets, not"):
+        verify_output(done.source, short, expectation(done), done.plan)
+
+
+def test_verification_notices_lost_attachments_and_chapters(tmp_path: Path, run_through: Callable[..., Passed]) -> None:
+    (tmp_path / "font.ttf").write_bytes(b"0" * 64)
+    (tmp_path / "meta.txt").write_text(";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=200\ntitle=One\n")
+    source = make(tmp_path / "a.mkv", *FILM, "-i", str(tmp_path / "meta.txt"), "-map", "0", "-map_chapters", "1", "-c:v", "libx264",
+                  "-attach", str(tmp_path / "font.ttf"), "-metadata:s:t:0", "mimetype=application/x-truetype-font")  # fmt: skip
+    done = run_through(source, "o.mkv")
+    bare = make(tmp_path / "bare.mkv", "-i", str(done.output), "-map", "0:v", "-c", "copy")
+    with pytest.raises(VerifyError, match="attachments"):
+        verify_output(done.source, bare, expectation(done), done.plan)
+    without = make(tmp_path / "w.mkv", "-i", str(done.output), "-map", "0", "-c", "copy", "-map_chapters", "-1")
+    with pytest.raises(VerifyError, match="0 chapters, not 1"):
+        verify_output(done.source, without, expectation(done), done.plan)
+
+
+def test_verification_notices_an_unreadable_file(film: Path, run_through: Callable[..., Passed]) -> None:
+    done = run_through(film, "o.mp4")
+    done.output.write_bytes(done.output.read_bytes()[:300])
+    with pytest.raises(VerifyError, match="cannot be read back"):
+        verify_output(done.source, done.output, expectation(done), done.plan)
+
+
+def segment(path: Path, settings, times, shape=(192, 256)) -> Path:  # type: ignore[no-untyped-def]
+    with SegmentWriter(path, settings) as writer:
+        for number, pts in enumerate(times):
+            writer.write(np.full((*shape, 3), number / 20, np.float32), pts, 512)
+        writer.close()
+    return path
+
+
+def test_segments_that_do_not_fit_are_refused(film: Path, tmp_path: Path) -> None:
+    source = probe(film)
+    output = tmp_path / "o.mp4"
+    settings = resolve_encoding(source, EncodeOptions(), output, 256, 192)
+    plan = plan_mux(source, settings)
+    one = segment(tmp_path / "1.mkv", settings, [0, 512, 1024])
+    two = segment(tmp_path / "2.mkv", settings, [1024, 1536])
+    with pytest.raises(OutputError, match="no finished segments"):
+        mux(source, [], output, settings, plan)
+    with pytest.raises(OutputError, match="overlap in time"):
+        mux(source, [one, two], output, settings, plan)
+    with pytest.raises(OutputError, match="cannot be read"):
+        mux(source, [one, tmp_path / "none.mkv"], output, settings, plan)
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(one.read_bytes()[:-10])
+    with pytest.raises(OutputError, match="unfinished or damaged"):
+        mux(source, [cut], output, settings, plan)
+    cut.write_bytes(b"x")
+    with pytest.raises(OutputError, match="cannot be read"):
+        mux(source, [cut], output, settings, plan)
+    # A segment whose middle was lost: the footer promises more frames than there are.
+    footer = one.read_bytes()[-50:]
+    (tmp_path / "fewer.mkv").write_bytes(two.read_bytes()[:-50] + footer)
+    with pytest.raises(OutputError, match="holds 2 of 3 frames"):
+        mux(source, [tmp_path / "fewer.mkv"], output, settings, plan)
+    assert not output.exists()
+    assert not [p for p in tmp_path.iterdir() if ".part" in p.name]
+
+
+def test_a_result_that_fails_verification_is_not_put_in_place(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = probe(film)
+    output = tmp_path / "o.mp4"
+    settings = resolve_encoding(source, EncodeOptions(), output, 256, 192)
+    one = segment(tmp_path / "1.mkv", settings, [0, 512, 1024])
+    output.write_bytes(b"an older result")
+    lie = replace(plan_mux(source, settings), streams=(StreamPlan(0, "video", "upscale", "vp9"),))
+    with pytest.raises(VerifyError, match="vp9"):
+        mux(source, [one], output, settings, lie)
+    assert output.read_bytes() == b"an older result"
+    assert not [p for p in tmp_path.iterdir() if ".part" in p.name]
+
+
+def test_ffmpeg_failing_is_explained(film: Path, tmp_path: Path) -> None:
+    source = probe(film)
+    settings = resolve_encoding(source, EncodeOptions(), tmp_path / "o.mp4", 256, 192)
+    one = segment(tmp_path / "1.mkv", settings, [0, 512, 1024])
+    plan = plan_mux(source, settings)
+    broken = replace(plan, streams=(plan.streams[0], replace(plan.streams[1], action="convert", codec="no_such_codec", kind="subtitle")))
+    with pytest.raises(OutputError, match="ffmpeg failed while assembling"):
+        mux(source, [one], tmp_path / "o.mp4", settings, broken)
+    assert isinstance(explain_ffmpeg_failure("x\nNo space left on device\n", "writing"), DiskFullError)
+    assert "nothing" in str(explain_ffmpeg_failure("", "writing"))
+    with pytest.raises(OutputError, match="ffmpeg failed while reading"):
+        run_ffmpeg(["-i", str(tmp_path / "none")], doing="reading")
+    with pytest.raises(OutputError, match="did not finish within"):
+        run_ffmpeg(["-f", "lavfi", "-re", "-i", "color", "-f", "null", "-"], doing="waiting", timeout_s=0.5)
+
+
+def test_an_interruption_stops_ffmpeg_and_leaves_nothing(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = probe(film)
+    settings = resolve_encoding(source, EncodeOptions(), tmp_path / "o.mp4", 256, 192)
+    one = segment(tmp_path / "1.mkv", settings, [0, 512, 1024])
+    started: list[subprocess.Popen[bytes]] = []
+    original = subprocess.Popen
+
+    def popen(*args, **kwargs):  # type: ignore[no-untyped-def]
+        started.append(original(*args, **kwargs))
+        return started[-1]
+
+    plan = plan_mux(source, settings)
+    monkeypatch.setattr(subprocess, "Popen", popen)
+
+    def interrupted(self: DecodeOrder, pts: int) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(DecodeOrder, "decode_time", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        mux(source, [one], tmp_path / "o.mp4", settings, plan)
+    assert started[-1].poll() is not None
+    assert not [p for p in tmp_path.iterdir() if ".part" in p.name or p.name == "o.mp4"]
+
+
+def test_packets_in_an_impossible_order_are_refused(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = probe(film)
+    settings = resolve_encoding(source, EncodeOptions(), tmp_path / "o.mp4", 256, 192)
+    one = segment(tmp_path / "1.mkv", settings, [0, 512, 1024])
+    monkeypatch.setattr(DecodeOrder, "decode_time", lambda self, pts: pts + 1)
+    with pytest.raises(OutputError, match="out of order"):
+        mux(source, [one], tmp_path / "o.mp4", settings, plan_mux(source, settings))
+
+
+def test_timestamps_of_segments(film: Path, tmp_path: Path) -> None:
+    source = probe(film)
+    settings = resolve_encoding(source, EncodeOptions(), "o.mp4", 256, 192)
+    one = segment(tmp_path / "1.mkv", settings, [-700, 5, 6, 1024])
+    two = segment(tmp_path / "2.mkv", settings, [2000])
+    assert list(join_timestamps([one, two])) == [-700, 5, 6, 1024, 2000]
+    footer = read_footer(one)
+    assert (footer.frames, footer.first_pts, footer.last_pts, footer.last_duration) == (4, -700, 1024, 512)
+
+
+def test_negative_times_are_moved_together_with_the_sound(film: Path, tmp_path: Path) -> None:
+    source = probe(film)
+    output = tmp_path / "o.mp4"
+    settings = resolve_encoding(source, EncodeOptions(), output, 256, 192)
+    one = segment(tmp_path / "1.mkv", settings, [-512, 0, 512])
+    mux(source, [one], output, settings, plan_mux(source, settings))
+    after = tracks(output)
+    assert after[0].times_s == pytest.approx([0, 0.04, 0.08], abs=1e-6)
+    assert after[1].times_s[0] == pytest.approx(tracks(film)[1].times_s[0] + 0.04, abs=1e-3)
+
+
+def test_sound_that_does_not_fit_is_converted_and_damaged_streams_are_named(tmp_path: Path, run_through: Callable[..., Passed]) -> None:
+    source = make(tmp_path / "a.mkv", *FILM, *SOUND, *SOUND, "-map", "0", "-map", "1", "-map", "2", "-c:v", "libx264", "-c:a:0", "wmav2", "-c:a:1", "flac")
+    done = run_through(source, "o.webm")
+    assert [p.action for p in done.plan.streams] == ["upscale", "convert", "convert"]
+    assert all(p.codec == "opus" for p in done.plan.streams[1:])
+    assert len(done.plan.warnings) == 2
+
+
+def test_data_streams_are_named_when_they_cannot_be_kept(tmp_path: Path, run_through: Callable[..., Passed]) -> None:
+    source = make(tmp_path / "a.mov", *FILM, "-c:v", "libx264", "-timecode", "01:00:00:00")
+    assert any(s.kind == "data" for s in probe(source).streams)
+    done = run_through(source, "o.mkv")
+    assert any("data stream 1" in w for w in done.plan.warnings)
+
+
+def test_hdr_arguments_need_a_recent_ffmpeg(film: Path) -> None:
+    text = subprocess.run([ffmpeg_executable(), "-hide_banner", "-h", "long"], capture_output=True, check=True).stdout
+    from rvrt_cli.media.mux import _ffmpeg_writes_hdr
+
+    assert _ffmpeg_writes_hdr() == (b"-mastering_display" in text)
+
+
+def test_pictures_become_a_film(tmp_path: Path, run_through: Callable[..., Passed]) -> None:
+    make(tmp_path / "f%03d.png", *FILM)
+    done = run_through(tmp_path / "f%03d.png", "o.mp4", factor=2, source=probe(tmp_path / "f%03d.png", fps=Fraction(30)))
+    video = probe(done.output).video
+    assert (video.width, video.height, video.average_rate, video.chroma) == (128, 96, 30, "444")
+    assert (video.color.matrix, video.color.range, video.color.primaries) == (1, 1, 1)
+    assert len(tracks(done.output)[0].times_s) == 10
