@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, TextIO
 
+from rvrt_cli.errors import RvrtError
 from rvrt_cli.upscale.events import (
     Event,
     Finishing,
@@ -133,6 +134,12 @@ class View:
         elif self._live or self._plain:
             self._err.write(text + "\n")
             self._err.flush()
+
+    def tell_error(self, error: RvrtError) -> None:
+        """End the JSON events with the error; a person reads it on stderr, at the boundary."""
+        if self._json:
+            self._out.write(json.dumps({"event": "error", "exit_code": int(error.exit_code), "message": str(error)}) + "\n")
+            self._out.flush()
 
     def _write_json(self, event: Event) -> None:
         if isinstance(event, Progress):

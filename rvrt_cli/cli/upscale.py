@@ -164,7 +164,7 @@ def upscale_command(
     options.check()
     from rvrt_cli.cli.progress import View
 
-    with View(quiet=quiet, verbose=verbose, as_json=as_json) as view:
+    with View(quiet=quiet, verbose=verbose, as_json=as_json) as view, errors_as_events(view):
         _run(input_path, output, options, view, estimate=estimate, frame_s=parse_time("--frame", frame))
 
 
@@ -192,6 +192,16 @@ def _run(input_path: str, output: str | None, options: UpscaleOptions, view: Vie
 
 
 @contextmanager
+def errors_as_events(view: View) -> Iterator[None]:
+    """Let a reader of ``--json`` see the error too."""
+    try:
+        yield
+    except RvrtError as error:
+        view.tell_error(error)
+        raise
+
+
+@contextmanager
 def stop_on_signals(view: View) -> Iterator[threading.Event]:
     """Yield an event that the first Ctrl+C (or SIGTERM) sets; the second one raises KeyboardInterrupt."""
     stop = threading.Event()
@@ -205,8 +215,6 @@ def stop_on_signals(view: View) -> Iterator[threading.Event]:
     before = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
-    except RvrtError:
-        raise
     except KeyboardInterrupt as error:
         raise InterruptedRun("Interrupted; run the same command again to continue after the last finished segment.") from error
     finally:

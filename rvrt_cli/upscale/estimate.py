@@ -74,8 +74,8 @@ def estimate_run(input_path: str, output: str | None, options: UpscaleOptions, r
 
     Without ``output`` a file of the input's own format is assumed. Errors: as for a run.
     """
-    if input_path == "-" or (Path(input_path).is_dir() and options.preview is not None):
-        raise UsageError("--estimate needs a file to measure in; it cannot read standard input.")
+    if input_path == "-" or is_batch(input_path):
+        raise UsageError("--estimate measures one video; give it a file instead of standard input or a folder of videos.")
     source_path = Path(input_path)
     if output is None:
         suffix = source_path.suffix if source_path.is_file() else ".mp4"

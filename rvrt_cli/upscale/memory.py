@@ -72,13 +72,14 @@ class Need:
     def peak_bytes(self, window: int, tile: TilePlan) -> int:
         """Estimated peak memory of a run with this window and these tiles.
 
-        Three windows of pictures exist at once: one being made, one being blended and encoded, one waiting.
+        Three windows of pictures exist at once: one being made, one being blended and encoded, one waiting. Of source
+        frames there are two more: the decoder runs a window ahead, and the last one is kept for the overlap.
         """
         picture = self.height * self.width * self.scale**2 * 3 * FLOAT_BYTES
         source = self.height * self.width * 3 * FLOAT_BYTES
         side = tile.tile_px
         tile_px = min(side or self.height, self.height) * min(side or self.width, self.width)
-        return BASE_MIB * MIB + 3 * window * (picture + source) + window * tile_px * self.bytes_per_px
+        return BASE_MIB * MIB + window * (3 * picture + 5 * source) + window * tile_px * self.bytes_per_px
 
 
 def plan_auto(need: Need, limit_bytes: int, window: int | None, tile: TilePlan | None, *, default_window: int, overlap: int,

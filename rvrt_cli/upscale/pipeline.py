@@ -328,6 +328,9 @@ class _Run:
                 work()
             except _Aborted:
                 self.abort.set()
+            except MemoryError:
+                self.errors.append(OutOfMemoryError_("memory ran out beside the model; give --memory-limit a smaller size or --window fewer frames."))
+                self.abort.set()
             except BaseException as error:
                 self.errors.append(error)
                 self.abort.set()
@@ -354,7 +357,7 @@ class _Run:
             self.sink.abort()
             raise self.errors[0]
         if self.interrupted:
-            raise InterruptedRun(f"stopped after frame {self.frames_done}")
+            raise InterruptedRun(f"Interrupted after {self.frames_done} frames.")
         self.result.elapsed_s = time.perf_counter() - began
         self.result.times = StageTimes(self.decode_s, self.model_s, self.encode_s)
         return self.result

@@ -163,8 +163,8 @@ def run_prepared(prepared: Prepared, on_event: OnEvent, stop: threading.Event) -
         try:
             report = _run_journaled(prepared, journal, on_event, stop, began)
         except BaseException:
-            if not journal.segments:
-                # Nothing is worth keeping: leave no trace of a run that failed at once.
+            if not journal.segments or prepared.source.kind == "y4m":
+                # Nothing is worth keeping, or nothing can be continued: leave no trace.
                 journal.remove()
             raise
         if not prepared.options.keep_work:
@@ -196,6 +196,8 @@ def _run_journaled(prepared: Prepared, journal: Journal, on_event: OnEvent, stop
         result = run_pipeline(_pipeline_settings(prepared, journal), sink, on_event, stop)
     except (InterruptedRun, KeyboardInterrupt) as error:
         done = journal.segments[-1].stop if journal.segments else 0
+        if prepared.source.kind == "y4m":
+            raise InterruptedRun("Interrupted; frames from standard input cannot be read again, so nothing is kept.") from error
         raise InterruptedRun(
             f"Interrupted; {done} frames are finished and kept in {journal.folder}. Run the same command again to continue."
         ) from error
@@ -213,7 +215,7 @@ def _run_journaled(prepared: Prepared, journal: Journal, on_event: OnEvent, stop
         )
         size = Path(prepared.output).stat().st_size
     else:
-        size = sink.publish()
+        size = sink.publish(journal.segments[-1].stop)
     return _report(
         prepared,
         result,

@@ -11,6 +11,7 @@ from typing import BinaryIO
 import numpy as np
 
 from rvrt_cli.atomic import explain_os_error, sync_directory
+from rvrt_cli.errors import VerifyError
 from rvrt_cli.media import EncodeSettings, Frame, ImageSequenceWriter, SegmentWriter, Source, Y4mWriter
 from rvrt_cli.upscale.journal import Journal, SegmentRecord, hash_file
 from rvrt_cli.upscale.pipeline import FinishedSegment
@@ -96,15 +97,16 @@ class ImageSink:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
 
-    def publish(self) -> int:
-        """Put all images into their place; return how many bytes they have."""
+    def publish(self, expected: int) -> int:
+        """Put all images into their place; return how many bytes they have. Errors: :class:`VerifyError` unless there are ``expected``."""
         target = self._target.parent if "%" in self._target.name else self._target
-        size = 0
+        size = count = 0
         try:
             target.mkdir(parents=True, exist_ok=True)
             for segment in self._journal.segments:
                 for path in sorted((self._journal.folder / segment.name).iterdir()):
                     size += path.stat().st_size
+                    count += 1
                     # Linked, not moved: a crash in the middle must leave the segments whole for the next run.
                     temporary = target / f".{path.name}.part"
                     temporary.unlink(missing_ok=True)
@@ -116,6 +118,8 @@ class ImageSink:
             sync_directory(target)
         except OSError as error:
             raise explain_os_error(error, target) from error
+        if count != expected:
+            raise VerifyError(f"{target} holds {count} images where {expected} frames were upscaled; please report this.")
         return size
 
 

@@ -200,6 +200,27 @@ def test_json(clip, tmp_path):
     assert events[-1]["verified"] is True
 
 
+def test_json_ends_with_the_error(tmp_path):
+    done = upscale(tmp_path / "missing.mp4", tmp_path / "out.mp4", "--json")
+    event = json.loads(done.stdout.splitlines()[-1])
+    assert event["event"] == "error"
+    assert event["exit_code"] == done.returncode == ExitCode.INPUT
+    assert "missing.mp4" in event["message"]
+
+
+@pytest.mark.parametrize(("option", "needed"), [("--deblur", "deblur"), ("--denoise=10", "denoise")])
+def test_missing_weights_say_how_to_get_them(clip, tmp_path, option, needed, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(WeightsError, match="rvrt weights fetch") as caught:
+        run(clip, tmp_path / "out.mp4", *BICUBIC, option)
+    assert needed in str(caught.value)
+
+
+def test_estimate_of_a_folder_is_refused(clip):
+    with pytest.raises(UsageError, match="one video"):
+        run(clip.parent, "--model", "bicubic", "--estimate")
+
+
 def test_estimate_writes_nothing(shots, tmp_path):
     before = left_over(shots.parent)
     result = run(shots, "--model", "bicubic", "--estimate")
@@ -295,6 +316,8 @@ def test_a_batch(clip, tmp_path):
         (["{clip}", "out.mp4", "--light", "--model", "rvrt"], UsageError, "--light"),
         (["{clip}", "out.mp4", "--quiet", "--verbose"], UsageError, "--quiet"),
         (["{clip}", "-", "--json"], UsageError, "--json"),
+        (["{clip}", "-", "--codec", "h264"], UsageError, "--codec"),
+        (["{clip}", "%d.png", "--crf", "3"], UsageError, "--crf"),
         (["{clip}", "out.mp4", "--start", "soon"], UsageError, "--start"),
         (["{clip}", "out.mp4", "--start", "50"], InputError, "."),
         (["{clip}", "out.mp4", "--fps", "zero"], UsageError, "--fps"),
