@@ -7,6 +7,7 @@ gathers, concatenations and transposes of three or four axes little more than on
 by 1e-6; GeLU costs six times the same formula written with Sigmoid.
 """
 
+# ruff: noqa: RUF005 - shapes are joined by +, which graph mode is known to compile
 from __future__ import annotations
 
 import functools
@@ -17,7 +18,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from rvrt_cli.errors import DeviceError, OutOfMemoryError_, WeightsError
+from rvrt_cli.errors import DeviceError, WeightsError
 
 _MASKED = -30000.0
 """Added to scores that must not count: exp() of it is zero, and it fits into float16."""
@@ -36,7 +37,7 @@ def set_device(device: str) -> None:
     if kind not in targets or (index and not index.isdigit()):
         raise DeviceError(f"MindSpore has no device {device!r}; use cpu, gpu:0 or ascend:0.")
     try:
-        ms.set_device(targets[kind], int(index or 0)) if kind != "cpu" else ms.set_device("CPU")
+        ms.set_device(targets[kind], int(index or 0))
     except (RuntimeError, ValueError) as error:
         raise DeviceError(f"MindSpore cannot use {device!r} on this machine; use --device cpu.") from error
 
@@ -67,7 +68,9 @@ def load_tensors(model: nn.Cell, tensors: dict[str, np.ndarray]) -> None:
         raise WeightsError(f"The tensor {odd[0]} {state}; the weights are for another architecture.")
     for name, value in parameters.items():
         if tuple(value.shape) != tensors[name].shape:
-            raise WeightsError(f"The tensor {name} has shape {tensors[name].shape}, the network needs {tuple(value.shape)}.")
+            raise WeightsError(
+                f"The tensor {name} has shape {tensors[name].shape}, the network needs {tuple(value.shape)}."
+            )
     for name, value in parameters.items():
         value.set_data(Tensor(np.ascontiguousarray(tensors[name], np.float32)))
 
@@ -75,16 +78,12 @@ def load_tensors(model: nn.Cell, tensors: dict[str, np.ndarray]) -> None:
 def run(model: nn.Cell, x: np.ndarray) -> np.ndarray:
     """``model`` on ``x (n, t, h, w, c)`` float32 → float32 on the host, without keeping anything for gradients.
 
-    In graph mode the first call for each input shape compiles (tens of seconds). Errors: :class:`OutOfMemoryError_`.
+    In graph mode the first call for each input shape compiles (tens of seconds). MindSpore's own errors pass through;
+    :func:`rvrt_cli.runtime.memory.explained` puts them into words.
     """
-    try:
-        if model.training:
-            model.set_train(False)
-        return to_numpy(model(from_numpy(x)))
-    except (RuntimeError, MemoryError) as error:
-        if isinstance(error, MemoryError) or "memory" in str(error).lower():
-            raise OutOfMemoryError_("MindSpore ran out of memory; use smaller tiles or fewer frames per window.") from error
-        raise
+    if model.training:
+        model.set_train(False)
+    return to_numpy(model(from_numpy(x)))
 
 
 class Module(nn.Cell):
@@ -170,7 +169,9 @@ def tanh(x: Tensor) -> Tensor:
     return 2.0 * ops.sigmoid(2.0 * x) - 1.0
 
 
-def conv2d(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, padding: int = 1, groups: int = 1) -> Tensor:
+def conv2d(
+    x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, padding: int = 1, groups: int = 1
+) -> Tensor:
     """Convolution between two transposes (CPU and Ascend kernels are channel-first); 1x1 as a matrix product."""
     o, _, kh, kw = weight.shape
     if kh == 1 and kw == 1 and stride == 1 and groups == 1:
@@ -218,7 +219,9 @@ def sample(x: Tensor, position: Tensor, border: bool = False) -> Tensor:
 
 def resize_bilinear(x: Tensor, height: int, width: int, align_corners: bool = False) -> Tensor:
     """ResizeBilinearV2 between two transposes."""
-    y = ops.interpolate(ops.transpose(x, (0, 3, 1, 2)), size=(height, width), mode="bilinear", align_corners=align_corners)
+    y = ops.interpolate(
+        ops.transpose(x, (0, 3, 1, 2)), size=(height, width), mode="bilinear", align_corners=align_corners
+    )
     return ops.transpose(y, (0, 2, 3, 1))
 
 
@@ -302,7 +305,9 @@ def local_attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     zero = ops.zeros((b, 1, c), k.dtype)
 
     def tokens(x: Tensor, index: Tensor, count: int) -> Tensor:  # (b, rows, c) → (b·tiles, heads, count, d)
-        return ops.transpose(ops.reshape(_narrow(ops.gather(x, index, 1)), (-1, count, heads, d)), (0, 2, 1, 3))
+        return ops.transpose(
+            ops.reshape(_narrow(ops.gather(x, index, 1)), (-1, count, heads, d)), (0, 2, 1, 3)
+        )
 
     queries, keys = t * _TILE * _TILE, t * (_TILE + 2) * (_TILE + 2)
     query = tokens(ops.reshape(q, (b, t * h * w, c)) * d**-0.5, _tile_queries(t, h, w), queries)
@@ -339,7 +344,9 @@ def deformable_attention(q: Tensor, k: Tensor, v: Tensor, offset: Tensor, heads:
     def moved(source: Tensor, at: Tensor) -> Tensor:  # → (bt, heads, d, 9, hw)
         maps = ops.reshape(planes(source), (b * t * half, c // half, h, w))
         where = ops.reshape(at, (b * t * half, 9 * h, w, 2))
-        return ops.reshape(ops.grid_sample(maps, where, "bilinear", "zeros", True), (b * t, heads, d, 9, h * w))
+        return ops.reshape(
+            ops.grid_sample(maps, where, "bilinear", "zeros", True), (b * t, heads, d, 9, h * w)
+        )
 
     query = ops.reshape(planes(q) * d**-0.5, (b * t, heads, d, 1, h * w))
     same = (query * moved(k, grid[:, 0, :half])).sum(2)

@@ -16,7 +16,9 @@ import numpy as np
 
 from rvrt_cli import backend
 
-FILES = {name: f"rvrt_{name}_small.pth" for name in ("sr", "deblur", "denoise")} | {"light": "light_small.ckpt"}
+FILES = {name: f"rvrt_{name}_small.pth" for name in ("sr", "deblur", "denoise")} | {
+    "light": "light_small.ckpt"
+}
 
 
 def channel_last(x: np.ndarray) -> np.ndarray:
@@ -53,7 +55,9 @@ def main(golden: Path, mode: str, cases: list[str]) -> None:
         if case == "parts":
             model, arrays = load(golden, "sr")
             x = kernel.from_numpy(channel_last(arrays["x0"]))
-            flows = [np.stack([kernel.to_numpy(flow) for flow in direction], 1) for direction in model.flows(x)]
+            flows = [
+                np.stack([kernel.to_numpy(flow) for flow in direction], 1) for direction in model.flows(x)
+            ]
             results = {
                 "flow_backward0": flows[0],
                 "flow_forward0": flows[1],
@@ -64,7 +68,12 @@ def main(golden: Path, mode: str, cases: list[str]) -> None:
             results = {f"y{case[-1]}": kernel.run(model, channel_last(arrays[f"x{case[-1]}"]))}
         for name, result in results.items():
             error = np.abs(result - channel_last(arrays[name]))
-            row = {"case": case, "array": name, "max_error": float(error.max()), "psnr_db": float(-10 * np.log10((error**2).mean()))}
+            row = {
+                "case": case,
+                "array": name,
+                "max_error": float(error.max()),
+                "psnr_db": float(-10 * np.log10((error**2).mean())),
+            }
             sys.stdout.write(json.dumps(row) + "\n")
             sys.stdout.flush()
 

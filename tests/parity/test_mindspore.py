@@ -31,7 +31,9 @@ def errors(golden: Path, *arguments: str) -> dict[str, dict[str, float]]:
 def check(figures: dict[str, dict[str, float]], count: int) -> None:
     """Every array is there and within tolerance."""
     assert len(figures) == count
-    assert {name: row["max_error"] for name, row in figures.items() if not row["max_error"] <= TOLERANCE} == {}
+    assert {
+        name: row["max_error"] for name, row in figures.items() if not row["max_error"] <= TOLERANCE
+    } == {}
 
 
 def test_pynative_mode_reproduces_light_and_the_parts_of_rvrt(shared: Path) -> None:
@@ -47,7 +49,9 @@ def test_graph_mode_reproduces_light(shared: Path) -> None:
 @pytest.mark.parametrize("mode", ["pynative", "graph"])
 def test_every_golden_array_of_super_resolution(shared: Path, mode: str) -> None:
     """Flows, shallow features, 44x52 (no multiple of the window), a mirrored sequence, two frames."""
-    check(errors(shared / "golden", mode, "parts", "sr0", "sr1", "sr2", "sr3", "light0", "light1", "light2"), 10)
+    check(
+        errors(shared / "golden", mode, "parts", "sr0", "sr1", "sr2", "sr3", "light0", "light1", "light2"), 10
+    )
 
 
 @pytest.mark.slow

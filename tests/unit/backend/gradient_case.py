@@ -16,10 +16,19 @@ from rvrt_cli.model.config import ModelConfig
 from rvrt_cli.model.initialise import initial_tensors
 from rvrt_cli.model.shapes import parameter_shapes
 
-TINY: dict[str, Any] = {"embed_dim": 12, "num_blocks": (1, 1, 1), "num_heads": 2, "window": (2, 4, 4), "passes": 2, "align_heads": 4}
+TINY: dict[str, Any] = {
+    "embed_dim": 12,
+    "num_blocks": (1, 1, 1),
+    "num_heads": 2,
+    "window": (2, 4, 4),
+    "passes": 2,
+    "align_heads": 4,
+}
 CONFIGS = {
     "guided": ModelConfig(deformable_groups=4, **TINY),
-    "local": ModelConfig(alignment="local", position_bias=False, activation="gelu_tanh", upsampler="direct", **TINY),
+    "local": ModelConfig(
+        alignment="local", position_bias=False, activation="gelu_tanh", upsampler="direct", **TINY
+    ),
 }
 SIZES = {"guided": (4, 40, 44), "local": (4, 12, 18)}
 """Frames, height, width; the local one is no multiple of the attention window."""
@@ -33,7 +42,10 @@ def case(name: str) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     rng = np.random.default_rng(7)
     config = CONFIGS[name]
     tensors = initial_tensors(parameter_shapes(config), config, 3)
-    tensors = {key: (value + 0.03 * rng.standard_normal(value.shape)).astype(np.float32) for key, value in tensors.items()}
+    tensors = {
+        key: (value + 0.03 * rng.standard_normal(value.shape)).astype(np.float32)
+        for key, value in tensors.items()
+    }
     t, h, w = SIZES[name]
     return tensors, rng.random((1, t, h, w, 3), np.float32), rng.random((1, t, 4 * h, 4 * w, 3), np.float32)
 
@@ -81,7 +93,9 @@ def mindspore_gradients(name: str, graph: bool) -> dict[str, np.ndarray]:
 
 def main(engine: str, name: str, out: Path) -> None:
     backend.select("torch" if engine == "torch" else "mindspore")
-    np.savez(out, **(torch_gradients(name) if engine == "torch" else mindspore_gradients(name, engine == "graph")))
+    np.savez(
+        out, **(torch_gradients(name) if engine == "torch" else mindspore_gradients(name, engine == "graph"))
+    )
 
 
 if __name__ == "__main__":

@@ -37,7 +37,11 @@ def main() -> None:
     kernel.load_tensors(model, good)
     bad = {name: value + 1 for name, value in good.items()}
     explain(kernel.load_tensors, model, bad | {"extra": np.zeros(1, np.float32)})
-    explain(kernel.load_tensors, model, {name: value for name, value in bad.items() if name != "upsampler.last.weight"})
+    explain(
+        kernel.load_tensors,
+        model,
+        {name: value for name, value in bad.items() if name != "upsampler.last.weight"},
+    )
     explain(kernel.load_tensors, model, bad | {"upsampler.last.bias": np.zeros(5, np.float32)})
     same = all(np.array_equal(value.asnumpy(), good[name]) for name, value in model.parameters_and_names())
     sys.stdout.write("unchanged\n" if same else "changed\n")

@@ -43,7 +43,10 @@ def check_gradients(folder: Path, mode: str, alignment: str, tolerance: float) -
     expected, actual = results["torch"], results[mode]
     assert set(actual) == set(expected)
     assert all(np.abs(value).max() > 0 for value in expected.values())
-    worst = {name: float(np.abs(actual[name] - value).max() / np.abs(value).max()) for name, value in expected.items()}
+    worst = {
+        name: float(np.abs(actual[name] - value).max() / np.abs(value).max())
+        for name, value in expected.items()
+    }
     assert worst[""] <= 1e-6
     assert {name: error for name, error in worst.items() if not error <= tolerance} == {}
 

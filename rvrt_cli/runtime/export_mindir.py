@@ -1,0 +1,66 @@
+"""Writes a network as MindIR, MindSpore's own graph file, for one input size (MindSpore Lite and Ascend read it)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from rvrt_cli import backend
+from rvrt_cli.atomic import atomic_path
+from rvrt_cli.errors import UsageError
+from rvrt_cli.model.config import ModelConfig
+from rvrt_cli.runtime.memory import explained
+from rvrt_cli.weights.files import Weights
+
+
+def export_mindir(weights: Weights, path: Path, frames: int, height: int, width: int) -> None:
+    """Write the graph ``lq (1, t, h, w, c)`` float32 in [0, 1] → ``(1, t, s·h, s·w, 3)`` float32, not clipped, to ``path``.
+
+    ``path`` ends in ``.mindir`` and appears whole or not at all. Selects the MindSpore backend for this process and
+    compiles on the CPU; that takes a minute for six frames. Errors: :class:`UsageError` for a size that the network
+    does not take, :class:`WeightsError` where the weights do not fit, :class:`DeviceError` without MindSpore.
+    """
+    path = Path(path)
+    if path.suffix != ".mindir":
+        raise UsageError(f"{path} does not end in .mindir; name the MindIR file so.")
+    check_size(weights.config, frames, height, width)
+    backend.select("mindspore")
+    with explained("MindSpore"):
+        import mindspore as ms
+
+        from rvrt_cli.backend import mindspore as kernel
+
+        kernel.set_device("cpu")
+        kernel.set_mode(graph=True)
+        from rvrt_cli.model.rvrt import RVRT
+
+        model = RVRT(weights.config)
+        kernel.load_tensors(model, weights.tensors)
+        model.set_train(False)
+        example = kernel.from_numpy(
+            np.zeros((1, frames, height, width, weights.config.in_channels), np.float32)
+        )
+        with atomic_path(path) as temporary:
+            ms.export(model, example, file_name=str(temporary), file_format="MINDIR")
+            os.chmod(
+                temporary, 0o644
+            )  # MindSpore leaves it read-only, which neither flushing nor a later export can use
+
+
+def check_size(config: ModelConfig, frames: int, height: int, width: int) -> None:
+    """Refuse what a graph of fixed size cannot pad inside.
+
+    Errors: :class:`UsageError` naming the smallest size, or the multiple that is needed.
+    """
+    if frames < 2 or frames % 2:
+        raise UsageError(
+            f"A graph takes an even number of frames, not {frames}; use {max(2, frames + frames % 2)}."
+        )
+    if min(height, width) < config.min_size:
+        raise UsageError(
+            f"This model takes {config.min_size} pixels or more on each side, not {height}x{width}."
+        )
+    if config.upscale == 1 and (height % 4 or width % 4):
+        raise UsageError(f"This model takes sides that are multiples of 4 pixels, not {height}x{width}.")
