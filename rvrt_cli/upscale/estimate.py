@@ -14,6 +14,7 @@ import numpy as np
 from rvrt_cli.errors import InputError, UsageError
 from rvrt_cli.media import Frame, SegmentWriter, read_frames
 from rvrt_cli.restorer import Restorer
+from rvrt_cli.upscale.batch import is_batch
 from rvrt_cli.upscale.events import Event
 from rvrt_cli.upscale.film import open_film
 from rvrt_cli.upscale.memory import MIB
