@@ -1,0 +1,113 @@
+"""Runs engines on a tiny network in a process of its own and stores what they did: ``engine_case.py BACKEND OUT``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from doubles import TINY
+
+from rvrt_cli.model.config import ModelConfig
+from rvrt_cli.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from rvrt_cli.train.engine import Place, create_engine
+from rvrt_cli.train.recipe import Recipe, Stage
+
+CONFIG = replace(TINY, passes=2)
+RECIPE = Recipe(stages=(Stage(10, 2, 4, 32),), lr=1e-3, warmup=2, ema=0.9, clip_grad=0.02)
+GUIDED = replace(
+    ModelConfig(), embed_dim=12, num_blocks=(1, 1, 1), depth=1, num_heads=2, passes=2, align_heads=2,
+    deformable_groups=2, window=(2, 4, 4),
+)  # fmt: skip
+
+
+def batch(step: int, count: int = 2, frames: int = 4, lq_px: int = 8) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(step)
+    lq = rng.integers(0, 256, (count, frames, lq_px, lq_px, 3), dtype=np.uint8)
+    return lq, rng.integers(0, 256, (count, frames, 4 * lq_px, 4 * lq_px, 3), dtype=np.uint8)
+
+
+def train(engine: Any, recipe: Recipe, first: int = 0, stop: int = 10) -> list[dict[str, Any]]:
+    return [asdict(engine.step(*batch(step), recipe.lr_at(step), 0.0, step == 9)) for step in range(first, stop)]
+
+
+def ten_steps(backend: str, out: Path) -> None:
+    engine = create_engine(backend, CONFIG, RECIPE, None, "cpu", 1, Place())
+    steps = train(engine, RECIPE)
+    save_checkpoint(out / f"{backend}.safetensors", Checkpoint(10, CONFIG, RECIPE, engine.state()))
+    np.save(out / f"{backend}.npy", engine.predict(batch(0)[0][0].astype(np.float32) / 255))
+    (out / f"{backend}.json").write_text(json.dumps(steps))
+
+
+def resume(backend: str, out: Path, checkpoint: str) -> None:
+    """Five more steps from a checkpoint that either engine wrote."""
+    engine = create_engine(backend, CONFIG, RECIPE, None, "cpu", 1, Place())
+    engine.load_state(load_checkpoint(out / checkpoint).state)
+    train(engine, RECIPE, 10, 15)
+    save_checkpoint(out / f"{backend}-resumed.safetensors", Checkpoint(15, CONFIG, RECIPE, engine.state()))
+
+
+def torch_variants(out: Path) -> None:
+    """Precisions, accumulation, recomputation, resuming, frozen flow: each beside the plain run."""
+
+    def state(recipe: Recipe) -> dict[str, np.ndarray]:
+        engine = create_engine("torch", CONFIG, recipe, None, "cpu", 1, Place())
+        results = train(engine, recipe)
+        variants[name_of(recipe)] = {"loss": [r["loss"] for r in results], "finite": [r["finite"] for r in results]}
+        return engine.state().weights
+
+    def name_of(recipe: Recipe) -> str:
+        return f"{recipe.precision}-{recipe.accumulate}-{recipe.recompute}"
+
+    variants: dict[str, Any] = {}
+    plain = state(RECIPE)
+    for change in ({"accumulate": 2}, {"recompute": True}, {"precision": "bf16"}, {"precision": "fp16"}):
+        recipe = replace(RECIPE, **change)
+        weights = state(recipe)
+        variants[name_of(recipe)]["off"] = max(float(np.abs(weights[name] - plain[name]).max()) for name in plain)
+
+    recipe = replace(RECIPE, precision="fp16")
+    engine = create_engine("torch", CONFIG, recipe, None, "cpu", 1, Place())
+    engine.load_state(replace(engine.state(), scale=2.0**120))
+    before = engine.state()
+    first = engine.step(*batch(0), 1e-3, 0.0, False)
+    after = engine.state()
+    variants["overflow"] = {
+        "finite": first.finite, "scale": after.scale, "skipped": after.skipped, "updates": after.updates,
+        "unchanged": all(np.array_equal(before.weights[name], after.weights[name]) for name in plain),
+    }  # fmt: skip
+
+    engine = create_engine("torch", GUIDED, replace(RECIPE, clip_grad=0.0), None, "cpu", 1, Place())
+    moved = []
+    for flow_lr in (0.0, 2.5e-4):
+        before = engine.state()
+        engine.step(*batch(0, 1, 2, 40), 1e-3, flow_lr, False)
+        after = engine.state()
+        changed = {name for name in before.weights if not np.array_equal(before.weights[name], after.weights[name])}
+        moved.append([any(n.startswith("flow.") for n in changed), any(not n.startswith("flow.") for n in changed), after.flow_updates])
+    variants["flow"] = moved
+
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from rvrt_cli.model.config import PRESETS
+    from rvrt_cli.train.plan import forward_macs_per_px
+
+    engine = create_engine("torch", PRESETS["light-s"], RECIPE, None, "cpu", 1, Place())
+    with FlopCounterMode(display=False) as counter:
+        engine.predict(np.zeros((8, 16, 16, 3), np.float32))
+    counted = counter.get_total_flops() / 2 / (8 * 16 * 16)
+    variants["macs"] = [counted, forward_macs_per_px(PRESETS["light-s"])]
+    (out / "variants.json").write_text(json.dumps(variants))
+
+
+if __name__ == "__main__":
+    chosen, folder = sys.argv[1], Path(sys.argv[2])
+    if chosen == "variants":
+        torch_variants(folder)
+    elif len(sys.argv) > 3:
+        resume(chosen, folder, sys.argv[3])
+    else:
+        ten_steps(chosen, folder)
