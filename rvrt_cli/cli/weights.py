@@ -166,6 +166,53 @@ def convert_command(
         typer.echo(f"{output}: {weights.parameter_count:,} parameters as {dtype}; SHA-256 {sha256}")
 
 
+@weights_app.command("export")
+def export_command(
+    target: TargetArgument,
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write: .onnx or .mindir.")],
+    height: Annotated[int, typer.Option("--height", min=1, help="Height of the input in pixels.")],
+    width: Annotated[int, typer.Option("--width", min=1, help="Width of the input in pixels.")],
+    frames: Annotated[int, typer.Option("--frames", min=1, help="Frames of the input.")] = 6,
+    precision: Annotated[str, typer.Option("--precision", help="fp32 or fp16 (ONNX only).")] = "fp32",
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing OUT.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the network for one input size as an ONNX graph, or as MindIR (needs MindSpore)."""
+    from rvrt_cli.weights import load_weights
+
+    kind = output.suffix.lower()
+    if kind not in (".onnx", ".mindir"):
+        raise UsageError(f"{output} must end in .onnx or .mindir.")
+    if precision not in ("fp32", "fp16") or (kind == ".mindir" and precision != "fp32"):
+        raise UsageError(
+            f"--precision {precision} is not possible for {kind}; choose fp32, or fp16 for .onnx."
+        )
+    _check_output(output, force)
+    weights = load_weights(_resolve(target))
+    if kind == ".onnx":
+        from rvrt_cli.runtime.export import export_onnx
+
+        export_onnx(weights, output, frames, height, width, precision)
+    else:
+        from rvrt_cli.runtime.export_mindir import export_mindir
+
+        export_mindir(weights, output, frames, height, width)
+    config = weights.config
+    result = {
+        "path": str(output),
+        "input": [1, frames, height, width, config.in_channels],
+        "output": [1, frames, config.upscale * height, config.upscale * width, 3],
+        "precision": precision,
+        "size_bytes": output.stat().st_size,
+    }
+    if as_json:
+        _print_json(result)
+    else:
+        typer.echo(
+            f"{output}: {result['input']} -> {result['output']}, {precision}, {result['size_bytes']:,} bytes"
+        )
+
+
 def _resolve(target: str) -> Path:
     """The file that a command's NAME|FILE means; a name with a suffix or a folder is a file, whether it exists or not."""
     from rvrt_cli.weights import find_weights
@@ -173,7 +220,7 @@ def _resolve(target: str) -> Path:
     path = Path(target)
     return (
         path
-        if path.exists() or path.suffix in (".safetensors", ".pth", ".pt", ".ckpt") or path.name != target
+        if path.is_file() or path.suffix in (".safetensors", ".pth", ".pt", ".ckpt") or path.name != target
         else find_weights(target)
     )
 

@@ -256,3 +256,60 @@ def test_convert_bad_input(
     before = set(tmp_path.rglob("*"))
     assert run("convert", checkpoint, tmp_path / output, *options)[0] == code
     assert set(tmp_path.rglob("*")) == before
+
+
+def in_a_process(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """An export chooses a backend for the whole process, so it gets one of its own; the preset is narrowed there too."""
+    script = (
+        "import sys\nfrom dataclasses import replace\nfrom rvrt_cli.model.config import PRESETS\n"
+        "PRESETS['light'] = replace(PRESETS['light'], embed_dim=12)\nfrom rvrt_cli.cli.app import main\nmain()\n"
+    )
+    command = [sys.executable, "-c", script, "weights", "export", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_export_onnx(checkpoint: Path, tmp_path: Path, precision: str) -> None:
+    pytest.importorskip("spox")
+    runtime = pytest.importorskip("onnxruntime")
+    output = tmp_path / "light.onnx"
+    size = ("--frames", 2, "--height", 16, "--width", 24, "--precision", precision)
+    done = in_a_process(checkpoint, output, *size, "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["output"] == [1, 2, 64, 96, 3]
+    session = runtime.InferenceSession(output.read_bytes(), providers=["CPUExecutionProvider"])
+    (sr,) = session.run(None, {session.get_inputs()[0].name: np.full(result["input"], 0.5, np.float32)})
+    assert list(sr.shape) == result["output"]
+    again = in_a_process(checkpoint, output, *size)
+    assert again.returncode == ExitCode.OUTPUT
+    assert "--force" in again.stderr
+
+
+@pytest.mark.slow
+def test_export_mindir(checkpoint: Path, tmp_path: Path) -> None:
+    pytest.importorskip("mindspore")
+    output = tmp_path / "light.mindir"
+    done = in_a_process(checkpoint, output, "--frames", 2, "--height", 16, "--width", 16)
+    assert done.returncode == 0, done.stderr
+    assert output.stat().st_size > 100_000
+
+
+@pytest.mark.parametrize(
+    ("output", "options", "code", "message"),
+    [
+        ("a.pb", [], ExitCode.USAGE, "must end in .onnx or .mindir"),
+        ("a.onnx", ["--precision", "int8"], ExitCode.USAGE, "--precision int8 is not possible"),
+        ("a.mindir", ["--precision", "fp16"], ExitCode.USAGE, "--precision fp16 is not possible"),
+        ("missing/a.onnx", [], ExitCode.OUTPUT, "does not exist"),
+        ("a.onnx", ["--frames", "3"], ExitCode.USAGE, "even number of frames"),
+    ],
+)
+def test_export_bad_input(
+    run: Run, checkpoint: Path, tmp_path: Path, output: str, options: list[str], code: ExitCode, message: str
+) -> None:
+    before = set(tmp_path.rglob("*"))
+    found, _, err = run("export", checkpoint, tmp_path / output, "--height", 16, "--width", 16, *options)
+    assert found == code
+    assert message in err
+    assert set(tmp_path.rglob("*")) == before
