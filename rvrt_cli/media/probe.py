@@ -30,6 +30,7 @@ from rvrt_cli.media.source import (
 INDIRECT_FORMATS = frozenset(
     {"hls", "concat", "dash", "sdp", "rtsp", "lavfi", "tty", "imf", "applehttp", "webm_dash_manifest"}
 )
+PLAYLIST_STARTS = (b"#EXTM3U", b"ffconcat", b"v=0\r\n", b"v=0\n")
 MAX_PIXELS = 1 << 28
 PACKETS_TO_FIRST_FRAME = 2000
 FRAMES_PROBED = 12
@@ -72,14 +73,21 @@ def check_regular_file(path: Path) -> None:
 
 def open_container(path: Path) -> av.container.InputContainer:
     """Open a local file; refuses formats that would open other files. Wrap calls in :func:`reading`."""
+    with open(path, "rb") as file:
+        start = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n")
+    if start.startswith(PLAYLIST_STARTS) or b"<MPD" in start:  # FFmpeg would try their entries for minutes
+        raise InputError(f"{path} is a playlist that refers to other files; give the video file itself.")
     # "file:" keeps names such as "a:b.mp4" from being read as a protocol; whatever a demuxer opens must be local.
-    container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
+    container = av.open(
+        f"file:{path}",
+        options={"protocol_whitelist": "file"},
+        metadata_errors="replace",
+        timeout=(PROBE_TIMEOUT_S, None),
+    )
     if INDIRECT_FORMATS & set(container.format.name.split(",")):
         name = container.format.name
         container.close()
-        raise InputError(
-            f"{path} is a {name} playlist that refers to other files; give the video file itself."
-        )
+        raise InputError(f"{path} is a {name} playlist that refers to other files; give the video file itself.")
     return container
 
 
