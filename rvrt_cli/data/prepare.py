@@ -32,8 +32,10 @@ from rvrt_cli.data.vimeo import (
 )
 from rvrt_cli.errors import DiskFullError, InputError, InterruptedRun, OutputError
 
-_SAMPLED_TASKS = 12
-"""Tasks carried out in memory to estimate how much space all of them take."""
+_SAMPLED_FOR_PROGRESS = 200
+"""Tasks looked at to estimate how many are finished already."""
+_SAMPLED_FOR_SIZE = 6
+"""Of those, tasks carried out in memory to estimate how much space they take."""
 _SPACE_MARGIN = 1.1
 _PNG_TRAILER = b"IEND\xaeB`\x82"
 
@@ -280,18 +282,24 @@ def _run_video(task: Task) -> Outcome:
 
 
 def estimate_bytes(tasks: Sequence[Task]) -> float:
-    """Bytes that the tasks will write, from a few of them carried out in memory; 0 where that is not possible."""
+    """Bytes that the tasks have still to write, judged by a sample: looking at a million files first would take minutes.
+
+    A few of the sampled tasks that are not finished are carried out in memory.
+    """
     candidates = [task for task in tasks if task.kind != "video"]
-    step = max(1, len(candidates) // _SAMPLED_TASKS)
+    sample = candidates[:: max(1, len(candidates) // _SAMPLED_FOR_PROGRESS)]
+    pending = [task for task in sample if not _is_finished(task)]
     sizes: list[int] = []
-    for task in candidates[::step][:_SAMPLED_TASKS]:
+    for task in pending[:: max(1, len(pending) // _SAMPLED_FOR_SIZE)][:_SAMPLED_FOR_SIZE]:
         try:
             sizes.append(sum(len(data) for _, data in _encoded(task)))
         except InputError:
             continue
-    images = float(np.mean(sizes)) * len(candidates) if sizes else 0.0
+    images = float(np.mean(sizes)) * len(candidates) * len(pending) / len(sample) if sizes else 0.0
     # A video's frames as PNG take some thirty times the space of the video; its low quality a twelfth of that again.
-    videos = sum(task.sources[0].stat().st_size for task in tasks if task.kind == "video")
+    videos = sum(
+        task.sources[0].stat().st_size for task in tasks if task.kind == "video" and not _is_finished(task)
+    )
     return images + 32.0 * videos
 
 
@@ -329,8 +337,7 @@ def run_tasks(
     """
     estimated = 0.0
     if not verify:
-        pending = [task for task in tasks if not _is_finished(task)]
-        estimated = estimate_bytes(pending)
+        estimated = estimate_bytes(tasks)
         check_space(output, estimated)
     written = kept = done = 0
     size = 0

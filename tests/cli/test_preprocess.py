@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+import rvrt_cli
 from rvrt_cli.cli.app import main
 from rvrt_cli.errors import ExitCode
 
@@ -171,3 +176,51 @@ def test_folder_and_photos(rvrt, tmp_path: Path) -> None:
         ).code
         == 0
     )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_says_how_to_go_on_and_leaves_whole_files(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    (tmp_path / "in").mkdir()
+    cv2.imwrite(
+        str(tmp_path / "in/photo.png"),
+        np.random.default_rng(0).integers(0, 256, (300, 500, 3), dtype=np.uint8),
+    )
+    command = [
+        "preprocess",
+        "photos",
+        tmp_path / "in",
+        tmp_path / "out",
+        "--clips",
+        "5000",
+        "--size",
+        "96x64",
+        "--workers",
+        "2",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(Path(rvrt_cli.__file__).parents[1])}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rvrt_cli", *map(str, command)],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    deadline = time.monotonic() + 90
+    try:
+        while not list((tmp_path / "out").glob("sequences/*/*/im7.png")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == ExitCode.INTERRUPTED
+    assert "run the same command again to go on from here" in err
+    assert "Traceback" not in err
+    written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert not [path.name for path in written if ".part" in path.name]
+    assert all(cv2.imread(str(path)) is not None for path in written if path.suffix == ".png")

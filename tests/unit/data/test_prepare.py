@@ -5,13 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import subprocess
+import sys
+import time
 from collections import namedtuple
 from pathlib import Path
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 
+import rvrt_cli
 from rvrt_cli.data import prepare
 from rvrt_cli.data.bicubic import imresize_u8
 from rvrt_cli.data.images import read_image
@@ -299,3 +304,39 @@ def _die(task: int) -> int:
 def test_a_killed_worker_is_explained() -> None:
     with pytest.raises(OutOfMemoryError_, match="fewer --workers"):
         list(run_parallel(_die, range(8), 2))
+
+
+ORPHAN_RUN = """
+import os, sys, time
+from pathlib import Path
+from rvrt_cli.data.pool import run_parallel
+if __name__ == "__main__":
+    sys.path.insert(0, sys.argv[1])
+    from orphan_task import note
+    for _ in run_parallel(note, [sys.argv[1]] * 4, 2):
+        pass
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX")
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "orphan_task.py").write_text(
+        "import os, time\nfrom pathlib import Path\n"
+        "def note(folder):\n    (Path(folder) / f'{os.getpid()}.pid').touch()\n    time.sleep(60)\n"
+    )
+    (tmp_path / "run.py").write_text(ORPHAN_RUN)
+    environment = {**os.environ, "PYTHONPATH": f"{Path(rvrt_cli.__file__).parents[1]}{os.pathsep}{tmp_path}"}
+    process = subprocess.Popen([sys.executable, str(tmp_path / "run.py"), str(tmp_path)], env=environment)
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("*.pid"))) < 2:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    workers = [int(path.stem) for path in tmp_path.glob("*.pid")]
+    process.kill()
+    process.wait()
+    while any(
+        psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in workers
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
