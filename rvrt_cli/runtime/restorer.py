@@ -109,8 +109,8 @@ class ModelRestorer:
 
     def _compile(self, size: tuple[int, int, int], mixed: bool) -> Session:
         runtime = self.choice.runtime
-        # OpenVINO lowers the precision of a float32 graph itself; ONNX Runtime needs a float16 graph.
-        half = mixed and runtime != "openvino"
+        # OpenVINO lowers the precision of a float32 graph on a GPU itself; everything else takes a float16 graph.
+        half = mixed and not (runtime == "openvino" and self.choice.device != "cpu")
         key = (self._identity, self.config.to_json(), *size, half, __version__, package_version("spox"))
         if runtime == "openvino":
             device = "CPU" if self.choice.device == "cpu" else _openvino_gpu(self.choice.index)

@@ -1,0 +1,132 @@
+"""The restorer around an engine: padding of any size, programs kept, identity, memory, errors. The engine is a double."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rvrt_cli.device import Choice
+from rvrt_cli.errors import DeviceError, InputError, OutOfMemoryError_
+from rvrt_cli.model.config import PRESETS
+from rvrt_cli.model.initialise import initial_tensors
+from rvrt_cli.model.shapes import parameter_shapes
+from rvrt_cli.runtime import restorer as module
+from rvrt_cli.runtime.memory import explained, memory_ran_out
+from rvrt_cli.runtime.restorer import ModelRestorer, pad_window
+from rvrt_cli.weights import Weights
+
+CPU = Choice("cpu", "onnx", "openvino", "fp32", "test")
+
+
+def weights(name: str, seed: int = 0) -> Weights:
+    config = PRESETS[name]
+    return Weights(config, initial_tensors(parameter_shapes(config), config, seed))
+
+
+class Enlarger:
+    """Repeats every pixel; records the sizes it is given."""
+
+    def __init__(self, scale: int, sizes: list[tuple[int, ...]]) -> None:
+        self.scale, self.sizes = scale, sizes
+
+    def run(self, lq: np.ndarray) -> np.ndarray:
+        self.sizes.append(lq.shape)
+        return lq[..., :3].repeat(self.scale, 2).repeat(self.scale, 3)
+
+
+@pytest.mark.parametrize("name", ["light-s", "light", "rvrt", "deblur", "denoise"])
+@pytest.mark.parametrize("size", [(1, 1, 1), (2, 1, 9), (3, 7, 2), (4, 65, 130)])
+def test_any_size_is_padded_to_what_the_model_takes_and_cropped_back(
+    monkeypatch: pytest.MonkeyPatch, name: str, size: tuple[int, int, int]
+) -> None:
+    config, sizes = PRESETS[name], []
+    restorer = ModelRestorer(weights("light-s"), CPU, name=name)
+    restorer.config, restorer.scale, restorer.channels = config, config.upscale, config.in_channels
+    monkeypatch.setattr(restorer, "_compile", lambda size, mixed: Enlarger(config.upscale, sizes))
+    lq = np.random.default_rng(0).random((*size, config.in_channels), dtype=np.float32)
+    y = restorer(lq)
+    np.testing.assert_array_equal(y, lq[..., :3].repeat(config.upscale, 1).repeat(config.upscale, 2))
+    _, t, h, w, _ = sizes[0]
+    assert t % 2 == 0
+    assert t - size[0] in (0, 1)
+    for padded, given in ((h, size[1]), (w, size[2])):
+        assert padded % config.size_multiple == 0
+        assert padded >= max(config.min_size, given)
+        assert padded < max(config.min_size, given) + config.size_multiple
+
+
+def test_padding_mirrors_without_repeating_the_edge() -> None:
+    lq = np.arange(5, dtype=np.float32).reshape(1, 1, 5, 1).repeat(3, 3)
+    padded = pad_window(lq, replace(PRESETS["light-s"], window=(2, 8, 8)))
+    assert padded.shape == (2, 8, 8, 3)
+    np.testing.assert_array_equal(padded[1, 7, :, 0], [0, 1, 2, 3, 4, 3, 2, 1])
+
+
+def test_programs_are_kept_and_the_oldest_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[int, ...]] = []
+    restorer = ModelRestorer(weights("light-s"), CPU, name="light-s")
+
+    def compile_(size: tuple[int, int, int], mixed: bool) -> Enlarger:
+        made.append(size)
+        return Enlarger(4, [])
+
+    monkeypatch.setattr(restorer, "_compile", compile_)
+    for side in (8, 16, 8, 24, 32, 8):
+        restorer(np.zeros((2, side, side, 3), np.float32))
+    assert [size[1] for size in made] == [8, 16, 24, 32]
+    restorer(np.zeros((2, 16, 16, 3), np.float32))
+    assert len(made) == 5
+
+
+def test_the_fingerprint_follows_weights_engine_and_precision() -> None:
+    restorers = [
+        ModelRestorer(weights("light-s"), CPU, name="light-s"),
+        ModelRestorer(weights("light-s", seed=1), CPU, name="light-s"),
+        ModelRestorer(weights("light-s"), replace(CPU, precision="mixed"), name="light-s"),
+        ModelRestorer(weights("light-s"), replace(CPU, runtime="onnxruntime-cpu"), name="light-s"),
+    ]
+    assert len({restorer.fingerprint for restorer in restorers}) == 4
+    assert restorers[0].fingerprint == ModelRestorer(weights("light-s"), CPU, name="other").fingerprint
+    assert "OpenVINO" in restorers[0].engine
+    assert "fp32" in restorers[0].engine
+
+
+def test_input_of_another_shape_is_refused() -> None:
+    restorer = ModelRestorer(weights("light-s"), CPU, name="light-s")
+    for shape in [(2, 8, 8, 4), (8, 8, 3), (0, 8, 8, 3)]:
+        with pytest.raises(InputError, match="light-s takes frames"):
+            restorer(np.zeros(shape, np.float32))
+
+
+def test_running_out_of_memory_frees_the_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def run(self, lq: np.ndarray) -> np.ndarray:
+            with explained("OpenVINO"):
+                raise RuntimeError("Exception from src: std::bad_alloc")
+
+    restorer = ModelRestorer(weights("light-s"), CPU, name="light-s")
+    monkeypatch.setattr(restorer, "_compile", lambda size, mixed: Full())
+    with pytest.raises(OutOfMemoryError_, match="smaller --tile"):
+        restorer(np.zeros((2, 8, 8, 3), np.float32))
+    assert not restorer._programs
+
+
+def test_engine_errors_are_explained() -> None:
+    with pytest.raises(DeviceError, match=r"OpenVINO failed: no such port"), explained("OpenVINO"):
+        raise RuntimeError("no such port\nlong trace")
+    with pytest.raises(DeviceError, match="not installed"), explained("OpenVINO"):
+        raise ImportError("libtbb.so")
+    with pytest.raises(TypeError), explained("OpenVINO"):
+        raise TypeError("ours")
+    assert memory_ran_out(MemoryError())
+    assert memory_ran_out(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"))
+    assert not memory_ran_out(RuntimeError("shapes differ"))
+
+
+def test_cached_makes_an_entry_once(tmp_path) -> None:
+    made = []
+    for _ in range(2):
+        assert module.cached(tmp_path / "graph.onnx", lambda: made.append(1) or b"graph") == b"graph"
+    assert made == [1]
