@@ -314,7 +314,9 @@ def rgb_to_planes(
     else:
         planes = _rgb_to_yuv_planes(rgb, layout, tags)
     if layout.has_alpha:
-        opacity = np.ones((height, width), np.float32) if alpha is None else np.ascontiguousarray(alpha, np.float32)
+        opacity = (
+            np.ones((height, width), np.float32) if alpha is None else np.ascontiguousarray(alpha, np.float32)
+        )
         planes.append(_to_codes(opacity * peak, layout.bit_depth))
     return planes
 

@@ -155,7 +155,9 @@ def resolve_encoding(
             f"{', '.join(sorted(codec.containers))}."
         )
     if av.Codec(encoder, "w").canonical_name not in _storable_codecs():
-        raise UsageError(f"{encoder} video cannot be written here (no container for it); choose one of {', '.join(sorted(CODECS))}.")
+        raise UsageError(
+            f"{encoder} video cannot be written here (no container for it); choose one of {', '.join(sorted(CODECS))}."
+        )
     if min(width, height) < codec.smallest:
         raise UsageError(
             f"{encoder} needs at least {codec.smallest} pixels on each side, the output is {width}x{height}; choose --codec ffv1 or vp9."
@@ -244,7 +246,12 @@ def _choose_encoder(source: Source, options: EncodeOptions, container: str, smal
         return str(codec.name)
     if options.lossless and container in ("mkv", "mov") and source.video.has_alpha:
         return "ffv1"
-    if container == "webm" and source.video.bit_depth > 8 and not source.video.has_alpha and smallest_side >= CODECS["libsvtav1"].smallest:
+    if (
+        container == "webm"
+        and source.video.bit_depth > 8
+        and not source.video.has_alpha
+        and smallest_side >= CODECS["libsvtav1"].smallest
+    ):
         return "libsvtav1"  # PyAV's libvpx has no 10-bit VP9
     if container == "webm" or (smallest_side < CODECS["libx264"].smallest and container != "mov"):
         return "libvpx-vp9"

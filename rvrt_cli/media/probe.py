@@ -87,7 +87,9 @@ def open_container(path: Path) -> av.container.InputContainer:
     if INDIRECT_FORMATS & set(container.format.name.split(",")):
         name = container.format.name
         container.close()
-        raise InputError(f"{path} is a {name} playlist that refers to other files; give the video file itself.")
+        raise InputError(
+            f"{path} is a {name} playlist that refers to other files; give the video file itself."
+        )
     return container
 
 

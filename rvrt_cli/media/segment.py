@@ -31,7 +31,17 @@ from rvrt_cli.media.guard import LIBRARY_ERRORS
 TICK = Fraction(1, 1000)
 # Errors of the place written to; every other error comes from the encoder.
 DISK_ERRORS = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR}
+    {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EIO,
+        errno.EFBIG,
+        errno.EROFS,
+        errno.EACCES,
+        errno.EPERM,
+        errno.ENOENT,
+        errno.ENOTDIR,
+    }
 )
 # EBML Void, 48 bytes: magic, then offset of the clock, frames, first pts, last pts, duration of the last frame.
 FOOTER = struct.Struct("<BB8s5q")

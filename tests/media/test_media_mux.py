@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from media_helpers import Passed, tracks
 
 from rvrt_cli.errors import DiskFullError, OutputError, VerifyError
 from rvrt_cli.media import (
@@ -27,8 +28,6 @@ from rvrt_cli.media.ffmpeg import explain_ffmpeg_failure, ffmpeg_executable
 from rvrt_cli.media.mux import StreamPlan, join_timestamps
 from rvrt_cli.media.segment import DecodeOrder, read_footer
 
-from .conftest import Passed, tracks
-
 FILM = ["-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=0.4"]
 SOUND = ["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000:duration=0.4"]
 
@@ -40,7 +39,19 @@ def make(path: Path, *arguments: str) -> Path:
 
 @pytest.fixture
 def film(tmp_path: Path) -> Path:
-    return make(tmp_path / "film.mp4", *FILM, *SOUND, "-c:v", "libx264", "-g", "5", "-c:a", "aac", "-metadata:s:a:0", "language=deu")
+    return make(
+        tmp_path / "film.mp4",
+        *FILM,
+        *SOUND,
+        "-c:v",
+        "libx264",
+        "-g",
+        "5",
+        "-c:a",
+        "aac",
+        "-metadata:s:a:0",
+        "language=deu",
+    )
 
 
 def expectation(done: Passed) -> Expected:
@@ -69,28 +80,50 @@ def test_verification_accepts_what_was_promised(film: Path, run_through: Callabl
         ({"shift_s": 0.5}, "sound stream 1 moved by"),
     ],
 )
-def test_verification_notices(change: dict[str, object], words: str, film: Path, run_through: Callable[..., Passed]) -> None:
+def test_verification_notices(
+    change: dict[str, object], words: str, film: Path, run_through: Callable[..., Passed]
+) -> None:
     done = run_through(film, "o.mp4")
     with pytest.raises(VerifyError, match=words):
         verify_output(done.source, done.output, replace(expectation(done), **change), done.plan)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "words"), [("matrix", 1, "matrix is 6, not 1"), ("primaries", 9, "primaries"), ("transfer", 16, "transfer"), ("range", 2, "range")]
+    ("name", "value", "words"),
+    [
+        ("matrix", 1, "matrix is 6, not 1"),
+        ("primaries", 9, "primaries"),
+        ("transfer", 16, "transfer"),
+        ("range", 2, "range"),
+    ],
 )
-def test_verification_notices_colour(name: str, value: int, words: str, film: Path, run_through: Callable[..., Passed]) -> None:
+def test_verification_notices_colour(
+    name: str, value: int, words: str, film: Path, run_through: Callable[..., Passed]
+) -> None:
     done = run_through(film, "o.mp4")
     wrong = replace(done.settings.color, **{name: value})  # type: ignore[arg-type]
     with pytest.raises(VerifyError, match=words):
         verify_output(done.source, done.output, replace(expectation(done), color=wrong), done.plan)
 
 
-def test_verification_notices_missing_streams_and_languages(film: Path, tmp_path: Path, run_through: Callable[..., Passed]) -> None:
+def test_verification_notices_missing_streams_and_languages(
+    film: Path, tmp_path: Path, run_through: Callable[..., Passed]
+) -> None:
     done = run_through(film, "o.mp4")
     silent = make(tmp_path / "silent.mp4", "-i", str(done.output), "-map", "0:v", "-c", "copy")
     with pytest.raises(VerifyError, match=r"its streams are \['video h264'\]"):
         verify_output(done.source, silent, expectation(done), done.plan)
-    english = make(tmp_path / "english.mp4", "-i", str(done.output), "-map", "0", "-c", "copy", "-metadata:s:a:0", "language=eng")
+    english = make(
+        tmp_path / "english.mp4",
+        "-i",
+        str(done.output),
+        "-map",
+        "0",
+        "-c",
+        "copy",
+        "-metadata:s:a:0",
+        "language=eng",
+    )
     with pytest.raises(VerifyError, match="language eng, not deu"):
         verify_output(done.source, english, expectation(done), done.plan)
     short = make(tmp_path / "short.mp4", "-i", str(done.output), "-i", str(film), "-map", "0:v", "-map", "1:a", "-c", "copy", "-bsf:a",
@@ -99,16 +132,22 @@ def test_verification_notices_missing_streams_and_languages(film: Path, tmp_path
         verify_output(done.source, short, expectation(done), done.plan)
 
 
-def test_verification_notices_lost_attachments_and_chapters(tmp_path: Path, run_through: Callable[..., Passed]) -> None:
+def test_verification_notices_lost_attachments_and_chapters(
+    tmp_path: Path, run_through: Callable[..., Passed]
+) -> None:
     (tmp_path / "font.ttf").write_bytes(b"0" * 64)
-    (tmp_path / "meta.txt").write_text(";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=200\ntitle=One\n")
+    (tmp_path / "meta.txt").write_text(
+        ";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=200\ntitle=One\n"
+    )
     source = make(tmp_path / "a.mkv", *FILM, "-i", str(tmp_path / "meta.txt"), "-map", "0", "-map_chapters", "1", "-c:v", "libx264",
                   "-attach", str(tmp_path / "font.ttf"), "-metadata:s:t:0", "mimetype=application/x-truetype-font")  # fmt: skip
     done = run_through(source, "o.mkv")
     bare = make(tmp_path / "bare.mkv", "-i", str(done.output), "-map", "0:v", "-c", "copy")
     with pytest.raises(VerifyError, match="attachments"):
         verify_output(done.source, bare, expectation(done), done.plan)
-    without = make(tmp_path / "w.mkv", "-i", str(done.output), "-map", "0", "-c", "copy", "-map_chapters", "-1")
+    without = make(
+        tmp_path / "w.mkv", "-i", str(done.output), "-map", "0", "-c", "copy", "-map_chapters", "-1"
+    )
     with pytest.raises(VerifyError, match="0 chapters, not 1"):
         verify_output(done.source, without, expectation(done), done.plan)
 
@@ -157,7 +196,9 @@ def test_segments_that_do_not_fit_are_refused(film: Path, tmp_path: Path) -> Non
     assert not [p for p in tmp_path.iterdir() if ".part" in p.name]
 
 
-def test_a_result_that_fails_verification_is_not_put_in_place(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_result_that_fails_verification_is_not_put_in_place(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = probe(film)
     output = tmp_path / "o.mp4"
     settings = resolve_encoding(source, EncodeOptions(), output, 256, 192)
@@ -175,7 +216,13 @@ def test_ffmpeg_failing_is_explained(film: Path, tmp_path: Path) -> None:
     settings = resolve_encoding(source, EncodeOptions(), tmp_path / "o.mp4", 256, 192)
     one = segment(tmp_path / "1.mkv", settings, [0, 512, 1024])
     plan = plan_mux(source, settings)
-    broken = replace(plan, streams=(plan.streams[0], replace(plan.streams[1], action="convert", codec="no_such_codec", kind="subtitle")))
+    broken = replace(
+        plan,
+        streams=(
+            plan.streams[0],
+            replace(plan.streams[1], action="convert", codec="no_such_codec", kind="subtitle"),
+        ),
+    )
     with pytest.raises(OutputError, match="ffmpeg failed while assembling"):
         mux(source, [one], tmp_path / "o.mp4", settings, broken)
     assert isinstance(explain_ffmpeg_failure("x\nNo space left on device\n", "writing"), DiskFullError)
@@ -186,7 +233,9 @@ def test_ffmpeg_failing_is_explained(film: Path, tmp_path: Path) -> None:
         run_ffmpeg(["-f", "lavfi", "-re", "-i", "color", "-f", "null", "-"], doing="waiting", timeout_s=0.5)
 
 
-def test_an_interruption_stops_ffmpeg_and_leaves_nothing(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_stops_ffmpeg_and_leaves_nothing(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = probe(film)
     settings = resolve_encoding(source, EncodeOptions(), tmp_path / "o.mp4", 256, 192)
     one = segment(tmp_path / "1.mkv", settings, [0, 512, 1024])
@@ -210,7 +259,9 @@ def test_an_interruption_stops_ffmpeg_and_leaves_nothing(film: Path, tmp_path: P
     assert not [p for p in tmp_path.iterdir() if ".part" in p.name or p.name == "o.mp4"]
 
 
-def test_packets_in_an_impossible_order_are_refused(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packets_in_an_impossible_order_are_refused(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = probe(film)
     settings = resolve_encoding(source, EncodeOptions(), tmp_path / "o.mp4", 256, 192)
     one = segment(tmp_path / "1.mkv", settings, [0, 512, 1024])
@@ -240,15 +291,36 @@ def test_negative_times_are_moved_together_with_the_sound(film: Path, tmp_path: 
     assert after[1].times_s[0] == pytest.approx(tracks(film)[1].times_s[0] + 0.04, abs=1e-3)
 
 
-def test_sound_that_does_not_fit_is_converted_and_damaged_streams_are_named(tmp_path: Path, run_through: Callable[..., Passed]) -> None:
-    source = make(tmp_path / "a.mkv", *FILM, *SOUND, *SOUND, "-map", "0", "-map", "1", "-map", "2", "-c:v", "libx264", "-c:a:0", "wmav2", "-c:a:1", "flac")
+def test_sound_that_does_not_fit_is_converted_and_damaged_streams_are_named(
+    tmp_path: Path, run_through: Callable[..., Passed]
+) -> None:
+    source = make(
+        tmp_path / "a.mkv",
+        *FILM,
+        *SOUND,
+        *SOUND,
+        "-map",
+        "0",
+        "-map",
+        "1",
+        "-map",
+        "2",
+        "-c:v",
+        "libx264",
+        "-c:a:0",
+        "wmav2",
+        "-c:a:1",
+        "flac",
+    )
     done = run_through(source, "o.webm")
     assert [p.action for p in done.plan.streams] == ["upscale", "convert", "convert"]
     assert all(p.codec == "opus" for p in done.plan.streams[1:])
     assert len(done.plan.warnings) == 2
 
 
-def test_data_streams_are_named_when_they_cannot_be_kept(tmp_path: Path, run_through: Callable[..., Passed]) -> None:
+def test_data_streams_are_named_when_they_cannot_be_kept(
+    tmp_path: Path, run_through: Callable[..., Passed]
+) -> None:
     source = make(tmp_path / "a.mov", *FILM, "-c:v", "libx264", "-timecode", "01:00:00:00")
     assert any(s.kind == "data" for s in probe(source).streams)
     done = run_through(source, "o.mkv")
@@ -256,7 +328,9 @@ def test_data_streams_are_named_when_they_cannot_be_kept(tmp_path: Path, run_thr
 
 
 def test_hdr_arguments_need_a_recent_ffmpeg(film: Path) -> None:
-    text = subprocess.run([ffmpeg_executable(), "-hide_banner", "-h", "long"], capture_output=True, check=True).stdout
+    text = subprocess.run(
+        [ffmpeg_executable(), "-hide_banner", "-h", "long"], capture_output=True, check=True
+    ).stdout
     from rvrt_cli.media.mux import _ffmpeg_writes_hdr
 
     assert _ffmpeg_writes_hdr() == (b"-mastering_display" in text)
@@ -264,7 +338,9 @@ def test_hdr_arguments_need_a_recent_ffmpeg(film: Path) -> None:
 
 def test_pictures_become_a_film(tmp_path: Path, run_through: Callable[..., Passed]) -> None:
     make(tmp_path / "f%03d.png", *FILM)
-    done = run_through(tmp_path / "f%03d.png", "o.mp4", factor=2, source=probe(tmp_path / "f%03d.png", fps=Fraction(30)))
+    done = run_through(
+        tmp_path / "f%03d.png", "o.mp4", factor=2, source=probe(tmp_path / "f%03d.png", fps=Fraction(30))
+    )
     video = probe(done.output).video
     assert (video.width, video.height, video.average_rate, video.chroma) == (128, 96, 30, "444")
     assert (video.color.matrix, video.color.range, video.color.primaries) == (1, 1, 1)

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from media_helpers import Passed, tracks
 
 from rvrt_cli.errors import InputError
 from rvrt_cli.media import probe, read_frames
-
-from .conftest import Passed, tracks
 
 
 @dataclass(frozen=True)
@@ -73,9 +72,9 @@ def test_every_shared_file_has_an_expectation(shared: Path) -> None:
 def test_is_refused_in_one_sentence(name: str, shared: Path) -> None:
     expectation = EXPECTED[name]
     assert isinstance(expectation, Refused)
-    with pytest.raises(InputError, match=expectation.words) as caught:
-        with read_frames(probe(shared / "data" / "media" / name)) as frames:
-            next(frames)
+    path = shared / "data" / "media" / name
+    with pytest.raises(InputError, match=expectation.words) as caught, read_frames(probe(path)) as frames:
+        next(frames)
     assert "\n" not in str(caught.value)
 
 
@@ -85,7 +84,12 @@ def test_gives_a_faithful_film(name: str, shared: Path, run_through: Callable[..
     assert isinstance(expectation, Works)
     path = shared / "data" / "media" / name
     done = run_through(path, expectation.output, factor=expectation.factor)
-    assert (len(done.pts), done.corrupt, done.resized, done.repaired) == (expectation.frames, expectation.corrupt, expectation.resized, 0)
+    assert (len(done.pts), done.corrupt, done.resized, done.repaired) == (
+        expectation.frames,
+        expectation.corrupt,
+        expectation.resized,
+        0,
+    )
     if expectation.warning is not None:
         assert any(expectation.warning in w for w in done.plan.warnings)
     else:
@@ -102,7 +106,12 @@ def test_gives_a_faithful_film(name: str, shared: Path, run_through: Callable[..
     for place, plan in enumerate(done.plan.kept):
         if plan.action == "copy":
             source, copy = before[plan.index], after[place]
-            assert (copy.kind, copy.codec, copy.packets, copy.digest) == (source.kind, source.codec, source.packets, source.digest)
+            assert (copy.kind, copy.codec, copy.packets, copy.digest) == (
+                source.kind,
+                source.codec,
+                source.packets,
+                source.digest,
+            )
             assert copy.times_s[0] == pytest.approx(source.times_s[0], abs=1.1e-3)
             assert copy.times_s[-1] == pytest.approx(source.times_s[-1], abs=1.1e-3)
 
@@ -119,7 +128,9 @@ def test_gives_a_faithful_film(name: str, shared: Path, run_through: Callable[..
     )
     assert result.effective_color.range == video.effective_color.range
     again = probe(done.output)
-    assert [(c.start_s, c.end_s, c.title) for c in again.chapters] == [(c.start_s, c.end_s, c.title) for c in done.source.chapters]
+    assert [(c.start_s, c.end_s, c.title) for c in again.chapters] == [
+        (c.start_s, c.end_s, c.title) for c in done.source.chapters
+    ]
     for place, plan in enumerate(done.plan.kept):
         was, is_ = done.source.streams[plan.index], again.streams[place]
         assert (was.language or "und") == (is_.language or "und")

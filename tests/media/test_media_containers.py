@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from media_helpers import Passed, scaled, tracks
 
 from rvrt_cli.errors import InputError, UsageError
 from rvrt_cli.media import EncodeOptions, HdrMetadata, probe, read_frames, run_ffmpeg
 from rvrt_cli.media.ffmpeg import list_streams
-
-from .conftest import Passed, scaled, tracks
 
 FILM = ["-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=1"]
 SOUND = ["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000:duration=1"]
@@ -28,7 +27,9 @@ def make(path: Path, *arguments: str) -> Path:
 @pytest.fixture
 def rich(tmp_path: Path) -> Path:
     """Two sounds, two subtitles, chapters, a font, a cover, languages, dispositions, titles: a Matroska with everything."""
-    (tmp_path / "a.srt").write_text("1\n00:00:00,100 --> 00:00:00,500\nHello\n\n2\n00:00:00,600 --> 00:00:00,900\nWorld\n")
+    (tmp_path / "a.srt").write_text(
+        "1\n00:00:00,100 --> 00:00:00,500\nHello\n\n2\n00:00:00,600 --> 00:00:00,900\nWorld\n"
+    )
     (tmp_path / "a.ass").write_text(
         "[Script Info]\nScriptType: v4.00+\n\n[V4+ Styles]\nFormat: Name, Fontname, Fontsize\nStyle: Default,Arial,20\n\n[Events]\n"
         "Format: Layer, Start, End, Style, Text\nDialogue: 0,0:00:00.20,0:00:00.70,Default,Styled\n"
@@ -59,7 +60,9 @@ def test_matroska_keeps_everything(rich: Path, run_through: Callable[..., Passed
     ]
     assert sum("attached_pic" in s.disposition for s in again.streams) == 1
     assert again.chapters == source.chapters
-    assert dict(again.metadata)["custom_key" if "custom_key" in dict(again.metadata) else "CUSTOM_KEY"] == "kept"
+    assert (
+        dict(again.metadata)["custom_key" if "custom_key" in dict(again.metadata) else "CUSTOM_KEY"] == "kept"
+    )
     assert dict(again.streams[1].metadata)["title"] == "Ton"
     before, after = tracks(rich), tracks(done.output)
     copied = {s.index for s in source.streams if s.kind in ("audio", "subtitle")}
@@ -80,7 +83,11 @@ def test_mp4_converts_text_and_names_what_is_lost(rich: Path, run_through: Calla
     assert "only Matroska holds attachments" in said
     assert "custom_key" in said.lower()
     again = probe(done.output)
-    kept = [(s.kind, s.codec, s.language) for s in again.streams if s.kind != "data" and "attached_pic" not in s.disposition]
+    kept = [
+        (s.kind, s.codec, s.language)
+        for s in again.streams
+        if s.kind != "data" and "attached_pic" not in s.disposition
+    ]
     assert kept == [("video", "h264", None), ("audio", "aac", "deu"), ("audio", "opus", "eng"), ("subtitle", "mov_text", "fra"),
                     ("subtitle", "mov_text", None)] or [k[:2] for k in kept] == [
         ("video", "h264"), ("audio", "aac"), ("audio", "opus"), ("subtitle", "mov_text"), ("subtitle", "mov_text")]  # fmt: skip
@@ -88,7 +95,10 @@ def test_mp4_converts_text_and_names_what_is_lost(rich: Path, run_through: Calla
     assert sum("attached_pic" in s.disposition for s in again.streams) == 1
     assert [(c.start_s, c.title) for c in again.chapters] == [(0.0, "One"), (0.4, "Two")]
     assert dict(again.metadata)["title"] == "A film"
-    run_ffmpeg(["-v", "error", "-i", str(done.output), "-map", "0:s:0", str(done.output.with_suffix(".srt"))], doing="reading the subtitles")
+    run_ffmpeg(
+        ["-v", "error", "-i", str(done.output), "-map", "0:s:0", str(done.output.with_suffix(".srt"))],
+        doing="reading the subtitles",
+    )
     assert "Hello" in done.output.with_suffix(".srt").read_text()
 
 
@@ -118,26 +128,36 @@ def test_a_film_that_starts_later_than_its_sound(tmp_path: Path, run_through: Ca
     assert before[0].times_s[0] > 0.3
 
 
-def test_transport_streams_start_at_zero_with_their_offset(tmp_path: Path, run_through: Callable[..., Passed]) -> None:
-    source = make(tmp_path / "a.ts", *FILM, *SOUND, "-c:v", "mpeg2video", "-c:a", "mp2", "-output_ts_offset", "100")
+def test_transport_streams_start_at_zero_with_their_offset(
+    tmp_path: Path, run_through: Callable[..., Passed]
+) -> None:
+    source = make(
+        tmp_path / "a.ts", *FILM, *SOUND, "-c:v", "mpeg2video", "-c:a", "mp2", "-output_ts_offset", "100"
+    )
     before = tracks(source)
     assert before[0].times_s[0] > 100
     after = tracks(run_through(source, "o.mkv").output)
     assert min(after[0].times_s[0], after[1].times_s[0]) == pytest.approx(0, abs=2e-3)
-    assert after[1].times_s[0] - after[0].times_s[0] == pytest.approx(before[1].times_s[0] - before[0].times_s[0], abs=2e-3)
+    assert after[1].times_s[0] - after[0].times_s[0] == pytest.approx(
+        before[1].times_s[0] - before[0].times_s[0], abs=2e-3
+    )
     assert len(after[0].times_s) == 25
 
 
 @pytest.mark.parametrize("output", ["o.mp4", "o.mkv", "o.mov", "o.webm"])
 @pytest.mark.parametrize("per_segment", [1, 7, 100])
-def test_variable_frame_rate_is_exact(output: str, per_segment: int, tmp_path: Path, run_through: Callable[..., Passed]) -> None:
+def test_variable_frame_rate_is_exact(
+    output: str, per_segment: int, tmp_path: Path, run_through: Callable[..., Passed]
+) -> None:
     """Frames 0-9 ms apart and pauses of a second, in a 90 kHz clock; segments of 1 frame, of 7, and one for all."""
     expression = "(mod(N*N*37\\,800)+N*3600+gte(N\\,13)*90000)/90000/TB"
     source = make(tmp_path / "a.mp4", "-f", "lavfi", "-i", "testsrc2=size=32x32:rate=25:duration=1", "-vf",
                   f"settb=1/90000,setpts={expression}", "-fps_mode", "passthrough", "-enc_time_base", "1:90000",
                   "-video_track_timescale", "90000", "-c:v", "libx264", "-bf", "2")  # fmt: skip
     done = run_through(source, output, per_segment=per_segment)
-    assert done.pts == pytest.approx([(n * n * 37 % 800) + n * 3600 + (90000 if n >= 13 else 0) for n in range(25)], abs=1)
+    assert done.pts == pytest.approx(
+        [(n * n * 37 % 800) + n * 3600 + (90000 if n >= 13 else 0) for n in range(25)], abs=1
+    )
     assert [p / 90000 for p in done.pts] == pytest.approx(tracks(source)[0].times_s, abs=1e-9)
     found = tracks(done.output)[0].times_s
     exact = output.endswith(("mp4", "mov"))
@@ -147,16 +167,38 @@ def test_variable_frame_rate_is_exact(output: str, per_segment: int, tmp_path: P
 def test_hdr10_metadata_is_carried(tmp_path: Path, run_through: Callable[..., Passed]) -> None:
     parameters = "log-level=none:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc:chromaloc=2:" \
         "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50):max-cll=1000,400"  # fmt: skip
-    source = make(tmp_path / "a.mp4", *FILM, "-c:v", "libx265", "-pix_fmt", "yuv420p10le", "-color_range", "tv", "-x265-params", parameters, "-tag:v", "hvc1")
+    source = make(
+        tmp_path / "a.mp4",
+        *FILM,
+        "-c:v",
+        "libx265",
+        "-pix_fmt",
+        "yuv420p10le",
+        "-color_range",
+        "tv",
+        "-x265-params",
+        parameters,
+        "-tag:v",
+        "hvc1",
+    )
     wanted = HdrMetadata(
         red=(Fraction(17, 25), Fraction(8, 25)), green=(Fraction(53, 200), Fraction(69, 100)), blue=(Fraction(3, 20), Fraction(3, 50)),
         white=(Fraction(3127, 10000), Fraction(329, 1000)), max_luminance=Fraction(1000), min_luminance=Fraction(1, 200), max_cll=1000, max_fall=400,
     )  # fmt: skip
     assert probe(source).video.hdr == wanted
-    for name, options in (("o.mp4", EncodeOptions()), ("o.mkv", EncodeOptions()), ("a.webm", EncodeOptions(preset="12"))):
+    for name, options in (
+        ("o.mp4", EncodeOptions()),
+        ("o.mkv", EncodeOptions()),
+        ("a.webm", EncodeOptions(preset="12")),
+    ):
         done = run_through(source, name, options=options)
         video = probe(done.output).video
-        assert (video.color.matrix, video.color.primaries, video.color.transfer, video.color.range) == (9, 9, 16, 1), name
+        assert (video.color.matrix, video.color.primaries, video.color.transfer, video.color.range) == (
+            9,
+            9,
+            16,
+            1,
+        ), name
         assert video.bit_depth == 10
         hdr = video.hdr
         assert hdr is not None, name
@@ -175,9 +217,19 @@ def test_hlg_is_carried(tmp_path: Path, run_through: Callable[..., Passed]) -> N
 
 
 @pytest.mark.parametrize(("rotation", "flip"), [(90, False), (180, False), (-90, True), (0, True)])
-def test_rotation_is_carried_or_baked(rotation: int, flip: bool, tmp_path: Path, run_through: Callable[..., Passed]) -> None:
+def test_rotation_is_carried_or_baked(
+    rotation: int, flip: bool, tmp_path: Path, run_through: Callable[..., Passed]
+) -> None:
     plain = make(tmp_path / "p.mp4", *FILM, "-c:v", "libx264", "-qp", "0", "-pix_fmt", "yuv444p")
-    arguments = ["-display_rotation", str(rotation), *(["-display_hflip"] if flip else []), "-i", str(plain), "-c", "copy"]
+    arguments = [
+        "-display_rotation",
+        str(rotation),
+        *(["-display_hflip"] if flip else []),
+        "-i",
+        str(plain),
+        "-c",
+        "copy",
+    ]
     source = make(tmp_path / "a.mp4", *arguments)
     video = probe(source).video
     assert (video.rotation, video.flipped) == (rotation, flip)
@@ -195,7 +247,9 @@ def test_rotation_is_carried_or_baked(rotation: int, flip: bool, tmp_path: Path,
 
 
 def test_timecode_track_and_quicktime(tmp_path: Path, run_through: Callable[..., Passed]) -> None:
-    source = make(tmp_path / "a.mov", *FILM, *SOUND, "-c:v", "libx264", "-c:a", "pcm_s16le", "-timecode", "01:00:00:00")
+    source = make(
+        tmp_path / "a.mov", *FILM, *SOUND, "-c:v", "libx264", "-c:a", "pcm_s16le", "-timecode", "01:00:00:00"
+    )
     done = run_through(source, "o.mov")
     assert "01:00:00:00" in list_streams(done.output)
     assert tracks(done.output)[1].digest == tracks(source)[1].digest
@@ -218,7 +272,9 @@ def test_the_same_frames_give_the_same_file(tmp_path: Path, run_through: Callabl
     ("read", "frames"),
     [({"start_s": 0.2, "end_s": 0.6}, range(5, 15)), ({"start_s": 0.21}, range(6, 25)), ({"max_frames": 3}, range(3)), ({"end_s": 0.08}, range(2))],
 )  # fmt: skip
-def test_trimming_is_exact(read: dict[str, float], frames: range, tmp_path: Path, run_through: Callable[..., Passed]) -> None:
+def test_trimming_is_exact(
+    read: dict[str, float], frames: range, tmp_path: Path, run_through: Callable[..., Passed]
+) -> None:
     source = make(tmp_path / "a.mp4", *FILM, *SOUND, "-c:v", "libx264", "-g", "10", "-c:a", "aac")
     whole = probe(source)
     done = run_through(source, "o.mp4", **read)
@@ -239,7 +295,19 @@ def set_of_packets(path: Path) -> set[bytes]:
 
 
 def test_seeking_gives_the_same_frames_as_decoding_everything(tmp_path: Path) -> None:
-    path = make(tmp_path / "a.mp4", "-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=8", "-c:v", "libx264", "-g", "15", "-bf", "3")
+    path = make(
+        tmp_path / "a.mp4",
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=size=64x48:rate=10:duration=8",
+        "-c:v",
+        "libx264",
+        "-g",
+        "15",
+        "-bf",
+        "3",
+    )
     source = probe(path)
     with read_frames(source) as frames:
         everything = list(frames)
@@ -265,7 +333,10 @@ def test_skipping_continues_the_same_run(shared: Path) -> None:
 
 def test_a_range_without_frames_is_an_error(tmp_path: Path) -> None:
     source = probe(make(tmp_path / "a.mp4", *FILM, "-c:v", "libx264"))
-    with pytest.raises(InputError, match="no frame in the chosen range"), read_frames(source, start_s=50) as frames:
+    with (
+        pytest.raises(InputError, match="no frame in the chosen range"),
+        read_frames(source, start_s=50) as frames,
+    ):
         next(frames)
     with pytest.raises(UsageError, match="swap"):
         read_frames(source, start_s=2, end_s=1)
@@ -273,8 +344,22 @@ def test_a_range_without_frames_is_an_error(tmp_path: Path) -> None:
         read_frames(source, max_frames=0)
 
 
-def test_damage_in_the_middle_is_concealed_and_counted(tmp_path: Path, run_through: Callable[..., Passed]) -> None:
-    path = make(tmp_path / "a.mp4", "-f", "lavfi", "-i", "testsrc2=size=128x96:rate=25:duration=2", "-c:v", "libx264", "-bf", "0", "-g", "12")
+def test_damage_in_the_middle_is_concealed_and_counted(
+    tmp_path: Path, run_through: Callable[..., Passed]
+) -> None:
+    path = make(
+        tmp_path / "a.mp4",
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=size=128x96:rate=25:duration=2",
+        "-c:v",
+        "libx264",
+        "-bf",
+        "0",
+        "-g",
+        "12",
+    )
     data = bytearray(path.read_bytes())
     start = data.find(b"mdat") + len(data) // 3
     data[start : start + 1500] = b"\xa5" * 1500
@@ -285,7 +370,9 @@ def test_damage_in_the_middle_is_concealed_and_counted(tmp_path: Path, run_throu
     assert 30 <= len(done.pts) <= 50
 
 
-def test_a_truncated_matroska_gives_its_beginning(rich: Path, tmp_path: Path, run_through: Callable[..., Passed]) -> None:
+def test_a_truncated_matroska_gives_its_beginning(
+    rich: Path, tmp_path: Path, run_through: Callable[..., Passed]
+) -> None:
     (tmp_path / "t.mkv").write_bytes(rich.read_bytes()[: rich.stat().st_size * 2 // 3])
     done = run_through(tmp_path / "t.mkv", "o.mkv", factor=1)
     assert 1 <= len(done.pts) <= 25
@@ -296,18 +383,54 @@ def test_gray_rgb_and_deep_sources(tmp_path: Path, run_through: Callable[..., Pa
         [("ffv1", "gray", "420", 8), ("ffv1", "gray10le", "420", 10), ("libx264rgb", "rgb24", "444", 8), ("ffv1", "yuv422p12le", "422", 12),
          ("ffv1", "gbrp10le", "444", 10), ("prores_ks", "yuva444p10le", "444", 10), ("rawvideo", "yuv411p", "422", 8)]
     ):  # fmt: skip
-        source = make(tmp_path / f"s{number}.{'mkv' if codec == 'rawvideo' else 'mov'}", *FILM, "-c:v", codec, "-pix_fmt", pix_fmt, "-frames:v", "2")
-        video = probe(run_through(source, "o.mov", factor=1, options=EncodeOptions(codec="prores" if "yuva" in pix_fmt else None)).output).video
+        source = make(
+            tmp_path / f"s{number}.{'mkv' if codec == 'rawvideo' else 'mov'}",
+            *FILM,
+            "-c:v",
+            codec,
+            "-pix_fmt",
+            pix_fmt,
+            "-frames:v",
+            "2",
+        )
+        video = probe(
+            run_through(
+                source,
+                "o.mov",
+                factor=1,
+                options=EncodeOptions(codec="prores" if "yuva" in pix_fmt else None),
+            ).output
+        ).video
         if "yuva" not in pix_fmt:
-            assert (video.chroma if pix_fmt != "yuv411p" else "422", video.bit_depth) == (chroma, depth), pix_fmt
+            assert (video.chroma if pix_fmt != "yuv411p" else "422", video.bit_depth) == (chroma, depth), (
+                pix_fmt
+            )
         else:
             assert video.has_alpha
 
 
 def test_interlaced_fields_are_not_woven(tmp_path: Path) -> None:
     """A moving edge in interlaced frames shows a comb; after deinterlacing neighbouring rows agree again."""
-    make_ = ["-f", "lavfi", "-i", "smptebars=size=64x64:rate=50:duration=0.4", "-vf", "scroll=h=0.05,tinterlace=interleave_top,fieldorder=tff,setfield=tff"]
-    path = make(tmp_path / "i.mkv", *make_, "-c:v", "libx264", "-flags", "+ildct+ilme", "-x264-params", "interlaced=1", "-crf", "10")
+    make_ = [
+        "-f",
+        "lavfi",
+        "-i",
+        "smptebars=size=64x64:rate=50:duration=0.4",
+        "-vf",
+        "scroll=h=0.05,tinterlace=interleave_top,fieldorder=tff,setfield=tff",
+    ]
+    path = make(
+        tmp_path / "i.mkv",
+        *make_,
+        "-c:v",
+        "libx264",
+        "-flags",
+        "+ildct+ilme",
+        "-x264-params",
+        "interlaced=1",
+        "-crf",
+        "10",
+    )
     source = probe(path)
     assert source.video.interlaced
 
@@ -325,7 +448,9 @@ def test_interlaced_fields_are_not_woven(tmp_path: Path) -> None:
 def test_every_codec_goes_through(codec: str, tmp_path: Path, run_through: Callable[..., Passed]) -> None:
     source = make(tmp_path / "a.mp4", *FILM, *SOUND, "-c:v", "libx264", "-c:a", "aac")
     preset = {"av1": "12", "vp9": "8"}.get(codec)
-    done = run_through(source, "o.mkv", per_segment=10, factor=1, options=EncodeOptions(codec=codec, preset=preset))
+    done = run_through(
+        source, "o.mkv", per_segment=10, factor=1, options=EncodeOptions(codec=codec, preset=preset)
+    )
     with read_frames(done.source) as before, read_frames(probe(done.output)) as after:
         for one, other in zip(before, after, strict=True):
             error = np.mean((np.clip(one.rgb, 0, 1) - np.clip(other.rgb, 0, 1)) ** 2)
@@ -334,7 +459,9 @@ def test_every_codec_goes_through(codec: str, tmp_path: Path, run_through: Calla
 
 @pytest.mark.parametrize("codec", ["h264", "h265", "vp9", "ffv1", "av1"])
 def test_lossless_is_lossless(codec: str, tmp_path: Path, run_through: Callable[..., Passed]) -> None:
-    source = make(tmp_path / "a.mp4", "-f", "lavfi", "-i", "testsrc2=size=64x64:rate=25:duration=0.2", "-c:v", "libx264")
+    source = make(
+        tmp_path / "a.mp4", "-f", "lavfi", "-i", "testsrc2=size=64x64:rate=25:duration=0.2", "-c:v", "libx264"
+    )
     done = run_through(source, "o.mkv", factor=1, options=EncodeOptions(codec=codec, lossless=True))
     with read_frames(done.source) as before, read_frames(probe(done.output)) as after:
         for one, other in zip(before, after, strict=True):

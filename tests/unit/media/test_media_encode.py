@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 
 import pytest
+from media_helpers import made_up_source as source
 
 from rvrt_cli.errors import OutputError, UsageError
-from rvrt_cli.media import ColorTags, EncodeOptions, HdrMetadata, Source, VideoStream, resolve_encoding
+from rvrt_cli.media import ColorTags, EncodeOptions, HdrMetadata, resolve_encoding
 from rvrt_cli.media.encode import CODECS, mastering_display_text
-
-
-def source(**changes: object) -> Source:
-    """A 64x48 H.264-like source; ``changes`` to its VideoStream."""
-    video = VideoStream(
-        index=0, codec="h264", width=64, height=48, sar=Fraction(1), rotation=0, flipped=False, pix_fmt="yuv420p", bit_depth=8,
-        has_alpha=False, chroma="420", color=ColorTags(1, 1, 1, 1, "left"), effective_color=ColorTags(1, 1, 1, 1, "left"), hdr=None,
-        average_rate=Fraction(25), time_base=Fraction(1, 12800), interlaced=False, frame_count_hint=None, start_pts=0, duration_s=1.0,
-    )  # fmt: skip
-    return Source("video", Path("in.mp4"), "mov,mp4,m4a,3gp,3g2,mj2", 1, 1.0, 0.0, (), (), (), replace(video, **changes))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +35,9 @@ def source(**changes: object) -> Source:
         ({"has_alpha": True}, "o.mp4", "libx264", "yuv420p"),
     ],
 )
-def test_defaults_keep_the_sources_depth_and_subsampling(changes: dict[str, object], output: str, encoder: str, pix_fmt: str) -> None:
+def test_defaults_keep_the_sources_depth_and_subsampling(
+    changes: dict[str, object], output: str, encoder: str, pix_fmt: str
+) -> None:
     settings = resolve_encoding(source(**changes), EncodeOptions(), output, 256, 192)
     assert (settings.encoder, settings.pix_fmt) == (encoder, pix_fmt)
     assert settings.has_alpha == (bool(changes.get("has_alpha")) and output != "o.mp4")
@@ -73,14 +65,20 @@ def test_defaults_keep_the_sources_depth_and_subsampling(changes: dict[str, obje
         (EncodeOptions(codec="dnxhd"), "o.mov", (64, 48), "cannot be written here"),
     ],
 )  # fmt: skip
-def test_impossible_combinations_say_what_to_choose(options: EncodeOptions, output: str, size: tuple[int, int], words: str) -> None:
+def test_impossible_combinations_say_what_to_choose(
+    options: EncodeOptions, output: str, size: tuple[int, int], words: str
+) -> None:
     with pytest.raises(UsageError, match=words) as caught:
         resolve_encoding(source(), options, output, *size)
     assert "\n" not in str(caught.value)
 
 
 def test_unknown_containers_are_refused() -> None:
-    for output, options in (("o.xyz", EncodeOptions()), ("o", EncodeOptions()), ("o.mp4", EncodeOptions(container="avi"))):
+    for output, options in (
+        ("o.xyz", EncodeOptions()),
+        ("o", EncodeOptions()),
+        ("o.mp4", EncodeOptions(container="avi")),
+    ):
         with pytest.raises(OutputError, match="known video container"):
             resolve_encoding(source(), options, output, 64, 48)
     assert resolve_encoding(source(), EncodeOptions(container="matroska"), "o", 64, 48).container == "mkv"
@@ -99,7 +97,9 @@ def test_odd_sizes_keep_the_codec_and_refine_the_chroma() -> None:
 def test_losses_are_named_before_the_run() -> None:
     said = resolve_encoding(source(has_alpha=True), EncodeOptions(), "o.mp4", 64, 48).notes
     assert any("transparency" in n for n in said)
-    said = resolve_encoding(source(bit_depth=10), EncodeOptions(codec="h264", pix_fmt="yuv420p"), "o.mp4", 64, 48).notes
+    said = resolve_encoding(
+        source(bit_depth=10), EncodeOptions(codec="h264", pix_fmt="yuv420p"), "o.mp4", 64, 48
+    ).notes
     assert any("gradients may band" in n for n in said)
     turned = resolve_encoding(source(rotation=90, sar=Fraction(2)), EncodeOptions(), "o.mkv", 64, 48)
     assert (turned.bake_rotation, turned.coded_size, turned.sar) == (90, (48, 64), Fraction(1, 2))
@@ -110,17 +110,26 @@ def test_losses_are_named_before_the_run() -> None:
 def test_rgb_sources_get_a_matrix() -> None:
     rgb = {"chroma": "rgb", "effective_color": ColorTags(0, 2, 1, 13)}
     settings = resolve_encoding(source(**rgb), EncodeOptions(), "o.mp4", 64, 48)
-    assert (settings.pix_fmt, settings.color.matrix, settings.color.range, settings.color.transfer) == ("yuv444p", 1, 1, 13)
+    assert (settings.pix_fmt, settings.color.matrix, settings.color.range, settings.color.transfer) == (
+        "yuv444p",
+        1,
+        1,
+        13,
+    )
     kept = resolve_encoding(source(**rgb), EncodeOptions(codec="ffv1"), "o.mkv", 64, 48)
     assert (kept.pix_fmt, kept.color.matrix) == ("bgr0", 0)
-    assert resolve_encoding(source(**rgb), EncodeOptions(codec="libx264rgb"), "o.mkv", 64, 48).color.matrix == 0
+    assert (
+        resolve_encoding(source(**rgb), EncodeOptions(codec="libx264rgb"), "o.mkv", 64, 48).color.matrix == 0
+    )
 
 
 def test_threads_never_depend_on_the_machine() -> None:
     """The bytes must not change with the number of cores: every encoder gets a fixed number."""
     for name, codec in CODECS.items():
         container = sorted(codec.containers)[0]
-        options = dict(resolve_encoding(source(), EncodeOptions(codec=name), f"o.{container}", 64, 48).encoder_options)
+        options = dict(
+            resolve_encoding(source(), EncodeOptions(codec=name), f"o.{container}", 64, 48).encoder_options
+        )
         text = " ".join(f"{k}={v}" for k, v in options.items())
         assert "threads=4" in text or "pools=4" in text or "lp=4" in text, name
 
@@ -147,15 +156,22 @@ def test_hdr_parameters() -> None:
     )  # fmt: skip
     text = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
     assert mastering_display_text(hdr, scaled=True) == text
-    assert mastering_display_text(hdr, scaled=False) == "G(0.265,0.69)B(0.15,0.06)R(0.68,0.32)WP(0.3127,0.329)L(1000,0.005)"
+    assert (
+        mastering_display_text(hdr, scaled=False)
+        == "G(0.265,0.69)B(0.15,0.06)R(0.68,0.32)WP(0.3127,0.329)L(1000,0.005)"
+    )
     assert mastering_display_text(HdrMetadata(max_cll=5), scaled=True) is None
     assert mastering_display_text(replace(hdr, max_luminance=None), scaled=True) is None
     given = source(bit_depth=10, hdr=hdr)
     x265 = dict(resolve_encoding(given, EncodeOptions(), "o.mp4", 64, 48).encoder_options)["x265-params"]
     assert f"master-display={text}:max-cll=1000,400:hdr10=1" in x265
-    x264 = dict(resolve_encoding(given, EncodeOptions(codec="h264"), "o.mp4", 64, 48).encoder_options)["x264-params"]
+    x264 = dict(resolve_encoding(given, EncodeOptions(codec="h264"), "o.mp4", 64, 48).encoder_options)[
+        "x264-params"
+    ]
     assert x264 == f"mastering-display={text}:cll=1000,400"
-    av1 = dict(resolve_encoding(given, EncodeOptions(codec="av1"), "o.mp4", 64, 48).encoder_options)["svtav1-params"]
+    av1 = dict(resolve_encoding(given, EncodeOptions(codec="av1"), "o.mp4", 64, 48).encoder_options)[
+        "svtav1-params"
+    ]
     assert "mastering-display=G(0.265,0.69)" in av1
 
 

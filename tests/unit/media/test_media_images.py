@@ -24,7 +24,12 @@ def test_written_pictures_read_back_exactly(bits: int, with_alpha: bool, tmp_pat
         path = writer.write(picture[..., :3], number, picture[..., 3] if with_alpha else None)
         assert path.name == f"{number + 1:04d}.png"
     source = probe(tmp_path / "frames", fps=Fraction(30))
-    assert (source.kind, source.video.bit_depth, source.video.has_alpha, source.video.frame_count_hint) == ("images", bits, with_alpha, 3)
+    assert (source.kind, source.video.bit_depth, source.video.has_alpha, source.video.frame_count_hint) == (
+        "images",
+        bits,
+        with_alpha,
+        3,
+    )
     assert source.video.average_rate == 30
     with read_frames(source) as frames:
         for frame, picture in zip(frames, pictures, strict=True):
@@ -38,7 +43,9 @@ def test_written_pictures_read_back_exactly(bits: int, with_alpha: bool, tmp_pat
 
 
 def test_values_outside_the_range_are_clipped(tmp_path: Path) -> None:
-    path = ImageSequenceWriter(tmp_path / "one.png").write(np.full((2, 2, 3), (-0.5, 0.5, 1.5), np.float32), 0)
+    path = ImageSequenceWriter(tmp_path / "one.png").write(
+        np.full((2, 2, 3), (-0.5, 0.5, 1.5), np.float32), 0
+    )
     assert path == tmp_path / "one.png"
     np.testing.assert_array_equal(cv2.imread(str(path))[0, 0], (255, 128, 0))
 
@@ -92,4 +99,6 @@ def test_bad_output_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be created"):
         ImageSequenceWriter(tmp_path / "file" / "%05d.png")
-    assert ImageSequenceWriter(tmp_path / "out", first_number=0).path_of(7) == tmp_path / "out" / "00000007.png"
+    assert (
+        ImageSequenceWriter(tmp_path / "out", first_number=0).path_of(7) == tmp_path / "out" / "00000007.png"
+    )

@@ -14,13 +14,35 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rvrt_cli.errors import InputError, OutOfMemoryError_, RvrtError
-from rvrt_cli.media import EncodeOptions, SegmentWriter, mux, plan_mux, probe, read_frames, resolve_encoding, run_ffmpeg
+from rvrt_cli.media import (
+    EncodeOptions,
+    SegmentWriter,
+    mux,
+    plan_mux,
+    probe,
+    read_frames,
+    resolve_encoding,
+    run_ffmpeg,
+)
 from rvrt_cli.media.guard import reading
 from rvrt_cli.media.probe import _mp4_is_encrypted
 
 
 def make(path: Path, *arguments: str) -> Path:
-    run_ffmpeg(["-v", "error", "-y", "-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=0.4", *arguments, f"file:{path}"], doing="making a test file")
+    run_ffmpeg(
+        [
+            "-v",
+            "error",
+            "-y",
+            "-f",
+            "lavfi",
+            "-i",
+            "testsrc2=size=64x48:rate=25:duration=0.4",
+            *arguments,
+            f"file:{path}",
+        ],
+        doing="making a test file",
+    )
     return path
 
 
@@ -71,7 +93,9 @@ def test_wrong_streams_are_named(tmp_path: Path) -> None:
 
 @given(data=st.data())
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_damaged_files_end_in_frames_or_in_one_sentence(data, tmp_path_factory: pytest.TempPathFactory) -> None:  # type: ignore[no-untyped-def]
+def test_damaged_files_end_in_frames_or_in_one_sentence(
+    data, tmp_path_factory: pytest.TempPathFactory
+) -> None:  # type: ignore[no-untyped-def]
     """Flipped bytes, cut ends, swapped blocks: never anything but frames of one size or an RvrtError."""
     folder = tmp_path_factory.getbasetemp() / "damage"
     folder.mkdir(exist_ok=True)
@@ -86,19 +110,19 @@ def test_damaged_files_end_in_frames_or_in_one_sentence(data, tmp_path_factory: 
     content = content[: data.draw(st.integers(len(content) // 4, len(content)))]
     path = folder / f"damaged.{suffix}"
     path.write_bytes(bytes(content))
+    said = ""
     try:
         source = probe(path)
-        with read_frames(source) as frames:
+        with read_frames(source, max_frames=40) as frames:
             last = None
             for frame in frames:
                 assert frame.rgb.shape == (source.video.height, source.video.width, 3)
                 assert np.isfinite(frame.rgb).all()
                 assert last is None or frame.pts > last
                 last = frame.pts
-                if frame.index > 40:
-                    break
     except RvrtError as error:
-        assert "\n" not in str(error)
+        said = str(error)
+    assert "\n" not in said
 
 
 def test_encryption_is_found_wherever_the_header_is(tmp_path: Path) -> None:
@@ -107,7 +131,12 @@ def test_encryption_is_found_wherever_the_header_is(tmp_path: Path) -> None:
     def box(kind: bytes, payload: bytes) -> bytes:
         return struct.pack(">I4s", 8 + len(payload), kind) + payload
 
-    path.write_bytes(box(b"ftyp", b"isom") + struct.pack(">I4sQ", 1, b"mdat", 16 + 4) + b"data" + box(b"moov", b"...encv..."))
+    path.write_bytes(
+        box(b"ftyp", b"isom")
+        + struct.pack(">I4sQ", 1, b"mdat", 16 + 4)
+        + b"data"
+        + box(b"moov", b"...encv...")
+    )
     assert _mp4_is_encrypted(path)
     path.write_bytes(box(b"ftyp", b"isom") + box(b"moov", b"...avc1..."))
     assert not _mp4_is_encrypted(path)
@@ -131,12 +160,15 @@ def test_library_errors_become_sentences(tmp_path: Path) -> None:
 
 def test_missing_and_repeated_timestamps_are_repaired_and_counted(tmp_path: Path) -> None:
     """AVI with B-frames has no presentation times, a raw stream has none at all."""
-    for name, arguments in (("a.avi", ["-c:v", "mpeg4", "-bf", "2"]), ("a.h264", ["-c:v", "libx264", "-bf", "2", "-f", "h264"])):
+    for name, arguments in (
+        ("a.avi", ["-c:v", "mpeg4", "-bf", "2"]),
+        ("a.h264", ["-c:v", "libx264", "-bf", "2", "-f", "h264"]),
+    ):
         source = probe(make(tmp_path / name, *arguments))
         with read_frames(source) as frames:
             pts = [f.pts for f in frames]
         assert len(pts) == 10
-        assert all(a < b for a, b in zip(pts, pts[1:], strict=False))
+        assert pts == sorted(set(pts))
         target = tmp_path / f"{name}.mp4"
         options = resolve_encoding(source, EncodeOptions(), target, 64, 48)
         with read_frames(source) as frames, SegmentWriter(tmp_path / "s.mkv", options) as writer:
@@ -152,7 +184,21 @@ def test_reading_needs_bounded_memory(tmp_path: Path) -> None:
     import psutil
 
     path = make(tmp_path / "a.mkv")
-    run_ffmpeg(["-v", "error", "-y", "-stream_loop", "99", "-i", str(path), "-c", "copy", str(tmp_path / "long.mkv")], doing="repeating")
+    run_ffmpeg(
+        [
+            "-v",
+            "error",
+            "-y",
+            "-stream_loop",
+            "99",
+            "-i",
+            str(path),
+            "-c",
+            "copy",
+            str(tmp_path / "long.mkv"),
+        ],
+        doing="repeating",
+    )
     source = probe(tmp_path / "long.mkv")
     process = psutil.Process()
     early = late = 0

@@ -23,16 +23,39 @@ class Standard:
 
 
 def ffmpeg_y4m(pix_fmt: str, *extra: str) -> bytes:
-    command = [ffmpeg_executable(), "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=33x17:rate=30000/1001:duration=0.2", "-vf", "scale=33:17", "-pix_fmt", pix_fmt, *extra]
-    return subprocess.run([*command, "-strict", "-1", "-f", "yuv4mpegpipe", "-"], capture_output=True, check=True).stdout
+    command = [
+        ffmpeg_executable(),
+        "-v",
+        "error",
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=size=33x17:rate=30000/1001:duration=0.2",
+        "-vf",
+        "scale=33:17",
+        "-pix_fmt",
+        pix_fmt,
+        *extra,
+    ]
+    return subprocess.run(
+        [*command, "-strict", "-1", "-f", "yuv4mpegpipe", "-"], capture_output=True, check=True
+    ).stdout
 
 
-@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p", "yuv444p", "gray", "yuv420p10le", "yuv422p12le", "yuv444p16le", "gray10le"])
+@pytest.mark.parametrize(
+    "pix_fmt",
+    ["yuv420p", "yuv422p", "yuv444p", "gray", "yuv420p10le", "yuv422p12le", "yuv444p16le", "gray10le"],
+)
 def test_ffmpegs_stream_comes_back_byte_for_byte(pix_fmt: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = ffmpeg_y4m(pix_fmt)
     monkeypatch.setattr("sys.stdin", Standard(data))
     source = probe("-")
-    assert (source.kind, source.video.width, source.video.height, source.video.average_rate) == ("y4m", 33, 17, Fraction(30000, 1001))
+    assert (source.kind, source.video.width, source.video.height, source.video.average_rate) == (
+        "y4m",
+        33,
+        17,
+        Fraction(30000, 1001),
+    )
     out = io.BytesIO()
     writer = Y4mWriter(out, y4m_settings(source, 33, 17, pix_fmt))
     with read_frames(source) as frames:
@@ -56,7 +79,12 @@ def test_ffmpeg_reads_what_is_written(tmp_path: Path, monkeypatch: pytest.Monkey
                 writer.write(frame.rgb.repeat(2, 0).repeat(2, 1), frame.pts)
         writer.close()
     again = probe(path)
-    assert (again.kind, again.video.width, again.video.height, again.video.average_rate) == ("video", 66, 34, Fraction(30000, 1001))
+    assert (again.kind, again.video.width, again.video.height, again.video.average_rate) == (
+        "video",
+        66,
+        34,
+        Fraction(30000, 1001),
+    )
     with read_frames(again) as frames:
         assert len(list(frames)) == 4
 
@@ -70,7 +98,13 @@ def test_bad_headers_are_named() -> None:
         with pytest.raises(InputError, match=words):
             read_header(io.BytesIO(header))
     header = read_header(io.BytesIO(b"YUV4MPEG2 W4 H2 F0:0 A0:0 It C420paldv XCOLORRANGE=FULL\n"))
-    assert (header.rate, header.sar, header.interlaced, header.chroma_location, header.color_range) == (25, 1, True, "topleft", 2)
+    assert (header.rate, header.sar, header.interlaced, header.chroma_location, header.color_range) == (
+        25,
+        1,
+        True,
+        "topleft",
+        2,
+    )
 
 
 def test_a_stream_that_breaks_off_is_an_error() -> None:
@@ -108,8 +142,35 @@ def test_a_variable_rate_and_a_closed_pipe_are_refused(monkeypatch: pytest.Monke
 
 
 def test_a_turned_film_is_written_upright(tmp_path: Path) -> None:
-    run_ffmpeg(["-v", "error", "-y", "-f", "lavfi", "-i", "testsrc2=size=32x16:duration=0.1", str(tmp_path / "a.mp4")], doing="making a test")
-    run_ffmpeg(["-v", "error", "-y", "-display_rotation", "90", "-display_hflip", "-i", str(tmp_path / "a.mp4"), "-c", "copy", str(tmp_path / "b.mp4")], doing="turning")
+    run_ffmpeg(
+        [
+            "-v",
+            "error",
+            "-y",
+            "-f",
+            "lavfi",
+            "-i",
+            "testsrc2=size=32x16:duration=0.1",
+            str(tmp_path / "a.mp4"),
+        ],
+        doing="making a test",
+    )
+    run_ffmpeg(
+        [
+            "-v",
+            "error",
+            "-y",
+            "-display_rotation",
+            "90",
+            "-display_hflip",
+            "-i",
+            str(tmp_path / "a.mp4"),
+            "-c",
+            "copy",
+            str(tmp_path / "b.mp4"),
+        ],
+        doing="turning",
+    )
     source = probe(tmp_path / "b.mp4")
     out = io.BytesIO()
     writer = Y4mWriter(out, y4m_settings(source, 32, 16))
@@ -117,5 +178,3 @@ def test_a_turned_film_is_written_upright(tmp_path: Path) -> None:
         frame = next(frames)
         writer.write(frame.rgb, frame.pts)
     assert out.getvalue().startswith(b"YUV4MPEG2 W16 H32 ")
-
-
