@@ -2,4 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rvrt_cli.api import load_model, upscale_frames, upscale_video
+
 __version__ = "0.1.0"
+__all__ = ["__version__", "load_model", "upscale_frames", "upscale_video"]
+
+
+def __getattr__(name: str) -> Any:
+    """The Python interface, imported at its first use: the command line pays nothing for it."""
+    if name in __all__:
+        from rvrt_cli import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,125 @@
+"""The wheel and the sdist hold what an installation needs, and the metadata says what the code says."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import rvrt_cli
+from rvrt_cli.cli import app
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel and the sdist, built without a network by the installed build backend."""
+    if importlib.util.find_spec("hatchling") is None:
+        pytest.skip("hatchling is not installed; .ci/run builds the wheel in any case")
+    tree = tmp_path_factory.mktemp("tree")
+    names = subprocess.run(
+        ["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    ).stdout.split("\n")
+    for name in filter(None, names):
+        if (REPOSITORY / name).is_file():
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(REPOSITORY / name, tree / name)
+    for path in (REPOSITORY / "weights").glob("*"):
+        shutil.copy(path, tree / "weights" / path.name)
+    out = tmp_path_factory.mktemp("dist")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-d", str(out)],
+        cwd=tree,
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    return out
+
+
+def shipped_names() -> set[str]:
+    return {path.name for path in (REPOSITORY / "weights").iterdir() if path.is_file()}
+
+
+def test_wheel_holds_the_weights_and_the_code(built: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        for name in shipped_names():
+            assert archive.read(f"rvrt_cli/_shipped/{name}") == (REPOSITORY / "weights" / name).read_bytes()
+        metadata = archive.read(next(name for name in names if name.endswith("/METADATA"))).decode()
+        entry = archive.read(next(name for name in names if name.endswith("/entry_points.txt"))).decode()
+    assert {"rvrt_cli/py.typed", "rvrt_cli/__main__.py", "rvrt_cli/cli/app.py"} <= names
+    assert not [
+        name for name in names if name.startswith(("tests/", "examples/", "docs/")) or "__pycache__" in name
+    ]
+    assert any(name.endswith("/licenses/LICENSE") for name in names)
+    assert f"\nVersion: {rvrt_cli.__version__}\n" in metadata
+    assert "rvrt = rvrt_cli.cli.app:main" in entry
+
+
+def test_sdist_holds_what_the_tests_need(built: Path) -> None:
+    (sdist,) = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
+    assert {f"weights/{name}" for name in shipped_names()} <= names
+    assert {
+        "pyproject.toml",
+        "LICENSE",
+        "README.md",
+        "examples/bunny.mp4",
+        "tests/conftest.py",
+        ".ci/run",
+    } <= names
+
+
+def test_every_package_of_the_wheel_is_a_package() -> None:
+    """A folder without ``__init__.py`` imports from a checkout by accident and is easily left out of tools' views."""
+    folders = {path.parent for path in (REPOSITORY / "rvrt_cli").rglob("*.py")}
+    assert [str(folder) for folder in folders if not (folder / "__init__.py").is_file()] == []
+
+
+def test_pins_that_cost_a_day_each() -> None:
+    text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    assert re.search(r'"mindspore==2\.8\.0; python_version < \'3\.13\'', text)
+    assert "\"numpy>=1.26,<2; python_version < '3.13'\"" in text
+    assert "\"opencv-python-headless>=4.9,<4.12; python_version < '3.13'\"" in text
+    base = text.split("[project.optional-dependencies]")[0]
+    assert '"onnxruntime' not in base
+    assert '"torch' not in base
+    assert "scenedetect" not in text
+
+
+def test_python_interface_is_found_at_the_top() -> None:
+    from rvrt_cli import api
+
+    assert rvrt_cli.upscale_video is api.upscale_video
+    assert rvrt_cli.upscale_frames is api.upscale_frames
+    assert rvrt_cli.load_model is api.load_model
+    with pytest.raises(AttributeError, match="no attribute 'upscale'"):
+        rvrt_cli.upscale  # noqa: B018
+
+
+def test_python_m_runs_the_same_command() -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import runpy, sys; sys.argv = ['rvrt', '-h']; runpy.run_module('rvrt_cli', run_name='__main__')",
+        ],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        cwd=REPOSITORY,
+        timeout=120,
+    )
+    assert "upscale" in done.stdout
+    assert app.main.__module__ == "rvrt_cli.cli.app"
