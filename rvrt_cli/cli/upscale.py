@@ -67,8 +67,8 @@ def upscale_command(
     model: ModelOption = None,
     weights: WeightsOption = None,
     scale: Annotated[Optional[int], typer.Option("--scale", metavar="2|3|4", help="Size of the result; below 4 the model's x4 is reduced. 1 keeps the size (with --denoise or --deblur).", rich_help_panel=PICTURE)] = None,  # noqa: UP045
-    height: Annotated[Optional[int], typer.Option("--height", metavar="PX", help="Height of the result; the width follows.", rich_help_panel=PICTURE)] = None,  # noqa: UP045
-    width: Annotated[Optional[int], typer.Option("--width", metavar="PX", help="Width of the result; the height follows.", rich_help_panel=PICTURE)] = None,  # noqa: UP045
+    height: Annotated[Optional[int], typer.Option("--height", metavar="PX", help="Height of the result as it is shown; the width follows.", rich_help_panel=PICTURE)] = None,  # noqa: UP045
+    width: Annotated[Optional[int], typer.Option("--width", metavar="PX", help="Width of the result as it is shown; the height follows.", rich_help_panel=PICTURE)] = None,  # noqa: UP045
     denoise: Annotated[Optional[float], typer.Option("--denoise", metavar="SIGMA", help="Remove noise of this standard deviation (of 255) first.", rich_help_panel=PICTURE)] = None,  # noqa: UP045
     deblur: Annotated[bool, typer.Option("--deblur", help="Remove motion blur first.", rich_help_panel=PICTURE)] = False,
     strength: Annotated[float, typer.Option("--strength", metavar="0..1", help="1: the model alone, 0: bicubic alone, between: a blend.", rich_help_panel=PICTURE)] = 1.0,

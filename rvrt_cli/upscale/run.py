@@ -18,6 +18,7 @@ from rvrt_cli.media import (
     EncodeSettings,
     MuxPlan,
     Source,
+    VideoStream,
     mux,
     plan_mux,
     probe,
@@ -91,9 +92,7 @@ def prepare(input_path: Path | str, output: Path | str, options: UpscaleOptions,
     restorer = restorer or load_chain(options)
     video = source.video
     even = kind != "images"
-    height, width = output_size(
-        video.height, video.width, restorer.scale, scale=options.scale, to_height=options.height, to_width=options.width, even=even
-    )
+    height, width = wanted_size(options, video, restorer.scale, even=even)
     finish = Finish(height, width, options.strength, options.compare, label=restorer.name)
     settings = plan = None
     if kind == "images":
@@ -190,8 +189,7 @@ def _run_journaled(prepared: Prepared, journal: Journal, on_event: OnEvent, stop
         assert prepared.settings is not None
         sink = VideoSink(journal, prepared.settings)
     else:
-        first_number = 1
-        sink = ImageSink(journal, Path(prepared.output), image_bit_depth(prepared.source, prepared.options.pix_fmt), first_number)
+        sink = ImageSink(journal, Path(prepared.output), prepared.source.video, image_bit_depth(prepared.source, prepared.options.pix_fmt))
     try:
         result = run_pipeline(_pipeline_settings(prepared, journal), sink, on_event, stop)
     except (InterruptedRun, KeyboardInterrupt) as error:
@@ -267,6 +265,14 @@ def check_target(output: Path, source: Source, kind: OutputKind, *, overwrite: b
         images = output.parent if "%" in output.name else output
         if images.is_file() or (images.is_dir() and any(path.suffix == ".png" for path in images.iterdir())):
             raise OutputError(f"{images} already holds images; choose another name or add --overwrite.")
+
+
+def wanted_size(options: UpscaleOptions, video: VideoStream, model_scale: int, *, even: bool) -> tuple[int, int]:
+    """(height, width) of the result before rotation; ``--height`` and ``--width`` mean the picture as it is shown."""
+    to_height, to_width = options.height, options.width
+    if video.rotation % 180:
+        to_height, to_width = to_width, to_height
+    return output_size(video.height, video.width, model_scale, scale=options.scale, to_height=to_height, to_width=to_width, even=even)
 
 
 def _refuse_encoding(options: UpscaleOptions, what: str) -> None:

@@ -13,13 +13,13 @@ from rvrt_cli.errors import InputError, OutputError, UsageError
 from rvrt_cli.media import Frame, ImageSequenceWriter, probe, read_frames
 from rvrt_cli.restorer import Restorer
 from rvrt_cli.upscale.events import Report
-from rvrt_cli.upscale.finish import Finish, output_size
+from rvrt_cli.upscale.finish import Finish
 from rvrt_cli.upscale.memory import peak_rss_mib
 from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.plan import plan_work
-from rvrt_cli.upscale.run import load_chain
+from rvrt_cli.upscale.run import load_chain, wanted_size
 from rvrt_cli.upscale.shots import LOOKBACK, CutDetector, flag_cuts
-from rvrt_cli.upscale.sinks import image_bit_depth
+from rvrt_cli.upscale.sinks import image_bit_depth, upright
 from rvrt_cli.upscale.tiles import restore_tiled
 
 
@@ -43,9 +43,7 @@ def upscale_frame(input_path: Path | str, output: Path | str, at_s: float, optio
     restorer = restorer or load_chain(options)
     video = source.video
     try:
-        height, width = output_size(
-            video.height, video.width, restorer.scale, scale=options.scale, to_height=options.height, to_width=options.width, even=False
-        )
+        height, width = wanted_size(options, video, restorer.scale, even=False)
         finish = Finish(height, width, options.strength, options.compare, label=restorer.name)
         work = plan_work(options, restorer, video.height, video.width)
         window = work.window
@@ -81,8 +79,8 @@ def upscale_frame(input_path: Path | str, output: Path | str, at_s: float, optio
         chosen = [shot[i] for i in range(first, min(len(shot), first + window))]
         target = chosen[position - first]
         sr = restore_tiled(restorer, np.clip(np.stack([frame.rgb for frame in chosen]), 0, 1), restorer.scale, work.tile)
-        picture = finish.picture(target.rgb, sr[position - first])
-        alpha = finish.alpha(target.alpha) if target.alpha is not None else None
+        picture = upright(finish.picture(target.rgb, sr[position - first]), video)
+        alpha = upright(finish.alpha(target.alpha), video) if target.alpha is not None else None
         with atomic_path(output) as temporary:
             # The writer names files by a pattern; a number is put into the temporary name to satisfy it.
             pattern = temporary.with_name(temporary.stem.replace("%", "%%") + ".%d.png")

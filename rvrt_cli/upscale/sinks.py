@@ -12,7 +12,15 @@ import numpy as np
 
 from rvrt_cli.atomic import explain_os_error, sync_directory
 from rvrt_cli.errors import VerifyError
-from rvrt_cli.media import EncodeSettings, Frame, ImageSequenceWriter, SegmentWriter, Source, Y4mWriter
+from rvrt_cli.media import (
+    EncodeSettings,
+    Frame,
+    ImageSequenceWriter,
+    SegmentWriter,
+    Source,
+    VideoStream,
+    Y4mWriter,
+)
 from rvrt_cli.upscale.journal import Journal, SegmentRecord, hash_file
 from rvrt_cli.upscale.pipeline import FinishedSegment
 
@@ -59,10 +67,14 @@ class VideoSink:
 
 
 class ImageSink:
-    """Numbered PNG files; a segment is a folder in the work directory, and all move to their place when the run is done."""
+    """Numbered PNG files; a segment is a folder in the work directory, and all move to their place when the run is done.
 
-    def __init__(self, journal: Journal, target: Path, bit_depth: int, first_number: int) -> None:
+    PNG cannot carry a rotation, so pictures are turned as ``video`` says they are to be shown.
+    """
+
+    def __init__(self, journal: Journal, target: Path, video: VideoStream, bit_depth: int, first_number: int = 1) -> None:
         self._journal = journal
+        self._video = video
         self._target = target
         self._bit_depth = bit_depth
         self._first_number = first_number
@@ -78,7 +90,7 @@ class ImageSink:
 
     def write(self, frame: Frame, picture: np.ndarray, alpha: np.ndarray | None) -> None:
         assert self._writer is not None
-        self._writer.write(picture, frame.index, alpha)
+        self._writer.write(upright(picture, self._video), frame.index, None if alpha is None else upright(alpha, self._video))
 
     def end_segment(self, finished: FinishedSegment) -> None:
         assert self._folder is not None
@@ -160,6 +172,12 @@ class CallbackSink:
 
     def abort(self) -> None:
         """Nothing to drop."""
+
+
+def upright(picture: np.ndarray, video: VideoStream) -> np.ndarray:
+    """``picture`` (h, w) or (h, w, c) turned and mirrored as the stream's display matrix says."""
+    picture = np.rot90(picture, video.rotation // 90)
+    return np.ascontiguousarray(picture[:, ::-1] if video.flipped else picture)
 
 
 def image_bit_depth(source: Source, pix_fmt: str | None) -> int:

@@ -145,6 +145,22 @@ def test_one_frame(clip, tmp_path, moment):
     assert left_over(tmp_path) == ["all", "out.png"]
 
 
+def test_images_of_a_rotated_video_stand_upright(clip, tmp_path):
+    import cv2
+    from upscale_clips import run_ffmpeg
+
+    turned = tmp_path / "turned.mp4"
+    run_ffmpeg("-display_rotation", "90", "-i", clip, "-c", "copy", turned)
+    run(turned, tmp_path / "turned.png", *BICUBIC, "--frame", "0")
+    run(turned, tmp_path / "images" / "%d.png", *BICUBIC, "--frames", "1")
+    run(clip, tmp_path / "plain.png", *BICUBIC, "--frame", "0")
+    expected = np.rot90(cv2.imread(str(tmp_path / "plain.png")))
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "turned.png")), expected)
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "images" / "1.png")), expected)
+    run(turned, tmp_path / "small.png", *BICUBIC, "--frame", "0", "--height", "96")
+    assert cv2.imread(str(tmp_path / "small.png")).shape == (96, 64, 3)
+
+
 def test_a_frame_after_the_end(clip, tmp_path):
     with pytest.raises(InputError, match=r"ends before|no frame|range"):
         run(clip, tmp_path / "out.png", *BICUBIC, "--frame", "60")
