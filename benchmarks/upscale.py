@@ -56,16 +56,22 @@ def read_all(path: Path) -> np.ndarray:
         return np.stack([np.clip(frame.rgb, 0, 1) for frame in frames])
 
 
+def children_cpu_s() -> float:
+    """CPU seconds of finished child processes: unlike the wall clock, they hardly change when other programs run."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
 def time_pipeline(path: Path, folder: Path, model: list[str]) -> dict[str, Any]:
     """The report of ``rvrt upscale``, run twice: the first run compiles the model."""
     output = folder / "out.mp4"
     report: dict[str, Any] = {}
     for _ in range(2):
         command = [sys.executable, "-m", "rvrt_cli", "upscale", str(path), str(output), *model, "--json", "--overwrite", "--no-resume"]
-        started = time.perf_counter()
+        started, cpu = time.perf_counter(), children_cpu_s()
         done = subprocess.run(command, capture_output=True, check=True, env={**os.environ, "PYTHONPATH": str(REPOSITORY)})
         report = json.loads(done.stdout.splitlines()[-1])
-        report["wall_s"] = time.perf_counter() - started
+        report["wall_s"], report["cpu_s"] = time.perf_counter() - started, children_cpu_s() - cpu
     return report
 
 
@@ -80,18 +86,18 @@ def time_ffmpeg(path: Path, folder: Path, flags: str) -> float:
     return (source.video.frame_count_hint or 0) / (time.perf_counter() - started)
 
 
-def time_model(restorer: Restorer, clip: np.ndarray, window: int, tile: TilePlan) -> float:
-    """Frames per second of the model alone on the windows that a run without cuts has; the first call is not counted."""
+def time_model(restorer: Restorer, clip: np.ndarray, window: int, tile: TilePlan) -> tuple[float, float]:
+    """(frames per second, CPU seconds) of the model alone on the windows that a run without cuts has; the first call is not counted."""
     windower: Windower[np.ndarray] = Windower(((frame, False) for frame in clip), window, DEFAULT_OVERLAP)
     work = []
     while (item := windower.next()) is not None:
         work.append(np.stack(item[1]))
     for frames in {len(lq): lq for lq in work}.values():
         restore_tiled(restorer, frames, restorer.scale, tile)
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     for lq in work:
         restore_tiled(restorer, lq, restorer.scale, tile)
-    return len(clip) / (time.perf_counter() - started)
+    return len(clip) / (time.perf_counter() - started), time.process_time() - cpu
 
 
 def run_windows(restorer: Restorer, clip: np.ndarray, window: int) -> np.ndarray:
@@ -180,13 +186,15 @@ def main() -> None:
             report = time_pipeline(path, folder, model)
             clip = read_all(path)
             work = plan_work(UpscaleOptions(), restorer, height, width)
-            alone = time_model(restorer, clip, work.window, work.tile)
+            alone, alone_cpu_s = time_model(restorer, clip, work.window, work.tile)
             row = {
                 "source": size,
                 "frames": len(clip),
                 "fps": report["fps"],
                 "model_alone_fps": alone,
                 "overhead": alone / report["fps"] - 1,
+                "cpu_s": report["cpu_s"],
+                "model_alone_cpu_s": alone_cpu_s,
                 "stages": report["stages"],
                 "model_busy": report["model_busy"],
                 "peak_rss_mib": report["peak_rss_mib"],
@@ -198,6 +206,7 @@ def main() -> None:
             shares = ", ".join(f"{stage} {100 * share:.0f} %" for stage, share in row["stages"].items())
             write(
                 f"{size}: {row['fps']:.3f} fps end to end, model alone {alone:.3f} fps ({100 * row['overhead']:+.1f} % overhead), {shares}, "
+                f"CPU {row['cpu_s']:.1f} s with start-up, model alone {alone_cpu_s:.1f} s, "
                 f"model busy {100 * row['model_busy']:.1f} %, peak {row['peak_rss_mib']:.0f} MiB; "
                 f"ffmpeg bicubic {row['ffmpeg_bicubic_fps']:.0f} fps, lanczos {row['ffmpeg_lanczos_fps']:.0f} fps\n"
             )
