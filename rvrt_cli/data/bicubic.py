@@ -84,10 +84,10 @@ def _blocks(
 
 def _resize_rows(x: np.ndarray, out_size: int, scale: float, antialias: bool, dtype: type) -> np.ndarray:
     """(n, h, k) of any type -> (n, out_size, k) ``dtype``."""
-    result = np.empty((x.shape[0], out_size, x.shape[2]), dtype=dtype)
+    result: np.ndarray = np.empty((x.shape[0], out_size, x.shape[2]), dtype=dtype)
     for block in _blocks(x.shape[1], out_size, scale, antialias, 1, dtype):
         # Converted here and not as a whole: a block stays in the processor's cache.
-        rows = x[:, block.in_start : block.in_stop].astype(dtype, copy=False)
+        rows: np.ndarray = x[:, block.in_start : block.in_stop].astype(dtype, copy=False)
         np.matmul(block.weights, rows, out=result[:, block.out_start : block.out_stop])
     return result
 
@@ -97,9 +97,9 @@ def _resize_columns(
 ) -> np.ndarray:
     """(n, w * c) of any type -> (n, out_size * c) ``dtype``."""
     c = channels
-    result = np.empty((x.shape[0], out_size * c), dtype=dtype)
+    result: np.ndarray = np.empty((x.shape[0], out_size * c), dtype=dtype)
     for block in _blocks(x.shape[1] // c, out_size, scale, antialias, c, dtype):
-        columns = x[:, block.in_start * c : block.in_stop * c].astype(dtype, copy=False)
+        columns: np.ndarray = x[:, block.in_start * c : block.in_stop * c].astype(dtype, copy=False)
         np.matmul(columns, block.interleaved, out=result[:, block.out_start * c : block.out_stop * c])
     return result
 
