@@ -76,7 +76,7 @@ def train(
     from rvrt_cli.errors import InterruptedRun, UsageError
     from rvrt_cli.model.config import PRESETS
     from rvrt_cli.train.batches import SourceSpec, parse_source
-    from rvrt_cli.train.engine import Place
+    from rvrt_cli.train.engine import ENGINES, Place
     from rvrt_cli.train.launch import Cluster, current_place, is_scheduler
     from rvrt_cli.train.loop import RunSettings, run_training
     from rvrt_cli.train.recipe import Recipe, Stage, parse_stage
@@ -126,6 +126,8 @@ def train(
         tensorboard=tensorboard, samples=samples, time_limit_s=60 * time_limit,
         initial_label=init or "random", command="rvrt " + " ".join(sys.argv[1:]),
     )  # fmt: skip
+    if backend not in ENGINES:
+        raise UsageError(f"Training runs on {' or '.join(ENGINES)}, not on {backend!r}.")
     place = current_place()
     if dry_run:
         return _show_plan(settings, config, recipe, max(1, devices * nodes))
@@ -156,12 +158,9 @@ def _show_plan(settings: RunSettings, config: ModelConfig, recipe: Recipe, world
 
 def _launch(cluster: Cluster, settings: RunSettings, recipe: Recipe) -> None:
     """Run this command once per device; the result is read from what it saved."""
-    from rvrt_cli.errors import DeviceError
     from rvrt_cli.train.checkpoint import load_latest
     from rvrt_cli.train.launch import describe_stop, launch
 
-    if settings.backend not in ("torch", "mindspore"):
-        raise DeviceError(f"Training runs on torch or mindspore, not on {settings.backend!r}.")
     launch(settings.backend, cluster, sys.argv[1:], settings.out / "logs", lambda line: typer.echo(line, err=True))
     if cluster.node_rank == 0:
         checkpoint = load_latest(settings.out / "checkpoints")

@@ -11,6 +11,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, fields, replace
 
+from rvrt_cli.data.degrade import DEGRADATIONS
 from rvrt_cli.errors import UsageError
 from rvrt_cli.model.config import CLIP_SIZE, ModelConfig
 
@@ -81,6 +82,10 @@ class Recipe:
             raise UsageError(f"--ema is a decay below 1 (0 for none), not {self.ema:g}.")
         if self.warmup < 0 or self.clip_grad < 0 or self.accumulate < 1 or self.flow_freeze_steps < 0:
             raise UsageError("--warmup, --clip-grad and --flow-freeze must not be negative, --accumulate at least 1.")
+        if self.degradation not in DEGRADATIONS:
+            raise UsageError(
+                f"There is no degradation called {self.degradation!r}; choose one of {', '.join(DEGRADATIONS)}."
+            )
         if self.precision not in PRECISIONS:
             raise UsageError(f"There is no precision called {self.precision!r}; choose one of {', '.join(PRECISIONS)}.")
 

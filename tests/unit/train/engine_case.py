@@ -84,7 +84,7 @@ def torch_variants(out: Path) -> None:
     moved = []
     for flow_lr in (0.0, 2.5e-4):
         before = engine.state()
-        engine.step(*batch(0, 1, 2, 40), 1e-3, flow_lr, False)
+        engine.step(*batch(0, 1, 4, 40), 1e-3, flow_lr, False)
         after = engine.state()
         changed = {name for name in before.weights if not np.array_equal(before.weights[name], after.weights[name])}
         moved.append([any(n.startswith("flow.") for n in changed), any(not n.startswith("flow.") for n in changed), after.flow_updates])

@@ -1,0 +1,140 @@
+"""Real training from the command line: killed and resumed, and shared between processes."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from rvrt_cli.train.checkpoint import Checkpoint, load_latest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three smooth photographs."""
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for name in ("lake", "hill", "road"):
+        coarse = rng.integers(0, 256, (13, 15, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / f"{name}.png"), cv2.resize(coarse, (120, 100), interpolation=cv2.INTER_CUBIC))
+    return folder
+
+
+def start(photos: Path, out: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [
+        sys.executable, "-m", "rvrt_cli", "train", "--data", str(photos), "--out", str(out), "--lr", "1e-3",
+        "--ema", "0.9", "--threads", "1", "--log-interval", "1", "--resume", "auto", "--clip-grad", "0.5", *arguments,
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def finish(job: subprocess.Popen[str]) -> Checkpoint:
+    _, errors = job.communicate(timeout=250)
+    assert job.returncode == 0, errors
+    out = Path(job.args[job.args.index("--out") + 1])  # type: ignore[union-attr,index]
+    checkpoint = load_latest(out / "checkpoints")
+    assert checkpoint is not None
+    return checkpoint
+
+
+def largest_difference(a: Checkpoint, b: Checkpoint) -> float:
+    assert a.step == b.step
+    return max(
+        float(np.abs(getattr(a.state, kind)[name] - getattr(b.state, kind)[name]).max())
+        for kind in ("weights", "ema", "adam_m", "adam_v")
+        for name in a.state.weights
+    )
+
+
+def test_a_killed_run_resumes_to_the_same_bits(photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    stages = ("--stage", "steps=9,frames=2,patch=32,batch=2", "--stage", "steps=5,frames=4,patch=32,batch=1")
+    whole = finish(start(photos, tmp_path / "whole", *stages))
+    at = random.randint(4, 12)
+    job = start(photos, tmp_path / "parts", *stages, "--save-interval", "3")
+    assert job.stderr is not None
+    for line in job.stderr:
+        if line.startswith(f"step {at}/"):
+            job.send_signal(signal.SIGKILL)
+    assert job.wait(60) == -signal.SIGKILL, f"killed at step {at}"
+    parts = finish(start(photos, tmp_path / "parts", *stages, "--workers", "2"))
+    assert largest_difference(whole, parts) == 0.0, f"killed at step {at}"
+    assert not list(tmp_path.rglob("*.part*"))
+
+
+STEPS = ("--steps", "5", "--frames", "2", "--patch", "32", "--batch", "4")
+TOLERANCE = 2e-5
+"""Gradients are added in another order; Adam's first steps of 1e-3 show it where a gradient is near zero."""
+
+
+def test_two_torch_processes_train_like_one(photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    one = finish(start(photos, tmp_path / "one", *STEPS))
+    two = finish(start(photos, tmp_path / "two", *STEPS, "--devices", "2"))
+    assert largest_difference(one, two) < TOLERANCE
+
+
+@pytest.mark.slow
+def test_two_mindspore_processes_train_like_one(photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("mindspore")
+    one = finish(start(photos, tmp_path / "one", *STEPS, "--backend", "mindspore"))
+    two = finish(start(photos, tmp_path / "two", *STEPS, "--backend", "mindspore", "--devices", "2"))
+    assert largest_difference(one, two) < TOLERANCE
+
+
+@pytest.mark.slow
+def test_a_dead_rank_ends_the_job_with_its_log_named(photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    import psutil
+
+    job = start(photos, tmp_path / "run", "--devices", "2", "--steps", "500", *STEPS[2:])
+    assert job.stderr is not None
+    lines = []
+    killed = False
+    for line in job.stderr:
+        lines.append(line)
+        if line.startswith("step 5/") and not killed:
+            killed = True
+            for process in psutil.Process(job.pid).children(recursive=True):
+                if process.environ().get("RANK") == "1" and "rvrt_cli" in process.cmdline():
+                    process.kill()
+                    break
+    assert job.wait(120) == 5
+    assert "Rank 1 of the job died (exit code -9)" in lines[-1]
+    named = lines[-1].split("its log is ")[1].split(";")[0]
+    assert Path(named).exists()
+
+
+@pytest.mark.slow
+def test_a_stopped_job_of_two_saves_and_goes_on(photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    job = start(photos, tmp_path / "run", "--devices", "2", "--steps", "200", *STEPS[2:])
+    assert job.stderr is not None
+    lines = []
+    for line in job.stderr:
+        lines.append(line)
+        if line.startswith("step 5/"):
+            job.send_signal(signal.SIGTERM)
+    assert job.wait(120) == 130
+    assert "--resume auto" in lines[-1]
+    checkpoint = load_latest(tmp_path / "run" / "checkpoints")
+    assert checkpoint is not None
+    assert 5 <= checkpoint.step < 200
+    assert not [p for p in psutil_children() if "rvrt_cli" in " ".join(p)]
+
+
+def psutil_children() -> list[list[str]]:
+    """Command lines of what this test process started and still runs."""
+    import psutil
+
+    return [child.cmdline() for child in psutil.Process().children(recursive=True)]
