@@ -94,19 +94,20 @@ def test_a_changed_option_starts_anew_with_a_message(clip, tmp_path):
     assert output.read_bytes() == fresh.read_bytes()
 
 
-def test_ctrl_c_finishes_the_segment_and_says_how_to_continue(clip, whole, tmp_path):
+def test_ctrl_c_finishes_the_segment_and_says_how_to_continue(tmp_path):
+    # A film long enough that it cannot end before the signal arrives, however busy the machine is.
+    film = make_shots(tmp_path / "in.mp4", 960, "64x48")
     output = tmp_path / "out.mp4"
-    process = start(clip, output, *OPTIONS)
+    process = start(film, output, *OPTIONS)
     while process.poll() is None and journal_lines(output) < 3:
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
+    _, stderr = process.communicate(timeout=120)
     text = stderr.decode()
+    assert process.returncode == 130, text
     assert "Stopping when the current segment is finished" in text
     assert "Run the same command again to continue." in text
     assert "Traceback" not in text
     assert not output.exists()
-    done = upscale(clip, output, *OPTIONS)
-    assert done.returncode == 0
-    assert output.read_bytes() == whole
+    finished = journal_lines(output) - 1
+    assert f"{8 * finished} frames are finished" in text

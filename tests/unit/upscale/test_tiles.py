@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rvrt_cli.errors import UsageError
@@ -20,6 +20,7 @@ from rvrt_cli.upscale.tiles import (
 )
 
 
+@settings(deadline=None)
 @given(st.integers(1, 700), st.integers(4, 30), st.integers(0, 15), st.sampled_from([1, 4]))
 def test_weights_of_spans_sum_to_one(length, tile, overlap, scale):
     overlap = min(overlap, tile // 2) * ALIGN

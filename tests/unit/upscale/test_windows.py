@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rvrt_cli.errors import UsageError
@@ -32,6 +32,7 @@ films = st.tuples(
 ).map(lambda f: (f[0], {c for c in f[1] if c < f[0]}, f[2], min(2 * f[3], f[2] // 2 // 2 * 2)))
 
 
+@settings(deadline=None)
 @given(films)
 def test_weights_sum_to_one_and_windows_stay_in_their_shot(film):
     length, cuts, size, overlap = film
@@ -47,6 +48,7 @@ def test_weights_sum_to_one_and_windows_stay_in_their_shot(film):
     np.testing.assert_allclose(total, 1.0)
 
 
+@settings(deadline=None)
 @given(films, st.integers(0, 200))
 def test_planning_again_from_a_window_gives_the_same_windows(film, pick):
     length, cuts, size, overlap = film
@@ -58,6 +60,7 @@ def test_planning_again_from_a_window_gives_the_same_windows(film, pick):
     assert again == windows[at:]
 
 
+@settings(deadline=None)
 @given(films)
 def test_blender_yields_every_frame_once_in_order(film):
     length, cuts, size, overlap = film
