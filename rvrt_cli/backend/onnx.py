@@ -273,11 +273,12 @@ class Module:
         raise NotImplementedError
 
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
-        """(dotted name, parameter) of this layer and those below it, in the order of declaration."""
+        """(dotted name, parameter): this layer's own, then those of the layers below it, in the order of declaration."""
         for name, value in vars(self).items():
             if isinstance(value, Parameter):
                 yield prefix + name, value
-            elif isinstance(value, Module):
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
                 yield from value.named_parameters(f"{prefix}{name}.")
 
 

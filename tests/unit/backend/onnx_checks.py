@@ -1,0 +1,143 @@
+"""Checks of the ONNX tracing backend that need a process of their own; prints "ok" per check named on the command line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from rvrt_cli import backend
+
+backend.select("onnx")
+
+from rvrt_cli.backend import onnx as B  # noqa: E402
+from rvrt_cli.device import Choice  # noqa: E402
+from rvrt_cli.errors import WeightsError  # noqa: E402
+from rvrt_cli.model.config import PRESETS, ModelConfig  # noqa: E402
+from rvrt_cli.model.initialise import initial_tensors  # noqa: E402
+from rvrt_cli.model.rvrt import RVRT  # noqa: E402
+from rvrt_cli.model.shapes import parameter_shapes  # noqa: E402
+from rvrt_cli.runtime.graph import build_graph  # noqa: E402
+from rvrt_cli.runtime.restorer import ModelRestorer  # noqa: E402
+from rvrt_cli.weights import Weights  # noqa: E402
+
+TINY = replace(PRESETS["light-s"], embed_dim=8, num_heads=2, align_heads=2, passes=2)
+
+
+def tiny(config: ModelConfig = TINY) -> Weights:
+    tensors = initial_tensors(parameter_shapes(config), config, 0)
+    rng = np.random.default_rng(1)
+    return Weights(config, {name: x + rng.normal(0, 0.05, x.shape).astype(np.float32) for name, x in tensors.items()})
+
+
+def run(record: Callable[[B.Tensor], B.Tensor], x: np.ndarray, half: bool = False) -> np.ndarray:
+    """One recorded function of one input, in ONNX Runtime."""
+    import onnxruntime as ort
+    import spox
+
+    argument = spox.argument(spox.Tensor(np.float32, x.shape))
+    with B.precision(half):
+        graph = spox.build({"x": argument}, {"y": B.finish(record(B.graph_input(argument, x.shape)))})
+    graph.ir_version = 9
+    return ort.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+
+
+def shapes() -> None:
+    for config in PRESETS.values():
+        declared = {name: parameter.shape for name, parameter in RVRT(config).named_parameters()}
+        assert declared == parameter_shapes(config)
+        assert list(declared) == list(parameter_shapes(config))
+
+
+def names() -> None:
+    tensors = dict(tiny().tensors)
+    first = next(iter(tensors))
+    for damaged, word in (
+        ({**tensors, "extra.weight": np.zeros(1, np.float32)}, "unknown"),
+        ({k: v for k, v in tensors.items() if k != first}, "missing"),
+        ({**tensors, first: np.zeros((1, 2, 3), np.float32)}, "shape"),
+    ):
+        try:
+            build_graph(TINY, damaged, 2, 8, 8)
+        except WeightsError as error:
+            assert word in str(error)
+        else:
+            raise AssertionError(word)
+
+
+def sizes() -> None:
+    """Any size and any number of frames on both runtimes; the same pictures from both; long clips record."""
+    weights = tiny()
+    rng = np.random.default_rng(0)
+    engines = [ModelRestorer(weights, Choice("cpu", "onnx", name, "fp32", ""), name="tiny") for name in ("openvino", "onnxruntime-cpu")]
+    for size in [(1, 1, 1), (3, 1, 5), (2, 9, 4), (5, 13, 17)]:
+        lq = rng.random((*size, 3), dtype=np.float32)
+        results = [engine(lq) for engine in engines]
+        assert all(y.shape == (size[0], 4 * size[1], 4 * size[2], 3) for y in results)
+        assert np.abs(results[0] - results[1]).max() < 1e-4
+    engines[1](rng.random((40, 4, 4, 3), dtype=np.float32))
+
+
+def cache() -> None:
+    """A second restorer uses the stored program; a damaged one is replaced; the pictures stay the same."""
+    from rvrt_cli.runtime.cache import cache_folder, read_entry
+
+    lq = np.random.default_rng(0).random((2, 8, 8, 3), dtype=np.float32)
+    choice = Choice("cpu", "onnx", "openvino", "fp32", "")
+    first = ModelRestorer(tiny(), choice, name="tiny")(lq)
+    entries = {path: path.read_bytes() for path in cache_folder().iterdir()}
+    assert sorted(path.suffix for path in entries) == [".blob", ".onnx"]
+    assert (ModelRestorer(tiny(), choice, name="tiny")(lq) == first).all()
+    for path, data in entries.items():
+        path.write_bytes(data[: len(data) // 2])
+    assert (ModelRestorer(tiny(), choice, name="tiny")(lq) == first).all()
+    assert {path.name for path in cache_folder().iterdir()} == {path.name for path in entries}
+    assert all(read_entry(path) is not None for path in entries)
+
+
+def local_attention() -> None:
+    """Tiles give what attention to 18 neighbours gives, at sizes that tiles do not divide."""
+    rng = np.random.default_rng(0)
+    for h, w in ((1, 1), (3, 5), (8, 9)):
+        q, k, v = rng.standard_normal((3, 2, h, w, 6)).astype(np.float32)
+        x = np.concatenate([q, k, v], -1)[None]
+        y = run(lambda t: B.local_attention(*B.chunk(t, 3, 4), 2), x)[0]
+        keys, values = (np.pad(a, ((0, 0), (1, 1), (1, 1), (0, 0))) for a in (k, v))
+        expected = np.zeros_like(q)
+        for f in range(2):
+            for i in range(h):
+                for j in range(w):
+                    for head in range(2):
+                        part = slice(3 * head, 3 * head + 3)
+                        near = keys[:, i : i + 3, j : j + 3, part].reshape(18, 3)
+                        score = np.exp(near @ q[f, i, j, part] / np.sqrt(3))
+                        expected[f, i, j, part] = score @ values[:, i : i + 3, j : j + 3, part].reshape(18, 3) / score.sum()
+        assert np.abs(y - expected).max() < 1e-5
+
+
+def zeros() -> None:
+    """Zero inputs of a convolution are left out without changing its result, and with them their weights."""
+    rng = np.random.default_rng(0)
+    weight, bias = B.parameter(rng.standard_normal((4, 6, 3, 3))), B.parameter(rng.standard_normal(4))
+    x = rng.random((1, 2, 5, 6, 3), dtype=np.float32)
+    joined = run(lambda t: B.conv2d(B.concat([B.zeros_like(t), t], 4), weight, bias), x)
+    whole = run(lambda t: B.conv2d(t, weight, bias), np.concatenate([np.zeros_like(x), x], -1))
+    assert np.abs(joined - whole).max() < 1e-5
+    assert (run(lambda t: B.zeros_like(t) + t, x) == x).all()
+    assert (run(lambda t: B.flip(B.flip(t, 1), 1), x) == x).all()
+
+
+def half() -> None:
+    """A float16 graph takes and gives float32, and positions keep full precision."""
+    x = np.linspace(0, 1, 3000, dtype=np.float32).reshape(1, 1, 3000, 1)
+    at = np.stack([np.arange(3000) + 0.25, np.zeros(3000)], -1).astype(np.float32)[None, None]
+    y = run(lambda t: B.sample(t, B.constant(at)), x, half=True)
+    assert np.abs(y[0, 0, :-1, 0] - (x[0, 0, :-1, 0] + 0.25 / 2999)).max() < 1e-3
+
+
+if __name__ == "__main__":
+    for check in sys.argv[1:]:
+        globals()[check]()
+        sys.stdout.write("ok\n")
