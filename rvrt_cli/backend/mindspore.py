@@ -2,8 +2,8 @@
 
 Shapes and meaning of every primitive are documented in :mod:`rvrt_cli.backend.torch`; here the docstrings say how
 MindSpore computes it, and why so. Facts about its CPU kernels that shaped this file (measured, MindSpore 2.8.0): mint
-operators, Roll and Conv2DExt are not registered; Pad and transposes of five or more axes cost ten times a copy, and
-gathers, concatenations and transposes of three or four axes little more than one; Tanh is off by up to 1e-4, Sigmoid
+operators, Roll and Conv2DExt are not registered; Pad and transposes of five or more axes cost ten times a copy, gathers
+and concatenations little more than one; each Transpose in a graph keeps an index of eight bytes per value for good; Tanh is off by up to 1e-4, Sigmoid
 by 1e-6; GeLU costs six times the same formula written with Sigmoid.
 """
 
@@ -27,11 +27,16 @@ _mixed = False
 """Whether matrix products and convolutions run in float16; see :func:`set_precision`."""
 
 
+_on_cpu = True
+"""Whether the CPU computes, whose kernels ask for other formulas than a matrix unit's; see :func:`set_device`."""
+
+
 def set_device(device: str) -> None:
     """Run on ``"cpu"``, ``"gpu:0"`` or ``"ascend:0"`` (the latter two untested here).
 
     Errors: :class:`DeviceError` for another name or a device that MindSpore does not find.
     """
+    global _on_cpu
     kind, _, index = device.partition(":")
     targets = {"cpu": "CPU", "gpu": "GPU", "ascend": "Ascend"}
     if kind not in targets or (index and not index.isdigit()):
@@ -40,6 +45,7 @@ def set_device(device: str) -> None:
         ms.set_device(targets[kind], int(index or 0))
     except (RuntimeError, ValueError) as error:
         raise DeviceError(f"MindSpore cannot use {device!r} on this machine; use --device cpu.") from error
+    _on_cpu = kind == "cpu"
 
 
 def set_mode(graph: bool) -> None:
@@ -172,10 +178,12 @@ def tanh(x: Tensor) -> Tensor:
 def conv2d(
     x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, padding: int = 1, groups: int = 1
 ) -> Tensor:
-    """Convolution between two transposes (CPU and Ascend kernels are channel-first); 1x1 as a matrix product."""
+    """1x1, and on CPU 3x3, as matrix products; else Conv2D, which is channel-first, between two transposes."""
     o, _, kh, kw = weight.shape
     if kh == 1 and kw == 1 and stride == 1 and groups == 1:
         return linear(x, ops.reshape(weight, (o, -1)), bias)
+    if _on_cpu and kh == 3 and kw == 3 and stride == 1 and padding == 1 and groups == 1:
+        return _conv3x3(x, weight, bias)
     shape = x.shape
     h, w, c = shape[-3], shape[-2], shape[-1]
     y = ops.transpose(ops.reshape(x, (-1, h, w, c)), (0, 3, 1, 2))
@@ -183,6 +191,36 @@ def conv2d(
     y = _wide(convolution(_narrow(y), _narrow(weight)))
     y = ops.transpose(ops.BiasAdd()(y, bias), (0, 2, 3, 1))
     return ops.reshape(y, shape[:-3] + y.shape[1:])
+
+
+def _conv3x3(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """3x3 convolution as three matrix products, channel-last throughout: as fast as Conv2D on CPU, without its transposes.
+
+    Rows are padded by one zero pixel each, which is both the right neighbour of a row's last pixel and the left one of the
+    next row's first; so a shift by a pixel or a row is a slice of one long axis. Three horizontal neighbours are joined,
+    and one product per row of the kernel sums them.
+    """
+    shape = x.shape
+    h, w, i = shape[-3], shape[-2], shape[-1]
+    o = weight.shape[0]
+    x = ops.reshape(x, (-1, h, w, i))
+    n = x.shape[0]
+    row = w + 1
+    count = h * row
+    lines = ops.reshape(ops.cat((x, ops.zeros((n, h, 1, i), x.dtype)), 2), (n, count, i))
+    border = ops.zeros((n, row + 1, i), x.dtype)
+    lines = ops.cat((border, lines, border), 1)
+    reach = count + 2 * row
+    joined = _narrow(ops.cat((lines[:, :reach], lines[:, 1 : 1 + reach], lines[:, 2 : 2 + reach]), 2))
+    kernel = _narrow(ops.transpose(weight, (2, 0, 3, 1)))
+    product = ops.MatMul(transpose_b=True)
+    y = product(ops.reshape(joined[:, :count], (-1, 3 * i)), ops.reshape(kernel[0], (o, 3 * i)))
+    y = y + product(
+        ops.reshape(joined[:, row : row + count], (-1, 3 * i)), ops.reshape(kernel[1], (o, 3 * i))
+    )
+    y = y + product(ops.reshape(joined[:, 2 * row :], (-1, 3 * i)), ops.reshape(kernel[2], (o, 3 * i)))
+    y = ops.reshape(ops.BiasAdd()(_wide(y), bias), (n, h, row, o))[:, :, :w]
+    return ops.reshape(y, shape[:-1] + (o,))
 
 
 def pixel_shuffle(x: Tensor, factor: int) -> Tensor:
@@ -225,11 +263,23 @@ def resize_bilinear(x: Tensor, height: int, width: int, align_corners: bool = Fa
     return ops.transpose(y, (0, 2, 3, 1))
 
 
+@static
+def _swapped_rows(batch: int, first: int, second: int) -> Tensor:
+    """Rows of ``(batch, first, second, d)`` in the order of ``(batch, second, first, d)``."""
+    return constant(np.arange(batch * first * second).reshape(batch, first, second).swapaxes(1, 2).ravel())
+
+
+def _swap(x: Tensor) -> Tensor:
+    """``(a, b, c, d)`` → ``(a, c, b, d)`` as one gather: each Transpose kernel of the CPU keeps eight bytes per value for good."""
+    a, b, c, d = x.shape
+    return ops.reshape(ops.gather(ops.reshape(x, (a * b * c, d)), _swapped_rows(a, b, c), 0), (a, c, b, d))
+
+
 def window_attention(qkv: Tensor, heads: int, bias: Tensor | None, mask: Tensor | None) -> Tensor:
-    """Batched matrix products over (window, head); queries, keys and values are separated by one transpose of four axes."""
+    """Batched matrix products over (window, head); queries, keys and values are separated by one gather of rows."""
     b, n, c3 = qkv.shape
     d = c3 // (3 * heads)
-    split = _narrow(ops.transpose(ops.reshape(qkv, (b, n, 3 * heads, d)), (0, 2, 1, 3)))
+    split = _narrow(_swap(ops.reshape(qkv, (b, n, 3 * heads, d))))
     q, k, v = split[:, :heads], split[:, heads : 2 * heads], split[:, 2 * heads :]
     scores = _wide(ops.BatchMatMul(transpose_b=True)(q * d**-0.5, k))
     if bias is not None:
@@ -239,7 +289,7 @@ def window_attention(qkv: Tensor, heads: int, bias: Tensor | None, mask: Tensor 
         scores = ops.reshape(scores, (-1, windows, heads, n, n)) + ops.reshape(mask, (1, windows, 1, n, n))
         scores = ops.reshape(scores, (b, heads, n, n))
     y = _wide(ops.BatchMatMul()(_narrow(ops.softmax(scores, -1)), v))
-    return ops.reshape(ops.transpose(y, (0, 2, 1, 3)), (b, n, c3 // 3))
+    return ops.reshape(_swap(y), (b, n, c3 // 3))
 
 
 _TILE = 4
@@ -305,9 +355,7 @@ def local_attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     zero = ops.zeros((b, 1, c), k.dtype)
 
     def tokens(x: Tensor, index: Tensor, count: int) -> Tensor:  # (b, rows, c) → (b·tiles, heads, count, d)
-        return ops.transpose(
-            ops.reshape(_narrow(ops.gather(x, index, 1)), (-1, count, heads, d)), (0, 2, 1, 3)
-        )
+        return _narrow(_swap(ops.reshape(ops.gather(x, index, 1), (-1, count, heads, d))))
 
     queries, keys = t * _TILE * _TILE, t * (_TILE + 2) * (_TILE + 2)
     query = tokens(ops.reshape(q, (b, t * h * w, c)) * d**-0.5, _tile_queries(t, h, w), queries)
@@ -315,7 +363,7 @@ def local_attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     value = tokens(ops.cat((ops.reshape(v, (b, t * h * w, c)), zero), 1), _tile_keys(t, h, w), keys)
     scores = _wide(ops.BatchMatMul(transpose_b=True)(query, key)) + _tile_mask(t)
     y = _wide(ops.BatchMatMul()(_narrow(ops.softmax(scores, -1)), value))
-    y = ops.reshape(ops.transpose(y, (0, 2, 1, 3)), (b, -1, c))
+    y = ops.reshape(_swap(y), (b, -1, c))
     return ops.reshape(ops.gather(y, _tile_inverse(t, h, w), 1), (b, t, h, w, c))
 
 
