@@ -121,7 +121,9 @@ def print_report(report: EvalReport) -> None:
 
 def describe_report(report: EvalReport) -> list[str]:
     """What the table says and how it was measured."""
-    lines = [f"Protocol: {report.protocol} Low quality: {report.low_quality}. Fed as {report.feeding}."]
+    lines = [
+        f"Protocol: {report.protocol} Low quality: {report.low_quality}. Fed as {report.feeding}. Times include compiling at the first call of a size."
+    ]
     for total in report.totals:
         line = f"{total.model}: {total.engine}; {total.seconds_per_call:.3f} s per call, {total.fps:.2f} output frames per second"
         line += f", peak {total.peak_rss_mib:.0f} MiB"
