@@ -161,11 +161,13 @@ def _launch(cluster: Cluster, settings: RunSettings, recipe: Recipe) -> None:
     from rvrt_cli.train.checkpoint import load_latest
     from rvrt_cli.train.launch import describe_stop, launch
 
-    launch(settings.backend, cluster, sys.argv[1:], settings.out / "logs", lambda line: typer.echo(line, err=True))
-    if cluster.node_rank == 0:
-        checkpoint = load_latest(settings.out / "checkpoints")
-        if checkpoint is not None and checkpoint.step < recipe.steps:
-            raise describe_stop(checkpoint.step, recipe.steps)
+    finished = launch(
+        settings.backend, cluster, sys.argv[1:], settings.out / "logs", lambda line: typer.echo(line, err=True)
+    )
+    checkpoint = load_latest(settings.out / "checkpoints")
+    steps_done = 0 if checkpoint is None else checkpoint.step
+    if steps_done < recipe.steps and (not finished or cluster.node_rank == 0):  # a time limit ends ranks without a signal
+        raise describe_stop(steps_done, recipe.steps)
 
 
 def _weights_path(text: str) -> Path:
