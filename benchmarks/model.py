@@ -12,6 +12,7 @@ by the threads: what it would take on idle cores. ``chain`` is the usual fast si
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
@@ -42,7 +43,7 @@ def main() -> None:
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        work(*options.worker, options)
+        work(options.worker[0], options.worker[1], options)
         return
     pairs = [(preset, engine) for preset in options.presets for engine in options.engines if (preset, engine) != ("chain", "mindspore")]
     workers = {pair: start(pair, options) for pair in pairs}
@@ -52,8 +53,7 @@ def main() -> None:
             if (row := ask(worker)) is not None:
                 rows[pair].append(row)
     for worker in workers.values():
-        worker.stdin.close()
-        worker.wait()
+        worker.communicate()  # closes its stdin, which ends it
     report([summary(pair, found, options) for pair, found in rows.items() if found], options.json)
     for pair in (pair for pair, found in rows.items() if not found):
         sys.stderr.write(f"{pair[0]} on {pair[1]} did not run\n")
@@ -121,7 +121,7 @@ def chain(engine: str, options: argparse.Namespace) -> Callable[[np.ndarray], np
     """The plain chain of convolutions on one engine."""
     rng = np.random.default_rng(0)
     widths = [3] + [CHAIN_WIDTH] * CHAIN_CONVS + [48]
-    kernels = [rng.normal(0, 0.05, (o, i, 3, 3)).astype(np.float32) for i, o in zip(widths, widths[1:], strict=False)]
+    kernels = [rng.normal(0, 0.05, (o, i, 3, 3)).astype(np.float32) for i, o in itertools.pairwise(widths)]
     if engine == "torch":
         import torch
 

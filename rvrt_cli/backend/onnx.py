@@ -600,14 +600,14 @@ def local_attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
         flat = op.reshape(x.var(), _index([b, t * h * w, c]))
         if outside:
             flat = op.concat([flat, _value(np.zeros((b, 1, c), x.dtype))], axis=1)
-        return op.reshape(op.gather(flat, _index(index.ravel()), axis=1), _index([b * tiles, count, heads, d]))
+        return op.reshape(op.gather(flat, _value(index.ravel()), axis=1), _index([b * tiles, count, heads, d]))
 
     def build(first: bool) -> Var:
         y = _attend(
             tokens(q, queries, nq, False), tokens(k, keys, nk, True), tokens(v, keys, nk, True),
             _value(mask[None, None].astype(q.dtype)),
         )  # fmt: skip
-        y = op.gather(op.reshape(y, _index([b, tiles * nq, c])), _index(place), axis=1)
+        y = op.gather(op.reshape(y, _index([b, tiles * nq, c])), _value(place), axis=1)
         return op.reshape(y, _index([b, t, h, w, c]))
 
     return Tensor(q.shape, build, dtype=q.dtype)
@@ -685,7 +685,7 @@ def flip(x: Tensor, axis: int) -> Tensor:
     if x.flipped is not None and x.flipped[1] == axis:
         return x.flipped[0]
     order = np.arange(x.shape[axis])[::-1].copy()
-    y = _moved(x, x.shape, lambda v: op.gather(v, _index(order), axis=axis))
+    y = _moved(x, x.shape, lambda v: op.gather(v, _value(order), axis=axis))
     y.flipped = (x, axis)
     return y
 

@@ -10,7 +10,7 @@ import numpy as np
 from rvrt_cli import backend
 from rvrt_cli.atomic import atomic_path
 from rvrt_cli.errors import UsageError
-from rvrt_cli.model.config import ModelConfig
+from rvrt_cli.runtime.export import check_size
 from rvrt_cli.runtime.memory import explained
 from rvrt_cli.weights.files import Weights
 
@@ -47,20 +47,3 @@ def export_mindir(weights: Weights, path: Path, frames: int, height: int, width:
             os.chmod(
                 temporary, 0o644
             )  # MindSpore leaves it read-only, which neither flushing nor a later export can use
-
-
-def check_size(config: ModelConfig, frames: int, height: int, width: int) -> None:
-    """Refuse what a graph of fixed size cannot pad inside.
-
-    Errors: :class:`UsageError` naming the smallest size, or the multiple that is needed.
-    """
-    if frames < 2 or frames % 2:
-        raise UsageError(
-            f"A graph takes an even number of frames, not {frames}; use {max(2, frames + frames % 2)}."
-        )
-    if min(height, width) < config.min_size:
-        raise UsageError(
-            f"This model takes {config.min_size} pixels or more on each side, not {height}x{width}."
-        )
-    if config.upscale == 1 and (height % 4 or width % 4):
-        raise UsageError(f"This model takes sides that are multiples of 4 pixels, not {height}x{width}.")

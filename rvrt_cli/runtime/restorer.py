@@ -74,7 +74,7 @@ class ModelRestorer:
         t, h, w, _ = lq.shape
         try:
             padded = pad_window(lq, self.config)
-            y = self._session(padded.shape[:3]).run(padded[None])
+            y = self._session((padded.shape[0], padded.shape[1], padded.shape[2])).run(padded[None])
         except MemoryError as error:
             raise OutOfMemoryError_(f"{self.engine} ran out of memory; use a smaller --tile or --window.") from error
         except OutOfMemoryError_:

@@ -13,7 +13,7 @@ for package in ("spox", "onnxruntime", "openvino"):
     pytest.importorskip(package)
 
 
-@pytest.mark.parametrize("checks", [("shapes", "names"), ("local_attention", "zeros", "half"), ("cache",), ("sizes",)])
+@pytest.mark.parametrize("checks", [("shapes", "names"), ("local_attention", "zeros", "half", "export"), ("cache",), ("sizes",)])
 def test_onnx_backend(tmp_path: Path, checks: tuple[str, ...]) -> None:
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[3]), "RVRT_CACHE": str(tmp_path)}
     done = subprocess.run(
