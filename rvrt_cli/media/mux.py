@@ -27,7 +27,7 @@ from rvrt_cli.media.encode import MUXERS, EncodeSettings, mastering_display_text
 from rvrt_cli.media.ffmpeg import explain_ffmpeg_failure, ffmpeg_executable, run_ffmpeg
 from rvrt_cli.media.guard import LIBRARY_ERRORS
 from rvrt_cli.media.probe import open_container
-from rvrt_cli.media.segment import DecodeOrder, SegmentFooter, read_footer, read_packets
+from rvrt_cli.media.segment import DecodeOrder, SegmentFooter, frame_step, read_footer, read_packets
 from rvrt_cli.media.source import Source, Stream
 
 TEXT_SUBTITLES = frozenset(
@@ -57,6 +57,12 @@ MP4_KEYS = frozenset(
 # Formats whose clock starts anywhere; players show their start as zero.
 ARBITRARY_START = frozenset({"mpegts", "mpeg", "mpegtsraw"})
 LARGEST_TIMESCALE = 10_000_000
+# QuickTime knows languages by their bibliographic codes (ISO 639-2/B).
+BIBLIOGRAPHIC = {
+    "sqi": "alb", "hye": "arm", "eus": "baq", "mya": "bur", "zho": "chi", "ces": "cze", "nld": "dut", "fra": "fre", "kat": "geo",
+    "deu": "ger", "ell": "gre", "isl": "ice", "mkd": "mac", "mri": "mao", "msa": "may", "fas": "per", "ron": "rum", "slk": "slo",
+    "bod": "tib", "cym": "wel",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -320,12 +326,13 @@ def _feed(
             "movie_timescale": scale,
             "video_track_timescale": scale,
         }
-    written: list[int] = []
     with ExitStack() as stack:
         # PyAV looks for a seek method; a pipe has one that fails.
         out = stack.enter_context(av.open(_WriteOnly(pipe), "w", format=feed_format, options=options))
         stream: Any = None
-        order = DecodeOrder(settings.codec, footers[0].first_pts + shift)
+        step = frame_step(settings)
+        order = DecodeOrder(settings.codec, footers[0].first_pts + shift, step)
+        written: list[int] = []
         for path, footer in zip(segments, footers, strict=True):
             count = 0
             with av.open(str(path)) as container:
@@ -340,7 +347,7 @@ def _feed(
                             f"{path}: packets are out of order by more than {order.delay} frames; choose another --codec."
                         )
                     packet.stream, packet.time_base = stream, settings.time_base
-                    packet.pts, packet.dts, packet.duration = pts, dts, _duration_hint(footer, pts - shift)
+                    packet.pts, packet.dts, packet.duration = pts, dts, footers[-1].last_duration
                     written.append(pts)
                     count += 1
                     out.mux(packet)
@@ -349,11 +356,6 @@ def _feed(
                     f"The segment {path} holds {count} of {footer.frames} frames; delete it and run the same command again."
                 )
     return written
-
-
-def _duration_hint(footer: SegmentFooter, pts: int) -> int:
-    """Only the last frame's duration matters: the others last until the next one."""
-    return footer.last_duration if pts == footer.last_pts else 0
 
 
 class _WriteOnly:
@@ -418,6 +420,8 @@ def _command(
     by_index = {s.index: s for s in source.streams}
     for position, p in enumerate(in_order):
         command += _codec_arguments(p, position, plan.container)
+        if p.action == "upscale":
+            command += [f"-bsf:{position}", _last_duration_filter(settings, footers, feed_format, shift)]
         if not from_source:
             continue
         stream = by_index[p.index]
@@ -427,6 +431,8 @@ def _command(
             command += [f"-copypriorss:{position}", "0"]
         command += [f"-map_metadata:s:{position}", f"1:s:{p.index}"]
         command += [f"-disposition:{position}", "+".join(sorted(stream.disposition)) or "0"]
+        if plan.container == "mov" and stream.language in BIBLIOGRAPHIC:
+            command += [f"-metadata:s:{position}", f"language={BIBLIOGRAPHIC[stream.language]}"]
         if p.action == "upscale":
             command += _video_tags(settings, stream, position)
         elif p.action == "convert":
@@ -459,6 +465,22 @@ def _command(
             str(_movie_timescale(source, settings)),
         ]
     return [*command, "-f", MUXERS[plan.container], f"file:{output}"]
+
+
+def _last_duration_filter(
+    settings: EncodeSettings, footers: Sequence[SegmentFooter], feed_format: str, shift: int
+) -> str:
+    """A bitstream filter that makes the frame shown last keep its duration, which ends the film.
+
+    Fragments hold the time to the next *decoded* packet instead; with a variable rate that is another number, and the
+    file would end too early or too late.
+    """
+    clock = Fraction(1, 1000) if feed_format == "matroska" else Fraction(1, _timescale(settings.time_base))
+    last, duration, step = (
+        round(ticks * settings.time_base / clock)
+        for ticks in (footers[-1].last_pts + shift, footers[-1].last_duration, frame_step(settings))
+    )
+    return f"setts=pts=PTS:dts=DTS:duration=if(lt(abs(PTS-({last}))\\,0.6)\\,{max(duration, 1)}\\,min(DURATION\\,{max(step, 1)}))"
 
 
 def _video_tags(settings: EncodeSettings, stream: Stream | None, position: int) -> list[str]:

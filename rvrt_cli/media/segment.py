@@ -53,11 +53,14 @@ REORDER_DELAY = {"h264": 2, "hevc": 2, "mpeg4": 1, "mpeg2video": 1}
 
 
 class DecodeOrder:
-    """Decode timestamps for packets in decode order: each frame's is the display time of the one ``delay`` frames earlier."""
+    """Decode timestamps for packets in decode order: each frame's is the display time of the one ``delay`` frames earlier.
 
-    def __init__(self, codec: str, first_pts: int) -> None:
+    The first ``delay`` packets get times before ``first_pts``, ``step`` apart.
+    """
+
+    def __init__(self, codec: str, first_pts: int, step: int = 1) -> None:
         self.delay = REORDER_DELAY.get(codec, 0)
-        self._first = first_pts
+        self._first, self._step = first_pts, step
         self._held: list[int] = []
         self._count = 0
 
@@ -66,8 +69,13 @@ class DecodeOrder:
         heapq.heappush(self._held, pts)
         self._count += 1
         if self._count <= self.delay:
-            return self._first - self.delay + self._count - 1
+            return self._first - (self.delay - self._count + 1) * self._step
         return heapq.heappop(self._held)
+
+
+def frame_step(settings: EncodeSettings) -> int:
+    """Ticks between two frames at the average rate, at least one."""
+    return max(1, round(1 / (settings.rate * settings.time_base)))
 
 
 @dataclass(frozen=True)
@@ -156,7 +164,7 @@ class SegmentWriter:
             self._first_pts = pts
         frame.pts = pts
         self._last_pts = pts
-        self._last_duration = duration or max(1, round(1 / (settings.rate * settings.time_base)))
+        self._last_duration = duration or frame_step(settings)
         self._frames += 1
         self._encode(frame)
 

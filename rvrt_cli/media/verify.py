@@ -12,13 +12,15 @@ import numpy as np
 
 from rvrt_cli.errors import InputError, RvrtError, VerifyError
 from rvrt_cli.media.guard import LIBRARY_ERRORS
-from rvrt_cli.media.mux import MuxPlan
+from rvrt_cli.media.mux import BIBLIOGRAPHIC, MuxPlan
 from rvrt_cli.media.probe import open_container, probe
 from rvrt_cli.media.source import ColorTags, Source
 
 # Sound is copied packet by packet; its first packets may be dropped by a muxer, damaged ones by the demuxer.
 SOUND_START_TOLERANCE_S = 0.06
 SOUND_PACKETS_TOLERANCE = 0.02
+# Containers count the last packet of each track in their own clock; cut sound ends on a packet.
+DURATION_TOLERANCE_S = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +65,7 @@ def verify_output(source: Source, output: Path, expected: Expected, plan: MuxPla
         *_compare_streams(source, result, plan),
         *_compare_video(result, expected),
         *_compare_times(pts, time_base, expected),
+        *_compare_duration(source, result, expected),
     ]
     if not problems and source.kind == "video":
         problems = _compare_sound(source, tracks, expected, plan)
@@ -123,10 +126,9 @@ def _compare_streams(source: Source, result: Source, plan: MuxPlan) -> list[str]
     else:
         for stream, p in zip(found, wanted, strict=True):
             origin = by_index.get(p.index)
-            if origin and (origin.language or "und") != (stream.language or "und"):
-                problems.append(
-                    f"stream {stream.index} has the language {stream.language}, not {origin.language}"
-                )
+            was, is_ = (_language(x.language) if x else "und" for x in (origin, stream))
+            if was != is_ and not (plan.container == "mov" and is_ == "und"):  # QuickTime knows few languages
+                problems.append(f"stream {stream.index} has the language {is_}, not {was}")
     extra = Counter(
         "picture" if s.kind == "video" else s.kind
         for s in result.streams
@@ -138,6 +140,10 @@ def _compare_streams(source: Source, result: Source, plan: MuxPlan) -> list[str]
     if source.kind == "video" and len(result.chapters) < len(source.chapters):
         problems.append(f"it holds {len(result.chapters)} chapters, not {len(source.chapters)}")
     return problems
+
+
+def _language(code: str | None) -> str:
+    return BIBLIOGRAPHIC.get(code or "und", code or "und")
 
 
 def _disposition(by_index: dict[int, Any], index: int) -> frozenset[str]:
@@ -178,6 +184,25 @@ def _compare_times(pts: np.ndarray, time_base: Fraction, expected: Expected) -> 
         return [
             f"frame {worst} is shown at {float(pts[worst] * time_base):.6f} s, not at {wanted[worst]:.6f} s"
         ]
+    return []
+
+
+def _compare_duration(source: Source, result: Source, expected: Expected) -> list[str]:
+    """The file lasts at least as long as the film, and no longer than film and source (its sound may be the longer one)."""
+    if result.duration_s is None or len(expected.pts) == 0:
+        return []
+    film_s = float((int(expected.pts[-1] - expected.pts[0]) + expected.last_duration) * expected.time_base)
+    end_s = float((int(expected.pts[-1]) + expected.last_duration) * expected.time_base)
+    longest_s = max(
+        end_s,
+        film_s
+        if expected.trimmed
+        else (source.duration_s or 0.0) + max(source.start_s, 0.0) + abs(expected.shift_s),
+    )
+    # FFmpeg reads an MP4 track's length in decode times, which end before the last frame where the rate varies.
+    shortest_s = 0.0 if result.format.startswith("mov") else film_s
+    if not shortest_s - DURATION_TOLERANCE_S <= result.duration_s <= longest_s + DURATION_TOLERANCE_S:
+        return [f"it lasts {result.duration_s:.3f} s, not {film_s:.3f} s"]
     return []
 
 

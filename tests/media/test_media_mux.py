@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -124,7 +125,7 @@ def test_verification_notices_missing_streams_and_languages(
         "-metadata:s:a:0",
         "language=eng",
     )
-    with pytest.raises(VerifyError, match="language eng, not deu"):
+    with pytest.raises(VerifyError, match="language eng, not ger"):
         verify_output(done.source, english, expectation(done), done.plan)
     short = make(tmp_path / "short.mp4", "-i", str(done.output), "-i", str(film), "-map", "0:v", "-map", "1:a", "-c", "copy", "-bsf:a",
                  "noise=drop=gt(n\\,5)", "-metadata:s:a:0", "language=deu")  # fmt: skip
@@ -278,6 +279,40 @@ def test_timestamps_of_segments(film: Path, tmp_path: Path) -> None:
     assert list(join_timestamps([one, two])) == [-700, 5, 6, 1024, 2000]
     footer = read_footer(one)
     assert (footer.frames, footer.first_pts, footer.last_pts, footer.last_duration) == (4, -700, 1024, 512)
+
+
+def test_the_last_frame_lasts_as_long_as_in_the_source(
+    film: Path, tmp_path: Path, run_through: Callable[..., Passed]
+) -> None:
+    """Decode times start before the first frame by whole frames, or the track would end two frames early."""
+    for name in ("o.mp4", "o.mov"):
+        done = run_through(film, name)
+        assert (
+            probe(done.output).streams[0].duration_s
+            == probe(film).streams[0].duration_s
+            == pytest.approx(0.4)
+        )
+
+
+def test_verification_notices_a_wrong_duration(film: Path, run_through: Callable[..., Passed]) -> None:
+    done = run_through(film, "o.mkv")
+    with pytest.raises(VerifyError, match=r"it lasts 0\.4\d* s, not 7"):
+        verify_output(done.source, done.output, replace(expectation(done), last_duration=90_000), done.plan)
+
+
+def movie_duration_s(path: Path) -> float:
+    """Duration in the movie header, which players show."""
+    data = path.read_bytes()
+    header = data.rindex(b"mvhd") + 4
+    scale, duration = struct.unpack(">II", data[header + 12 : header + 20])
+    return duration / scale
+
+
+def test_a_long_last_frame_keeps_its_duration(shared: Path, run_through: Callable[..., Passed]) -> None:
+    """The film's length in the header is right although the last frame shown is not the last one decoded."""
+    path = shared / "data" / "media" / "cursed-vfr.mp4"
+    done = run_through(path, "o.mp4", factor=0.05)
+    assert movie_duration_s(done.output) == pytest.approx(502589 / 57600, abs=2e-3)
 
 
 def test_negative_times_are_moved_together_with_the_sound(film: Path, tmp_path: Path) -> None:
