@@ -76,19 +76,26 @@ def describe_start(event: Started) -> list[str]:
     ]
 
 
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
+
+
 def describe_report(report: Report) -> list[str]:
     """The result, in a few lines."""
     size = f", {format_size(report.output_bytes)}" if report.output_bytes is not None else ""
     verified = ", verified" if report.verified else ""
-    lines = [f"{report.output}: {report.frames} frames, {report.output_width}x{report.output_height}{size}{verified}."]
+    lines = [f"{report.output}: {report.frames} frame{_s(report.frames)}, {report.output_width}x{report.output_height}{size}{verified}."]
     fresh = report.frames - report.frames_resumed
     resumed = f" ({report.frames_resumed} frames were done before)" if report.frames_resumed else ""
-    lines.append(
-        f"{fresh} frames in {format_time(report.elapsed_s)}{resumed}, {format_fps(report.fps)} fps; {shares_line(report.stages)}; "
-        f"{report.shots} shot{'s' if report.shots != 1 else ''}; peak memory {report.peak_rss_mib:.0f} MiB."
-    )
+    facts = [
+        f"{fresh} frame{_s(fresh)} in {format_time(report.elapsed_s)}{resumed}, {format_fps(report.fps)} fps",
+        shares_line(report.stages),
+        f"{report.shots} shot{_s(report.shots)}",
+        f"peak memory {report.peak_rss_mib:.0f} MiB",
+    ]
+    lines.append("; ".join(filter(None, facts)) + ".")
     if report.corrupt_frames:
-        lines.append(f"{report.corrupt_frames} damaged frames were concealed.")
+        lines.append(f"{report.corrupt_frames} damaged frame{_s(report.corrupt_frames)} {'were' if report.corrupt_frames != 1 else 'was'} concealed.")
     lines.extend(report.notes)
     return lines
 
