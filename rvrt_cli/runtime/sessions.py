@@ -104,6 +104,8 @@ class OnnxRuntimeSession:
             options = ort.SessionOptions()
             options.intra_op_num_threads = threads or default_threads()
             options.log_severity_level = 3
+            # Planning all buffers as one block doubles the peak memory of these long graphs and gains no time.
+            options.enable_mem_pattern = False
             # Waiting threads that spin would fight with the video decoder and encoder for the same cores.
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             providers: list[Any] = [(name, provider_options(provider, index, mixed))]
