@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from rvrt_cli.errors import WeightsError
 
@@ -120,7 +121,8 @@ class ModelConfig:
             expected = (list, tuple) if kinds[name] is tuple else (int, float) if kinds[name] is float else (kinds[name],)
             if not isinstance(value, expected):
                 raise WeightsError(f"The weight file's setting {name!r} is {value!r}, which is of the wrong kind.")
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+        settings: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**settings)
 
 
 PRESETS: dict[str, ModelConfig] = {
