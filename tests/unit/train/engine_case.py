@@ -103,10 +103,24 @@ def torch_variants(out: Path) -> None:
     (out / "variants.json").write_text(json.dumps(variants))
 
 
+def mindspore_mixed(out: Path) -> None:
+    """Four steps in fp16 with loss scaling, accumulation and recomputation, then one that overflows."""
+    recipe = replace(RECIPE, precision="fp16", recompute=True, accumulate=2)
+    engine = create_engine("mindspore", CONFIG, recipe, None, "cpu", 1, Place())
+    steps = train(engine, recipe, 0, 4)
+    engine.load_state(replace(engine.state(), scale=2.0**120))
+    steps.append(asdict(engine.step(*batch(4), 1e-3, 0.0, False)))
+    state = engine.state()
+    counters = {"scale": state.scale, "skipped": state.skipped, "updates": state.updates}
+    (out / "mixed.json").write_text(json.dumps({"steps": steps, "counters": counters}))
+
+
 if __name__ == "__main__":
     chosen, folder = sys.argv[1], Path(sys.argv[2])
     if chosen == "variants":
         torch_variants(folder)
+    elif chosen == "mindspore-mixed":
+        mindspore_mixed(folder)
     elif len(sys.argv) > 3:
         resume(chosen, folder, sys.argv[3])
     else:

@@ -118,3 +118,13 @@ def test_both_frameworks_take_the_same_ten_steps(both: Path) -> None:
 @pytest.mark.slow
 def test_a_checkpoint_of_one_framework_continues_on_the_other(both: Path) -> None:
     assert _largest_difference(both / "torch-resumed.safetensors", both / "mindspore-resumed.safetensors") < 4e-5
+
+
+@pytest.mark.slow
+def test_mindspore_scales_its_loss_in_mixed_precision(both: Path) -> None:
+    _run("mindspore-mixed", both)
+    mixed = json.loads((both / "mixed.json").read_text())
+    plain = json.loads((both / "torch.json").read_text())
+    assert [s["finite"] for s in mixed["steps"]] == [True] * 4 + [False]
+    assert [s["loss"] for s in mixed["steps"][:4]] == pytest.approx([s["loss"] for s in plain[:4]], rel=5e-3)
+    assert mixed["counters"] == {"scale": 2.0**119, "skipped": 1, "updates": 4}
