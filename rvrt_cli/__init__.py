@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rvrt_cli.api import load_model, upscale_frames, upscale_video
+    from rvrt_cli.api import light_model, load_model, upscale_frames, upscale_video
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_model", "upscale_frames", "upscale_video"]
+__all__ = ["__version__", "light_model", "load_model", "upscale_frames", "upscale_video"]
 
 
 def __getattr__(name: str) -> Any:

@@ -35,7 +35,8 @@ def upscale_video(
 ) -> Report:
     """Upscale a video file or image sequence as ``rvrt upscale`` does, and return the report.
 
-    ``model``: a loaded model (it stays open) or a name; ``options``: the fields of
+    ``model``: a loaded model (it stays open) or a name (``light_model()`` for the
+    best RVRT Light on this machine); ``options``: the fields of
     :class:`rvrt_cli.upscale.options.UpscaleOptions`. ``on_event`` gets the events of :mod:`rvrt_cli.upscale.events` in
     the calling thread. Setting ``stop`` from another thread finishes the current segment and raises
     :class:`rvrt_cli.errors.InterruptedRun`; the same call continues. Errors: subclasses of
@@ -51,6 +52,13 @@ def upscale_video(
     elif model is not None:
         restorer = _KeptOpen(model)
     return upscale(input_path, output, UpscaleOptions(**options), restorer=restorer, on_event=on_event or ignore_event, stop=stop)
+
+
+def light_model() -> str:
+    """The name of the RVRT Light that ``--light`` means on this machine: "light" where it was fetched, else "light-s"."""
+    from rvrt_cli.weights import light_model as find_light
+
+    return find_light()
 
 
 @contextmanager

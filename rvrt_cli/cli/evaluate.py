@@ -19,6 +19,7 @@ from rvrt_cli.cli.options import (
     QuietOption,
     ThreadsOption,
     WeightsOption,
+    choose_model,
 )
 
 if TYPE_CHECKING:
@@ -260,7 +261,7 @@ def evaluate_command(
     options = EvalOptions(
         protocol=protocol,
         root=folder,
-        models=_models(model, light, weights, baseline, compare, settings),
+        models=_models(model, light, weights, baseline, compare, settings, tell=not (quiet or as_json)),
         lq_root=lq,
         degradation=degradation,
         make_lq=make_lq,
@@ -290,14 +291,13 @@ def _models(
     baseline: str | None,
     compare: tuple[str, str] | None,
     settings: dict[str, Any],
+    *,
+    tell: bool,
 ) -> tuple[ModelSpec, ...]:
     """The models in the order of the table's columns."""
     from rvrt_cli.errors import UsageError
     from rvrt_cli.evaluate.models import ModelSpec
-    from rvrt_cli.upscale.options import DEFAULT_MODEL
 
-    if light and model not in (None, DEFAULT_MODEL):
-        raise UsageError(f"--light and --model {model} contradict each other; give one of them.")
     if compare is not None:
         if light or model or weights or baseline:
             raise UsageError(
@@ -307,7 +307,10 @@ def _models(
         if first == second:
             first, second = compare
         return (ModelSpec(first, compare[0], **settings), ModelSpec(second, compare[1], **settings))
-    name = model or DEFAULT_MODEL
+    choice = choose_model(light, model, weights)
+    if choice.words and tell:
+        typer.echo(choice.words, err=True)
+    name = choice.name
     label = weights.stem if weights else name if len(Path(name).parts) == 1 else Path(name).stem
     specs: tuple[ModelSpec, ...] = (ModelSpec(label, name, weights, **settings),)
     if baseline is not None and baseline != name:

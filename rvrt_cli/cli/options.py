@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
+from rvrt_cli.errors import UsageError
+
 MODEL_PANEL = "Model and machine"
 OUTPUT_PANEL = "Messages"
 
 # Optional[...] instead of "| None": Typer reads these at import time on Python 3.10 too.
-LightOption = Annotated[bool, typer.Option("--light", help="RVRT Light, small (the shipped model, and the default).", rich_help_panel=MODEL_PANEL)]
+LightOption = Annotated[bool, typer.Option("--light", help="RVRT Light: the full width where it was fetched (`rvrt weights fetch light`), else the small one that ships (light-s, the default).", rich_help_panel=MODEL_PANEL)]
 ModelOption = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option("--model", "-m", metavar="NAME|PATH", help="A model's name (light-s, light, rvrt, bicubic) or its weights file.", rich_help_panel=MODEL_PANEL),
@@ -37,3 +40,28 @@ JsonOption = Annotated[
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only.", rich_help_panel=OUTPUT_PANEL)]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Show details: every segment and how memory was planned.", rich_help_panel=OUTPUT_PANEL)]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.", rich_help_panel=OUTPUT_PANEL)]
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """The model that ``--light``, ``--model`` and ``--weights`` mean. ``words``: which one ``--light`` took, for the user."""
+
+    name: str
+    words: str | None = None
+
+
+def choose_model(light: bool, model: str | None, weights: Path | None) -> ModelChoice:
+    """Settle ``--light`` and ``--model``. Errors: :class:`UsageError` where they contradict each other."""
+    from rvrt_cli.weights.find import LIGHT, LIGHT_SMALL, light_model
+
+    if light and model not in (None, LIGHT, LIGHT_SMALL):
+        raise UsageError(f"--light and --model {model} contradict each other; give one of them.")
+    if model is not None or not light or weights is not None:
+        # A file given with --weights says itself how wide it is.
+        return ModelChoice(model or LIGHT_SMALL)
+    name = light_model()
+    if name == LIGHT:
+        return ModelChoice(name, "Model: light (full width, found on this machine)")
+    return ModelChoice(
+        name, f"Model: {name} (small; the full-width light is not on this machine, `rvrt weights fetch light` gets it)"
+    )

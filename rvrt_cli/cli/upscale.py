@@ -23,6 +23,7 @@ from rvrt_cli.cli.options import (
     ThreadsOption,
     VerboseOption,
     WeightsOption,
+    choose_model,
 )
 from rvrt_cli.errors import InterruptedRun, RvrtError, UsageError
 
@@ -111,8 +112,7 @@ def upscale_command(
     from rvrt_cli.cli.app import enable_debug
 
     enable_debug(debug)
-    if light and model not in (None, "light-s"):
-        raise UsageError(f"--light and --model {model} contradict each other; give one of them.")
+    choice = choose_model(light, model, weights)
     if quiet and verbose:
         raise UsageError("--quiet and --verbose contradict each other; give one of them.")
     if as_json and output == "-":
@@ -121,10 +121,10 @@ def upscale_command(
         raise UsageError("OUT is missing; name the file to write, or add --estimate.")
     if frame is not None and (start, end, frames, preview) != (None, None, None, None):
         raise UsageError("--frame picks one frame; leave out --start, --end, --frames and --preview.")
-    from rvrt_cli.upscale.options import DEFAULT_MODEL, UpscaleOptions
+    from rvrt_cli.upscale.options import UpscaleOptions
 
     options = UpscaleOptions(
-        model=model or DEFAULT_MODEL,
+        model=choice.name,
         weights=weights,
         scale=scale,
         height=height,
@@ -165,6 +165,8 @@ def upscale_command(
     from rvrt_cli.cli.progress import View
 
     with View(quiet=quiet, verbose=verbose, as_json=as_json) as view, errors_as_events(view):
+        if choice.words:
+            view.say(choice.words)
         _run(input_path, output, options, view, estimate=estimate, frame_s=parse_time("--frame", frame))
 
 

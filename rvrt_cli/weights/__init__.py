@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rvrt_cli.weights.cache import cache_folder, fetch
 from rvrt_cli.weights.files import Weights, load_weights, read_raw, save_weights
-from rvrt_cli.weights.find import find_weights, known_weights
+from rvrt_cli.weights.find import find_weights, known_weights, light_model
 from rvrt_cli.weights.raw import RawFile
 from rvrt_cli.weights.read_ckpt import read_ckpt
 from rvrt_cli.weights.read_pth import read_pth
@@ -20,6 +20,7 @@ __all__ = [
     "fetch",
     "find_weights",
     "known_weights",
+    "light_model",
     "load_weights",
     "published",
     "read_ckpt",

@@ -11,6 +11,8 @@ from rvrt_cli.weights.cache import cached
 from rvrt_cli.weights.registry import PRESET_DEFAULTS, PUBLISHED, published
 
 SUFFIX = ".safetensors"
+LIGHT = "light"
+LIGHT_SMALL = "light-s"
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,16 @@ def find_weights(name: str, folder: Path | None = None) -> Path:
             f"The weights {name!r} are not on this machine; run `rvrt weights fetch {name}` first."
         )
     return path
+
+
+def light_model() -> str:
+    """The RVRT Light to use: ``light``, the full width, where it is on this machine, otherwise ``light-s``, which ships.
+
+    Errors: :class:`WeightsError` when the cached full-width file is damaged.
+    """
+    if LIGHT in shipped() or cached(published(LIGHT)) is not None:
+        return LIGHT
+    return LIGHT_SMALL
 
 
 def known_weights(folder: Path | None = None) -> list[Known]:
