@@ -16,6 +16,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rvrt_cli.backend import current
 from rvrt_cli.errors import DeviceError, UsageError
 
 BACKENDS = ("auto", "onnx", "openvino", "onnxruntime", "torch", "mindspore")
@@ -135,6 +136,9 @@ def choose(device: str = "auto", backend: str = "auto", precision: str = "auto")
         raise UsageError(f"--backend must be one of {', '.join(BACKENDS)}; got {backend!r}.")
     if precision not in PRECISIONS:
         raise UsageError(f"--precision must be one of {', '.join(PRECISIONS)}; got {precision!r}.")
+    used = current()
+    if backend == "auto" and used is not None:
+        backend = used  # a process has one backend, for example that of its training
     if kind == "auto":
         kind = _fastest_device(backend)
     choice = {"cpu": _on_cpu, "gpu": _on_gpu, "ascend": _on_ascend}[kind](backend, index)

@@ -22,6 +22,7 @@ def machine(monkeypatch: pytest.MonkeyPatch):
     """Describe a machine: installed packages, ONNX Runtime providers, drivers."""
 
     def describe(packages=EVERYTHING, providers=("cpu",), nvidia=False, ascend=False, cuda=False, openvino=("CPU",)) -> None:
+        monkeypatch.setattr(device, "current", lambda: None)
         monkeypatch.setattr(device, "installed", lambda name: name in packages)
         monkeypatch.setattr(device, "onnx_providers", lambda: tuple(providers) if "onnxruntime" in packages else ())
         monkeypatch.setattr(device, "nvidia_driver", lambda: nvidia)
@@ -38,6 +39,13 @@ def test_a_plain_cpu_takes_openvino_in_full_precision(machine) -> None:
     assert (choice.device, choice.backend, choice.runtime, choice.precision) == ("cpu", "onnx", "openvino", "fp32")
     assert "OpenVINO" in choice.reason
     assert "\n" not in choice.reason
+
+
+def test_a_process_keeps_the_backend_it_has(machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine()
+    monkeypatch.setattr(device, "current", lambda: "torch")
+    assert choose().runtime == "torch"
+    assert choose(backend="onnx").runtime == "openvino"
 
 
 def test_less_is_installed(machine) -> None:
