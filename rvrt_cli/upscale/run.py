@@ -47,7 +47,10 @@ MAX_SEGMENT_FRAMES = 240
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything that is settled before the first frame. ``settings`` and ``mux_plan`` are None for images."""
+    """Everything that is settled before the first frame.
+
+    ``settings`` and ``mux_plan`` are None for images. ``brought``: the restorer is the caller's, not the options'.
+    """
 
     source: Source
     output: Path | Literal["-"]
@@ -62,6 +65,7 @@ class Prepared:
     tile: TilePlan
     segment_frames: int
     work: WorkPlan
+    brought: bool = False
 
     @property
     def work_folder(self) -> Path:
@@ -89,6 +93,7 @@ def prepare(input_path: Path | str, output: Path | str, options: UpscaleOptions,
     target: Path | Literal["-"] = "-" if str(output) == "-" else Path(output)
     if target != "-":
         check_target(target, source, kind, overwrite=options.overwrite)
+    brought = restorer is not None
     restorer = restorer or load_chain(options)
     video = source.video
     even = kind != "images"
@@ -125,6 +130,7 @@ def prepare(input_path: Path | str, output: Path | str, options: UpscaleOptions,
         tile=work.tile,
         segment_frames=options.segment_frames or segment_length(*finish.output_size),
         work=work,
+        brought=brought,
     )
 
 
@@ -311,13 +317,18 @@ def load_chain(options: UpscaleOptions, *, device: str | None = None, precision:
 
 
 def _rungs(prepared: Prepared) -> Sequence[Callable[[], Restorer]]:
-    """The restorer in use, then what to try when memory runs out with the smallest tile and window."""
+    """The restorer in use, then what to try when memory runs out with the smallest tile and window.
+
+    A restorer that the caller brought has no further rungs: ``options`` do not say which model it holds.
+    """
     options, engine = prepared.options, prepared.restorer.engine.lower()
     rungs: list[Callable[[], Restorer]] = [lambda: prepared.restorer]
     on_cpu = "cpu" in engine
-    if options.precision == "auto" and not on_cpu and "fp16" not in engine:
-        rungs.append(lambda: load_chain(options, precision="fp16"))
-    if options.device == "auto" and not on_cpu:
+    if prepared.brought or on_cpu:
+        return rungs
+    if options.precision == "auto" and "mixed" not in engine:
+        rungs.append(lambda: load_chain(options, precision="mixed"))
+    if options.device == "auto":
         rungs.append(lambda: load_chain(options, device="cpu", precision="fp32"))
     return rungs
 
