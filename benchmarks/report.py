@@ -13,7 +13,6 @@ import os
 import platform
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -40,7 +39,7 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Part:
-    """What became of one benchmark. ``output``: its standard output, Markdown; ``data``: its ``--json`` file, where it writes one.
+    """What became of one benchmark. ``output``: its standard output, Markdown; ``tables``: the tables in it, as rows of cells.
 
     ``load``: the machine's 1-minute load before and after; above the number of cores, other work disturbed the timings.
     """
@@ -52,7 +51,7 @@ class Part:
     load: tuple[float, float]
     output: str
     error: str
-    data: Any
+    tables: list[list[dict[str, str]]]
 
 
 def machine() -> dict[str, Any]:
@@ -113,23 +112,19 @@ def run_part(name: str, arguments: list[str], timeout_s: float) -> Part:
     }
     command = [sys.executable, str(script), *arguments]
     before, began = _load(), time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        data_file = Path(folder) / "data.json"
-        if '"--json"' in script.read_text(encoding="utf-8"):
-            command += ["--json", str(data_file)]
-        try:
-            done = subprocess.run(
-                command,
-                capture_output=True,
-                text=True,
-                timeout=timeout_s,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-            )
-            code, output, error = done.returncode, done.stdout, done.stderr
-        except subprocess.TimeoutExpired:
-            code, output, error = 124, "", f"stopped after {timeout_s:.0f} s"
-        data = json.loads(data_file.read_text(encoding="utf-8")) if data_file.is_file() else None
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+        )
+        code, output, error = done.returncode, done.stdout, done.stderr
+    except subprocess.TimeoutExpired:
+        code, output, error = 124, "", f"stopped after {timeout_s:.0f} s"
+    output = as_markdown(output)
     shown = " ".join(["python", f"benchmarks/{name}.py", *arguments])
     return Part(
         name,
@@ -139,8 +134,39 @@ def run_part(name: str, arguments: list[str], timeout_s: float) -> Part:
         (before, _load()),
         output,
         error[-4000:] if code else "",
-        data,
+        tables(output),
     )
+
+
+def as_markdown(output: str) -> str:
+    """A part's output; where it is JSON objects, one a line, a table of them."""
+    lines = output.strip().splitlines()
+    if not lines or not all(line.startswith("{") for line in lines):
+        return output
+    rows = [json.loads(line) for line in lines]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [
+        [f"{row[name]:.4g}" if isinstance(row.get(name), float) else str(row.get(name, "")) for name in names]
+        for row in rows
+    ]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [names, ["---"] * len(names), *cells])
+
+
+def tables(markdown_text: str) -> list[list[dict[str, str]]]:
+    """The Markdown tables in a text: for each its rows, column name → cell."""
+    found: list[list[dict[str, str]]] = []
+    names: list[str] = []
+    for line in markdown_text.splitlines():
+        if not line.lstrip().startswith("|"):
+            names = []
+            continue
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if not names:
+            names = cells
+            found.append([])
+        elif not all(set(cell) <= set("-: ") for cell in cells):
+            found[-1].append(dict(zip(names, cells, strict=False)))
+    return found
 
 
 def _load() -> float:
@@ -173,8 +199,15 @@ def markdown(facts: dict[str, Any], parts: list[Part]) -> str:
 
 def part_arguments(name: str, data: Path | None, models: list[str]) -> list[str] | None:
     """The arguments of a part; None when it cannot run without ``data``."""
+    if name == "model":
+        return ["--json"]
+    photos = data / "photos" if data is not None and (data / "photos").is_dir() else None
     if name == "quality":
         return None if data is None else ["--data", str(data), "--model", *models]
+    if name == "train":
+        return None if data is None else ["--data", str(photos or data)]
+    if name == "preprocess" and photos is not None:
+        return ["--photos", str(photos)]
     return []
 
 
@@ -186,7 +219,9 @@ def main() -> int:
     )
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument(
-        "--data", type=Path, help="folder with davis_mini and vimeo90k_mini (or full sets), for quality"
+        "--data",
+        type=Path,
+        help="folder with davis_mini, vimeo90k_mini and photos (or full sets), for quality and train",
     )
     parser.add_argument("--model", nargs="+", default=["light-s"], help="models of the quality table")
     parser.add_argument("--timeout", type=float, default=3600.0, metavar="S", help="for each part")
@@ -195,7 +230,7 @@ def main() -> int:
     for name in arguments.only:
         if not (HERE / f"{name}.py").is_file():
             parts.append(
-                Part(name, "", 0.0, 1, (_load(), _load()), "", f"benchmarks/{name}.py does not exist", None)
+                Part(name, "", 0.0, 1, (_load(), _load()), "", f"benchmarks/{name}.py does not exist", [])
             )
             continue
         part = part_arguments(name, arguments.data, arguments.model)
