@@ -147,6 +147,7 @@ def upscale_frames(
         segment_frames=count,
         frames_total=count,
         detect_shots=shots,
+        overlapped=work.overlapped,
     )
     run_pipeline(settings, CallbackSink(take), ignore_event)
     return out

@@ -12,13 +12,22 @@ from rvrt_cli.errors import UsageError
 from rvrt_cli.upscale.tiles import ALIGN, MIN_TILE, TilePlan
 
 MIB = 1 << 20
+GIB = 1 << 30
 FLOAT_BYTES = 4
 DEFAULT_SHARE = 0.5
 """Share of the machine's memory that a run may plan to use; the rest is for other programs and the page cache."""
 BASE_MIB = 600
 """Interpreter, engine, decoder and encoder before the first frame, measured with OpenVINO."""
+FINISHING_PICTURES = 3
+"""Float pictures that exist beside the windows: one being finished, two of an overlap that wait for the next window."""
+ENCODER_BYTES_PER_PX = {"libx264": 105, "libx265": 185, "libsvtav1": 340, "libvpx-vp9": 140, "ffv1": 50}
+"""Peak bytes an encoder holds per pixel of an 8-bit picture (frames it looks ahead and refers to), measured at 1920x1080."""
+OTHER_ENCODER_BYTES_PER_PX = 150
+PICTURE_BYTES_PER_PX = 30
+"""The same where no encoder runs (PNG, y4m): the conversion of one picture."""
 DEFAULT_BYTES_PER_PX = 6000
 """Peak bytes a restorer needs per LQ pixel and frame of a tile where it does not say so itself."""
+GOOD_TILE = 96
 AUTO_TILES = (1024, 768, 512, 384, 256, 192, 128, 96, 64, MIN_TILE)
 
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -60,47 +69,70 @@ def peak_rss_mib() -> float:
     return peak / MIB if sys.platform == "darwin" else peak / 1024
 
 
+def encoder_bytes(encoder: str | None, bit_depth: int, output_px: int) -> int:
+    """Peak bytes of ``encoder`` (ffmpeg's name; None where pictures leave one by one) for pictures of ``output_px`` pixels."""
+    if encoder is None:
+        return PICTURE_BYTES_PER_PX * output_px
+    return ENCODER_BYTES_PER_PX.get(encoder, OTHER_ENCODER_BYTES_PER_PX) * output_px * (1 if bit_depth <= 8 else 2)
+
+
 @dataclass(frozen=True)
 class Need:
-    """What a run needs besides its tiles: LQ size, scale and how hungry the restorer is."""
+    """What a run needs: LQ size, scale, how hungry the restorer is, and the bytes that the encoder holds."""
 
     height: int
     width: int
     scale: int
     bytes_per_px: int = DEFAULT_BYTES_PER_PX
+    encoder_bytes: int = 0
 
-    def peak_bytes(self, window: int, tile: TilePlan) -> int:
+    def peak_bytes(self, window: int, tile: TilePlan, overlapped: bool = True) -> int:
         """Estimated peak memory of a run with this window and these tiles.
 
-        Three windows of pictures exist at once: one being made, one being blended and encoded, one waiting. Of source
-        frames there are two more: the decoder runs a window ahead, and the last one is kept for the overlap.
+        Two windows of pictures exist at once when model and encoder work ``overlapped``: one being made and one being
+        encoded; otherwise one. Of source frames there are always two windows more: the decoder runs a window ahead, and
+        the last one is kept for the overlap.
         """
         picture = self.height * self.width * self.scale**2 * 3 * FLOAT_BYTES
         source = self.height * self.width * 3 * FLOAT_BYTES
         side = tile.tile_px
         tile_px = min(side or self.height, self.height) * min(side or self.width, self.width)
-        return BASE_MIB * MIB + window * (3 * picture + 5 * source) + window * tile_px * self.bytes_per_px
+        fixed = BASE_MIB * MIB + FINISHING_PICTURES * picture + self.encoder_bytes
+        return fixed + window * ((2 if overlapped else 1) * picture + 5 * source) + window * tile_px * self.bytes_per_px
+
+
+@dataclass(frozen=True)
+class AutoPlan:
+    """What :func:`plan_auto` settled. ``overlapped``: the model makes a window while the one before is encoded."""
+
+    window: int
+    tile: TilePlan
+    overlapped: bool
 
 
 def plan_auto(need: Need, limit_bytes: int, window: int | None, tile: TilePlan | None, *, default_window: int, overlap: int,
-              tile_overlap: int) -> tuple[int, TilePlan]:
+              tile_overlap: int) -> AutoPlan:
     """Window and tile for a memory limit; what the user fixed (not None) is kept.
 
-    Whole frames are preferred, then larger tiles, then a shorter window: RVRT gains from neighbouring frames up to
-    about 16, and a tile costs only its overlap.
+    Whole frames are preferred, then larger tiles, then one window at a time, then a shorter window: RVRT gains from
+    neighbouring frames up to about 16, a tile costs only its overlap, and on a CPU model and encoder share the cores
+    anyway. Tiles below :data:`GOOD_TILE`, most of which are overlap, come last.
     """
     windows = [window] if window is not None else _shorter(default_window, overlap)
-    for candidate in windows:
-        if tile is not None:
-            tiles: tuple[TilePlan, ...] = (tile,)
-        else:
-            useful = tuple(TilePlan(side, min(tile_overlap, side // 2 // ALIGN * ALIGN)) for side in AUTO_TILES if side < max(need.height, need.width))
-            tiles = (TilePlan(None), *useful)
-        for option in tiles:
-            if need.peak_bytes(candidate, option) <= limit_bytes:
-                return candidate, option
-    # Nothing fits by the estimate: try the smallest, which the out-of-memory ladder cannot make smaller either.
-    return windows[-1], tiles[-1]
+    if tile is not None:
+        tiles: tuple[TilePlan, ...] = (tile,)
+    else:
+        useful = (side for side in AUTO_TILES if side < max(need.height, need.width))
+        tiles = (TilePlan(None), *(TilePlan(side, min(tile_overlap, side // 2 // ALIGN * ALIGN)) for side in useful))
+    good = tuple(option for option in tiles if option.tile_px is None or option.tile_px >= GOOD_TILE) or tiles
+    for choice in (good, tiles):
+        for frames in windows:
+            for overlapped in (True, False):
+                for option in choice:
+                    if need.peak_bytes(frames, option, overlapped) <= limit_bytes:
+                        return AutoPlan(frames, option, overlapped)
+    # Nothing fits by the estimate. What is left is mostly the film's own pictures, which tiny tiles would not make fewer.
+    return AutoPlan(windows[-1], good[-1], False)
 
 
 def _shorter(window: int, overlap: int) -> list[int]:

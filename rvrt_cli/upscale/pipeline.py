@@ -1,7 +1,8 @@
 """decode → shots → windows → tiles → model → blend → encode, in three threads with bounded queues.
 
 Memory is bounded by (window × picture), never by the length of the film: the decoder runs at most one window ahead of
-the model, and at most one finished window waits for the encoder. Everything that decides the output's bytes (windows,
+the model, and the model begins a window only when the encoder has taken the one before, so that two windows of pictures
+exist at most. Everything that decides the output's bytes (windows,
 segment boundaries) is a pure function of the frames and the settings, so a run that continues after an interruption
 makes the same segments.
 """
@@ -69,7 +70,8 @@ class PipelineSettings:
     """What a run computes. ``start_frame`` and ``restart`` continue an interrupted run; ``first_segment`` is its next index.
 
     ``decode``: opens the source after skipping N frames. ``rungs``: makers of the restorers to use, the first until memory
-    runs out with it. ``detect_shots`` False treats the film as one shot.
+    runs out with it. ``detect_shots`` False treats the film as one shot. ``overlapped`` False: the model
+    waits until a window is encoded before it makes the next, which halves the memory and changes no byte.
     """
 
     decode: Callable[[int], AbstractContextManager[Iterator[Frame]]]
@@ -84,6 +86,7 @@ class PipelineSettings:
     first_segment: int = 0
     restart: Restart | None = None
     detect_shots: bool = True
+    overlapped: bool = True
     shot_detector: Callable[[int, int], CutDetector] = CutDetector
 
 
@@ -113,6 +116,8 @@ class _Aborted(Exception):  # noqa: N818 - it is a message between threads, not 
 
 
 _END = object()
+_NOTHING = object()
+"""Taken when the item before is done with."""
 
 
 class _Channel:
@@ -120,6 +125,7 @@ class _Channel:
 
     def __init__(self, size: int, abort: threading.Event) -> None:
         self._queue: queue.Queue[Any] = queue.Queue(size)
+        self._taken = threading.Semaphore(0)
         self._abort = abort
 
     def put(self, item: Any) -> None:
@@ -133,14 +139,26 @@ class _Channel:
     def get(self) -> Any:
         while not self._abort.is_set():
             try:
-                return self._queue.get(timeout=POLL_S)
+                item = self._queue.get(timeout=POLL_S)
             except queue.Empty:
                 continue
+            self._taken.release()
+            return item
+        raise _Aborted
+
+    def hand_over(self, item: Any) -> None:
+        """Put ``item`` and wait until the other side has taken it, which it does when it is done with the item before."""
+        self.put(item)
+        while not self._abort.is_set():
+            if self._taken.acquire(timeout=POLL_S):
+                return
         raise _Aborted
 
     def __iter__(self) -> Iterator[Any]:
         while (item := self.get()) is not _END:
-            yield item
+            if item is not _NOTHING:
+                yield item
+            del item  # it may be large, and the next one can be long in coming
 
 
 class _Engine:
@@ -261,8 +279,12 @@ class _Run:
                         "try --precision fp32 or another --backend, and report it."
                     )
                 self.result.model_span_s = time.perf_counter() - started
-                self.restored.put(_Restored(window, frames, pictures, engine.tile, engine.rung))
+                restored = _Restored(window, frames, pictures, engine.tile, engine.rung)
                 del pictures, lq
+                self.restored.hand_over(restored)
+                del restored
+                if not settings.overlapped:
+                    self.restored.hand_over(_NOTHING)
                 item = windower.next()
         finally:
             self.result.window, self.result.tile = engine.window, engine.tile
@@ -280,6 +302,8 @@ class _Run:
         segment_start = settings.start_frame
         shots = corrupt = 0
         last: tuple[int, Restart] | None = None
+        sr: np.ndarray | None
+        picture: np.ndarray | None
 
         def close_segment(index: int, restart: Restart) -> None:
             nonlocal segment, segment_start, shots, corrupt
@@ -318,6 +342,8 @@ class _Run:
                 now = time.perf_counter()
                 self.encode_s += now - before
                 before = now
+            # Views of the window's pictures would keep all of them while the next window is waited for.
+            sr = picture = None
             del restored
         if last is not None and last[0] + 1 > segment_start:
             close_segment(*last)

@@ -8,6 +8,7 @@ from rvrt_cli.restorer import Restorer
 from rvrt_cli.upscale.memory import (
     DEFAULT_BYTES_PER_PX,
     DEFAULT_SHARE,
+    GIB,
     Need,
     parse_size,
     plan_auto,
@@ -19,19 +20,36 @@ from rvrt_cli.upscale.tiles import TilePlan
 
 @dataclass(frozen=True)
 class WorkPlan:
-    """``window`` in frames; ``limit_bytes`` is what was planned for, ``peak_bytes`` what the plan is expected to take."""
+    """``window`` in frames; ``overlapped``: the model makes a window while the one before is encoded; ``limit_bytes`` is what was planned for, ``peak_bytes`` what the plan is expected to take."""
 
     window: int
     tile: TilePlan
+    overlapped: bool
     limit_bytes: int
     peak_bytes: int
 
+    @property
+    def warning(self) -> str | None:
+        """A sentence where even the smallest plan is expected to take more than the limit."""
+        if self.peak_bytes <= self.limit_bytes:
+            return None
+        return (
+            f"About {self.peak_bytes / GIB:.1f} GiB of memory will be needed, more than the limit of {self.limit_bytes / GIB:.1f} GiB; "
+            "a smaller --window or --tile, or another --codec, needs less."
+        )
 
-def plan_work(options: UpscaleOptions, restorer: Restorer, height: int, width: int) -> WorkPlan:
-    """Window and tiles for pictures of (height, width) LQ pixels within ``--memory-limit`` or half of the machine's memory."""
-    need = Need(height, width, restorer.scale, getattr(restorer, "bytes_per_px", None) or DEFAULT_BYTES_PER_PX)
+
+def plan_work(
+    options: UpscaleOptions, restorer: Restorer, height: int, width: int, *, encoder_bytes: int = 0
+) -> WorkPlan:
+    """Window and tiles for pictures of (height, width) LQ pixels within ``--memory-limit`` or half of the machine's memory.
+
+    ``encoder_bytes``: what the encoder holds, see :func:`rvrt_cli.upscale.memory.encoder_bytes`.
+    """
+    hunger = getattr(restorer, "bytes_per_px", None) or DEFAULT_BYTES_PER_PX
+    need = Need(height, width, restorer.scale, hunger, encoder_bytes)
     limit = parse_size(options.memory_limit) if options.memory_limit else int(total_memory() * DEFAULT_SHARE)
-    window, tile = plan_auto(
+    auto = plan_auto(
         need,
         limit,
         options.window,
@@ -40,4 +58,5 @@ def plan_work(options: UpscaleOptions, restorer: Restorer, height: int, width: i
         overlap=options.overlap,
         tile_overlap=options.tile_overlap,
     )
-    return WorkPlan(window, tile, limit, need.peak_bytes(window, tile))
+    peak = need.peak_bytes(auto.window, auto.tile, auto.overlapped)
+    return WorkPlan(auto.window, auto.tile, auto.overlapped, limit, peak)

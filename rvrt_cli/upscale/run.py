@@ -24,13 +24,14 @@ from rvrt_cli.media import (
     probe,
     resolve_encoding,
 )
+from rvrt_cli.media.color import planar_format
 from rvrt_cli.media.y4m import y4m_settings
 from rvrt_cli.restorer import ChainRestorer, DenoisingRestorer, Restorer, load_restorer
 from rvrt_cli.upscale.events import Finishing, Notice, OnEvent, Report, Started, ignore_event
 from rvrt_cli.upscale.film import Film, open_film
 from rvrt_cli.upscale.finish import Finish, output_size
 from rvrt_cli.upscale.journal import WORK_SUFFIX, Journal, identify_file
-from rvrt_cli.upscale.memory import peak_rss_mib
+from rvrt_cli.upscale.memory import encoder_bytes, peak_rss_mib
 from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.pipeline import PipelineResult, PipelineSettings, run_pipeline
 from rvrt_cli.upscale.plan import WorkPlan, plan_work
@@ -79,7 +80,8 @@ class Prepared:
         """Sentences to show before the run: guesses about the input, fallbacks, streams the container cannot hold."""
         settings = self.settings.notes if self.settings else ()
         plan = self.mux_plan.warnings if self.mux_plan else ()
-        return (*self.source.notes, *settings, *plan)
+        memory = (self.work.warning,) if self.work.warning else ()
+        return (*self.source.notes, *settings, *plan, *memory)
 
 
 def prepare(input_path: Path | str, output: Path | str, options: UpscaleOptions, restorer: Restorer | None = None) -> Prepared:
@@ -99,11 +101,11 @@ def prepare(input_path: Path | str, output: Path | str, options: UpscaleOptions,
     even = kind != "images"
     height, width = wanted_size(options, video, restorer.scale, even=even)
     finish = Finish(height, width, options.strength, options.compare, label=restorer.name)
+    out_height, out_width = finish.output_size
     settings = plan = None
     if kind == "images":
         _refuse_encoding(options, "PNG images")
     else:
-        out_height, out_width = finish.output_size
         if target == "-":
             _refuse_encoding(options, "y4m, which is not compressed")
             settings = y4m_settings(source, out_width, out_height, options.pix_fmt)
@@ -115,7 +117,8 @@ def prepare(input_path: Path | str, output: Path | str, options: UpscaleOptions,
                 # The pieces lie apart: sound and subtitles would not fit them.
                 kept = tuple(stream for stream in plan.streams if stream.action == "upscale")
                 plan = replace(plan, streams=kept, warnings=("The preview has no sound and no subtitles.",))
-    work = plan_work(options, restorer, video.height, video.width)
+    held = encoder_bytes(settings.encoder if settings and target != "-" else None, encoded_depth(settings), out_height * out_width)
+    work = plan_work(options, restorer, video.height, video.width, encoder_bytes=held)
     return Prepared(
         source=source,
         output=target,
@@ -288,6 +291,12 @@ def _refuse_encoding(options: UpscaleOptions, what: str) -> None:
             raise UsageError(f"{name} has no meaning for {what}; leave it out.")
 
 
+def encoded_depth(settings: EncodeSettings | None) -> int:
+    """Bits per sample of what is encoded."""
+    layout = planar_format(settings.pix_fmt) if settings else None
+    return layout.bit_depth if layout else 8
+
+
 def segment_length(height: int, width: int) -> int:
     """Frames per segment for an output of this size: the same amount of work, within bounds."""
     return max(MIN_SEGMENT_FRAMES, min(MAX_SEGMENT_FRAMES, SEGMENT_PIXELS // (height * width)))
@@ -348,6 +357,7 @@ def _pipeline_settings(prepared: Prepared, journal: Journal | None = None) -> Pi
         first_segment=last.index + 1 if last else 0,
         restart=last.restart if last else None,
         detect_shots=prepared.options.shots,
+        overlapped=prepared.work.overlapped,
         shot_detector=prepared.film.detector,
     )
 

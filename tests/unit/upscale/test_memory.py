@@ -5,7 +5,19 @@ from __future__ import annotations
 import pytest
 
 from rvrt_cli.errors import UsageError
-from rvrt_cli.upscale.memory import Need, parse_size, plan_auto, smaller_steps, total_memory
+from rvrt_cli.restorer import BicubicRestorer
+from rvrt_cli.upscale.memory import (
+    GOOD_TILE,
+    AutoPlan,
+    Need,
+    encoder_bytes,
+    parse_size,
+    plan_auto,
+    smaller_steps,
+    total_memory,
+)
+from rvrt_cli.upscale.options import UpscaleOptions
+from rvrt_cli.upscale.plan import plan_work
 from rvrt_cli.upscale.tiles import TilePlan, check_tiles
 
 GIB = 1 << 30
@@ -25,26 +37,65 @@ def test_bad_sizes(text):
         parse_size(text)
 
 
-def auto(limit, window=None, tile=None):
-    return plan_auto(NEED, limit, window, tile, default_window=16, overlap=4, tile_overlap=16)
+def auto(limit, window=None, tile=None, need=NEED):
+    return plan_auto(need, limit, window, tile, default_window=16, overlap=4, tile_overlap=16)
+
+
+def peak(plan, need=NEED):
+    return need.peak_bytes(plan.window, plan.tile, plan.overlapped)
 
 
 def test_less_memory_never_gives_larger_work():
-    peaks = [NEED.peak_bytes(*auto(limit * GIB)) for limit in (256, 64, 32, 16, 8, 4)]
+    peaks = [peak(auto(limit * GIB)) for limit in (256, 64, 32, 16, 8, 4)]
     assert peaks == sorted(peaks, reverse=True)
-    assert auto(1 << 50) == (16, TilePlan(None))
+    assert auto(1 << 50) == AutoPlan(16, TilePlan(None), True)
 
 
-@pytest.mark.parametrize("gib", [16, 32, 64, 200])
+@pytest.mark.parametrize("gib", [8, 16, 32, 64, 200])
 def test_plans_fit(gib):
-    window, tile = auto(gib * GIB)
-    check_tiles(tile)
-    assert NEED.peak_bytes(window, tile) <= gib * GIB
+    plan = auto(gib * GIB)
+    check_tiles(plan.tile)
+    assert peak(plan) <= gib * GIB
+
+
+def test_full_hd_fits_half_of_a_24_gb_machine():
+    need = Need(1080, 1920, 4, 2688, encoder_bytes("libx264", 8, 4 * 1080 * 4 * 1920))
+    plan = auto(12 * GIB, need=need)
+    assert peak(plan, need) <= 12 * GIB
+    assert plan.tile.tile_px is None or plan.tile.tile_px >= GOOD_TILE
+
+
+def test_one_window_at_a_time_comes_before_shorter_windows():
+    need = Need(540, 960, 4, 768)
+    fits = need.peak_bytes(16, TilePlan(96, 16), overlapped=False)
+    plan = auto(fits, need=need)
+    assert (plan.window, plan.overlapped) == (16, False)
+
+
+def test_when_nothing_fits_tiles_stay_useful():
+    plan = auto(1)
+    assert (plan.window, plan.tile.tile_px, plan.overlapped) == (8, GOOD_TILE, False)
+    assert auto(1, tile=TilePlan(None)).tile == TilePlan(None)
+
+
+def test_encoders_count():
+    assert encoder_bytes(None, 8, 100) < encoder_bytes("libx264", 8, 100) < encoder_bytes("libsvtav1", 8, 100)
+    assert encoder_bytes("libx265", 10, 100) == 2 * encoder_bytes("libx265", 8, 100)
+    assert encoder_bytes("some_other", 8, 100) > 0
+
+
+def test_a_plan_that_cannot_fit_says_so():
+    options = UpscaleOptions(memory_limit="200M")
+    work = plan_work(options, BicubicRestorer(), 270, 480)
+    assert work.warning is not None
+    assert "0.2 GiB" in work.warning
+    assert plan_work(UpscaleOptions(memory_limit="64G"), BicubicRestorer(), 270, 480).warning is None
 
 
 def test_what_the_user_fixed_is_kept():
-    assert auto(GIB, window=12, tile=TilePlan(64, 8)) == (12, TilePlan(64, 8))
-    assert auto(GIB, tile=TilePlan(None))[1] == TilePlan(None)
+    plan = auto(GIB, window=12, tile=TilePlan(64, 8))
+    assert (plan.window, plan.tile) == (12, TilePlan(64, 8))
+    assert auto(GIB, tile=TilePlan(None)).tile == TilePlan(None)
 
 
 def test_the_ladder_takes_smaller_tiles_first_and_ends():

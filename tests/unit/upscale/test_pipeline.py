@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+import weakref
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -123,6 +125,33 @@ def test_a_continued_run_makes_the_same_pixels(cuts, window, overlap):
         for index, picture in sink.frames.items():
             np.testing.assert_array_equal(picture, whole.frames[index])
         assert sink.segments == whole.segments[segment.index + 1 :]
+
+
+@pytest.mark.parametrize("overlapped", [True, False])
+def test_windows_in_memory(overlapped):
+    """Two windows of pictures at most while model and encoder overlap, one otherwise; the pixels are the same."""
+    alive, most = weakref.WeakSet(), []
+
+    class Tracked(np.ndarray):
+        __hash__ = object.__hash__
+
+    class Watching(TemporalMean):
+        def __call__(self, lq):
+            most.append(1 + len(alive))
+            out = super().__call__(lq).view(Tracked)
+            alive.add(out)
+            return out
+
+    class Slow(Collect):
+        def write(self, frame, picture, alpha):
+            time.sleep(0.002)
+            super().write(frame, np.asarray(picture), alpha)
+
+    sink, _ = run(settings(57, rungs=[Watching], overlapped=overlapped), Slow())
+    assert max(most) == (2 if overlapped else 1)
+    expected, _ = run(settings(57))
+    for index, picture in sink.frames.items():
+        np.testing.assert_array_equal(picture, expected.frames[index])
 
 
 def test_memory_ladder_takes_tiles_then_windows_and_drops_no_frame():
