@@ -59,6 +59,8 @@ def shares_line(stages: dict[str, float]) -> str:
 
 def describe_progress(event: Progress) -> str:
     """One plain line about a moment of the run."""
+    if event.doing is not None:
+        return f"{event.doing[0].upper()}{event.doing[1:]} ({format_time(event.elapsed_s)})"
     share = f" ({100 * event.frames_done / event.frames_total:.0f} %)" if event.frames_total else ""
     total = f"/{event.frames_total}" if event.frames_total else ""
     return (
@@ -244,6 +246,8 @@ class _Bar:
         event = self._event
         if event is None:
             return Text("Starting ...")
+        if event.doing is not None:
+            return Text(describe_progress(event), no_wrap=True, overflow="crop")
         total = f"/{event.frames_total}" if event.frames_total else ""
         frames = f"{event.frames_done}{total}"
         rate, eta = f"{format_fps(event.fps)} fps", f"ETA {format_time(event.eta_s)}"

@@ -57,7 +57,10 @@ class Notice(Event):
 
 @dataclass(frozen=True)
 class Progress(Event):
-    """State of the run; ``fps`` counts the frames of this run only, ``eta_s`` is None while nothing is known."""
+    """State of the run; ``fps`` counts the frames of this run only, ``eta_s`` is None while nothing is known.
+
+    ``doing``: what is going on while no frame has come out yet, in words; None afterwards.
+    """
 
     frames_done: int
     frames_total: int | None
@@ -65,6 +68,7 @@ class Progress(Event):
     fps: float
     eta_s: float | None
     stages: dict[str, float]
+    doing: str | None = None
 
 
 @dataclass(frozen=True)

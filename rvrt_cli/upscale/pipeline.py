@@ -219,6 +219,8 @@ class _Run:
         self.errors: list[BaseException] = []
         self.decode_s = self.model_s = self.encode_s = 0.0
         self.frames_done = settings.start_frame
+        self.doing = "reading the first frames"
+        self.s_per_frame: float | None = None
         self.result = PipelineResult()
         self.interrupted = False
 
@@ -252,13 +254,16 @@ class _Run:
             shot_start=restart.shot_start if restart else 0,
             origin=restart.origin if restart else 0,
         )
-        started = None
+        started: float | None = None
+        paced_from: tuple[float, int] | None = None
         try:
             item = windower.next()
             while item is not None:
                 window, frames = item
                 before = time.perf_counter()
-                started = started or before
+                if started is None:
+                    started = before
+                    self.doing = f"preparing the model for {len(frames)} frames of {frames[0].rgb.shape[1]}x{frames[0].rgb.shape[0]}"
                 lq = np.clip(np.stack([frame.rgb for frame in frames]), 0, 1)
                 try:
                     pictures = engine.run(lq)
@@ -278,7 +283,13 @@ class _Run:
                         f"the model made NaN or infinite pixels in frames {window.start} to {window.stop - 1}; "
                         "try --precision fp32 or another --backend, and report it."
                     )
-                self.result.model_span_s = time.perf_counter() - started
+                now = time.perf_counter()
+                self.result.model_span_s = now - started
+                if paced_from is None:
+                    # The first window's time holds the compilation, which says nothing about the others.
+                    paced_from = (now, window.final)
+                elif window.final > paced_from[1]:
+                    self.s_per_frame = (now - paced_from[0]) / (window.final - paced_from[1])
                 restored = _Restored(window, frames, pictures, engine.tile, engine.rung)
                 del pictures, lq
                 self.restored.hand_over(restored)
@@ -395,9 +406,10 @@ class _Run:
         done = self.frames_done - self.settings.start_frame
         fps = done / elapsed if elapsed > 0 else 0.0
         total = self.settings.frames_total
-        eta = (total - self.frames_done) / fps if total is not None and fps > 0 else None
+        s_per_frame = self.s_per_frame or (1 / fps if fps > 0 else None)
+        eta = (total - self.frames_done) * s_per_frame if total is not None and s_per_frame is not None else None
         shares = StageTimes(self.decode_s, self.model_s, self.encode_s).shares(elapsed)
-        self.on_event(Progress(self.frames_done, total, elapsed, fps, None if eta is None else max(0.0, eta), shares))
+        self.on_event(Progress(self.frames_done, total, elapsed, fps, None if eta is None else max(0.0, eta), shares, None if done else self.doing))
 
 
 def _restart_from(maker: _Restored) -> Restart:

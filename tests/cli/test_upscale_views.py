@@ -143,3 +143,14 @@ def test_numbers():
     assert [format_time(s) for s in (None, 5, 65, 3723)] == ["-", "0:05", "1:05", "1:02:03"]
     assert [format_size(s) for s in (12, 5300, 12_340_000, 4_500_000_000)] == ["12 B", "5.3 KB", "12.3 MB", "4.5 GB"]
     assert [format_fps(f) for f in (0.123, 12.34, 123.4)] == ["0.12", "12.3", "123"]
+
+
+def test_nothing_done_yet_says_what_goes_on():
+    event = Progress(0, 100, 12.0, 0.0, None, STAGES, "preparing the model for 16 frames of 216x120")
+    assert describe_progress(event) == "Preparing the model for 16 frames of 216x120 (0:12)"
+    terminal = Terminal()
+    with View(err=terminal) as view:
+        view(STARTED)
+        view(event)
+        view._bar._live.refresh()
+    assert "Preparing the model for 16 frames" in terminal.getvalue()

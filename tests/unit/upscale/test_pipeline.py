@@ -258,6 +258,28 @@ def test_progress_is_told_in_the_calling_thread():
     assert set(last.stages) == {"decode", "model", "encode"}
 
 
+def test_before_the_first_frame_progress_says_what_goes_on():
+    events: list = []
+    told = threading.Event()
+
+    def listen(event):
+        events.append(event)
+        if isinstance(event, Progress) and event.doing and "preparing" in event.doing:
+            told.set()
+
+    class Compiling(TemporalMean):
+        def __call__(self, lq):
+            assert told.wait(30)
+            return super().__call__(lq)
+
+    run_pipeline(settings(30, rungs=[Compiling]), Collect(), listen)
+    doing = [event.doing for event in events if isinstance(event, Progress) and event.frames_done == 0]
+    assert f"preparing the model for 8 frames of {WIDTH}x{HEIGHT}" in doing
+    last = [event for event in events if isinstance(event, Progress)][-1]
+    assert last.doing is None
+    assert last.eta_s == 0
+
+
 def test_alpha_is_carried_along():
     alpha = np.linspace(0, 1, HEIGHT * WIDTH, dtype=np.float32).reshape(HEIGHT, WIDTH)
     config = settings(3)
