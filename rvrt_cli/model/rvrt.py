@@ -73,6 +73,7 @@ class RVRT(B.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.config = config
         self.upscale = config.upscale
         self.guided = config.alignment == "guided"
         self.skip = config.skip

@@ -25,7 +25,7 @@ def export_mindir(weights: Weights, path: Path, frames: int, height: int, width:
     path = Path(path)
     if path.suffix != ".mindir":
         raise UsageError(f"{path} does not end in .mindir; name the MindIR file so.")
-    check_size(weights.config, frames, height, width)
+    check_size(frames, height, width)
     backend.select("mindspore")
     with explained("MindSpore"):
         import mindspore as ms
@@ -34,6 +34,7 @@ def export_mindir(weights: Weights, path: Path, frames: int, height: int, width:
 
         kernel.set_device("cpu")
         kernel.set_mode(graph=True)
+        from rvrt_cli.model.any_size import AnySize
         from rvrt_cli.model.rvrt import RVRT
 
         model = RVRT(weights.config)
@@ -43,7 +44,7 @@ def export_mindir(weights: Weights, path: Path, frames: int, height: int, width:
             np.zeros((1, frames, height, width, weights.config.in_channels), np.float32)
         )
         with atomic_path(path) as temporary:
-            ms.export(model, example, file_name=str(temporary), file_format="MINDIR")
+            ms.export(AnySize(model, weights.config), example, file_name=str(temporary), file_format="MINDIR")
             os.chmod(
                 temporary, 0o644
             )  # MindSpore leaves it read-only, which neither flushing nor a later export can use

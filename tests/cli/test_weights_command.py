@@ -302,7 +302,7 @@ def test_export_mindir(checkpoint: Path, tmp_path: Path) -> None:
         ("a.onnx", ["--precision", "int8"], ExitCode.USAGE, "--precision int8 is not possible"),
         ("a.mindir", ["--precision", "fp16"], ExitCode.USAGE, "--precision fp16 is not possible"),
         ("missing/a.onnx", [], ExitCode.OUTPUT, "does not exist"),
-        ("a.onnx", ["--frames", "3"], ExitCode.USAGE, "even number of frames"),
+        ("a.onnx", ["--frames", "0"], ExitCode.USAGE, "greater than or equal to 1"),
     ],
 )
 def test_export_bad_input(

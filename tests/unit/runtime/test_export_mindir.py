@@ -17,19 +17,10 @@ from rvrt_cli.weights.files import Weights
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 
-@pytest.mark.parametrize(
-    ("model", "frames", "height", "width", "words"),
-    [
-        ("light-s", 5, 64, 64, "even number of frames, not 5; use 6"),
-        ("light-s", 0, 64, 64, "even number of frames, not 0; use 2"),
-        ("light-s", 6, 3, 64, "4 pixels or more on each side, not 3x64"),
-        ("rvrt", 6, 64, 32, "40 pixels or more on each side, not 64x32"),
-        ("denoise", 6, 162, 160, "multiples of 4 pixels, not 162x160"),
-    ],
-)
-def test_impossible_sizes_are_refused(model: str, frames: int, height: int, width: int, words: str) -> None:
-    with pytest.raises(UsageError, match=words):
-        check_size(PRESETS[model], frames, height, width)
+@pytest.mark.parametrize(("frames", "height", "width"), [(0, 64, 64), (2, 0, 64), (2, 64, -1)])
+def test_impossible_sizes_are_refused(frames: int, height: int, width: int) -> None:
+    with pytest.raises(UsageError, match=f"not {frames} of {height}x{width}"):
+        check_size(frames, height, width)
 
 
 def test_another_suffix_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
