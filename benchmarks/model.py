@@ -31,7 +31,9 @@ CHAIN_CONVS, CHAIN_WIDTH = 16, 64
 
 def main() -> None:
     """Start the workers, let them take turns, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--presets", nargs="+", default=["light-s", "light", "chain"], choices=PRESETS)
     parser.add_argument("--engines", nargs="+", default=["openvino", "onnxruntime", "torch"], choices=ENGINES)
     parser.add_argument("--frames", type=int, default=6)
@@ -39,13 +41,20 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--precision", default="fp32", choices=("fp32", "mixed"))
-    parser.add_argument("--json", action="store_true", help="print one JSON object per row instead of the table")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object per row instead of the table"
+    )
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         work(options.worker[0], options.worker[1], options)
         return
-    pairs = [(preset, engine) for preset in options.presets for engine in options.engines if (preset, engine) != ("chain", "mindspore")]
+    pairs = [
+        (preset, engine)
+        for preset in options.presets
+        for engine in options.engines
+        if (preset, engine) != ("chain", "mindspore")
+    ]
     workers = {pair: start(pair, options) for pair in pairs}
     rows: dict[tuple[str, str], list[dict[str, float]]] = {pair: [] for pair in pairs}
     for _ in range(options.rounds):
@@ -114,7 +123,9 @@ def network(preset: str, engine: str, options: argparse.Namespace) -> Callable[[
 
     config = CONFIGS[preset]
     weights = Weights(config, initial_tensors(parameter_shapes(config), config, 0))
-    return ModelRestorer(weights, choose("cpu", engine, options.precision), name=preset, threads=options.threads)
+    return ModelRestorer(
+        weights, choose("cpu", engine, options.precision), name=preset, threads=options.threads
+    )
 
 
 def chain(engine: str, options: argparse.Namespace) -> Callable[[np.ndarray], np.ndarray]:
@@ -147,7 +158,9 @@ def chain(engine: str, options: argparse.Namespace) -> Callable[[np.ndarray], np
     argument = spox.argument(spox.Tensor(np.float32, shape))
     x = primitives.graph_input(argument, shape)
     for index, kernel in enumerate(kernels):
-        x = primitives.conv2d(x, primitives.constant(kernel), primitives.constant(np.zeros(kernel.shape[0], np.float32)))
+        x = primitives.conv2d(
+            x, primitives.constant(kernel), primitives.constant(np.zeros(kernel.shape[0], np.float32))
+        )
         if index < CHAIN_CONVS:
             x = primitives.leaky_relu(x)
     graph = spox.build({"lq": argument}, {"sr": primitives.finish(primitives.pixel_shuffle(x, 4))})
@@ -160,7 +173,9 @@ def chain(engine: str, options: argparse.Namespace) -> Callable[[np.ndarray], np
     return lambda lq: other.run(lq[None])
 
 
-def summary(pair: tuple[str, str], found: list[dict[str, float]], options: argparse.Namespace) -> dict[str, object]:
+def summary(
+    pair: tuple[str, str], found: list[dict[str, float]], options: argparse.Namespace
+) -> dict[str, object]:
     """One row of the table."""
     wall, cpu = (min(row[key] for row in found) for key in ("wall_s", "cpu_s"))
     return {
@@ -175,7 +190,9 @@ def report(rows: list[dict[str, object]], as_json: bool) -> None:
         for row in rows:
             sys.stdout.write(json.dumps(row) + "\n")
         return
-    sys.stdout.write(f"{'preset':9}{'engine':13}{'s/window':>10}{'ratio':>7}{'cpu s':>9}{'ratio':>7}{'fps':>8}{'peak MiB':>10}\n")
+    sys.stdout.write(
+        f"{'preset':9}{'engine':13}{'s/window':>10}{'ratio':>7}{'cpu s':>9}{'ratio':>7}{'fps':>8}{'peak MiB':>10}\n"
+    )
     for row in rows:
         same = [other for other in rows if other["preset"] == row["preset"]]
         ratios = [row[key] / min(other[key] for other in same) for key in ("window_s", "cpu_s")]  # type: ignore[operator,type-var]

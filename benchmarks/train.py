@@ -76,7 +76,10 @@ def whole_run(backend: str, options: argparse.Namespace) -> dict[str, float]:
             cpu.append(time.process_time())
 
     recipe = Recipe(
-        stages=(Stage(options.steps, options.batch, options.frames, options.patch),), lr=1e-3, warmup=10, clip_grad=1.0
+        stages=(Stage(options.steps, options.batch, options.frames, options.patch),),
+        lr=1e-3,
+        warmup=10,
+        clip_grad=1.0,
     )
     with tempfile.TemporaryDirectory() as out:
         settings = RunSettings(
@@ -97,7 +100,9 @@ def whole_run(backend: str, options: argparse.Namespace) -> dict[str, float]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", action="append", required=True, metavar="DIR[:WEIGHT]")
     parser.add_argument("--model", default="light-s")
     parser.add_argument("--batch", type=int, default=4)
@@ -106,7 +111,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--steps", type=int, default=15)
     parser.add_argument("--skip", type=int, default=5, help="first steps that are not counted")
-    parser.add_argument("--backend", action="append", choices=("torch", "mindspore"), help="may be repeated; default: both")
+    parser.add_argument(
+        "--backend", action="append", choices=("torch", "mindspore"), help="may be repeated; default: both"
+    )
     parser.add_argument("--part", choices=("bare", "whole"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part:

@@ -45,7 +45,22 @@ def make_source(clip: Path, folder: Path, width: int, height: int, frames: int) 
     """``frames`` frames of ``clip`` at (width, height), without loss."""
     path = folder / f"{width}x{height}.mp4"
     scale = f"scale={width}:{height}:flags=lanczos"
-    arguments = ["-stream_loop", "-1", "-i", str(clip), "-vf", scale, "-frames:v", str(frames), "-an", "-qp", "0", "-pix_fmt", "yuv420p", str(path)]
+    arguments = [
+        "-stream_loop",
+        "-1",
+        "-i",
+        str(clip),
+        "-vf",
+        scale,
+        "-frames:v",
+        str(frames),
+        "-an",
+        "-qp",
+        "0",
+        "-pix_fmt",
+        "yuv420p",
+        str(path),
+    ]
     subprocess.run([ffmpeg_executable(), "-v", "error", "-y", *arguments], check=True)
     return path
 
@@ -67,9 +82,22 @@ def time_pipeline(path: Path, folder: Path, model: list[str]) -> dict[str, Any]:
     output = folder / "out.mp4"
     report: dict[str, Any] = {}
     for _ in range(2):
-        command = [sys.executable, "-m", "rvrt_cli", "upscale", str(path), str(output), *model, "--json", "--overwrite", "--no-resume"]
+        command = [
+            sys.executable,
+            "-m",
+            "rvrt_cli",
+            "upscale",
+            str(path),
+            str(output),
+            *model,
+            "--json",
+            "--overwrite",
+            "--no-resume",
+        ]
         started, cpu = time.perf_counter(), children_cpu_s()
-        done = subprocess.run(command, capture_output=True, check=True, env={**os.environ, "PYTHONPATH": str(REPOSITORY)})
+        done = subprocess.run(
+            command, capture_output=True, check=True, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}
+        )
         report = json.loads(done.stdout.splitlines()[-1])
         report["wall_s"], report["cpu_s"] = time.perf_counter() - started, children_cpu_s() - cpu
     return report
@@ -78,9 +106,22 @@ def time_pipeline(path: Path, folder: Path, model: list[str]) -> dict[str, Any]:
 def time_ffmpeg(path: Path, folder: Path, flags: str) -> float:
     """Frames per second of ffmpeg's scaler with the encoder settings that ``rvrt upscale`` would choose."""
     source = probe(path)
-    settings = resolve_encoding(source, EncodeOptions(), folder / "out.mp4", 4 * source.video.width, 4 * source.video.height)
+    settings = resolve_encoding(
+        source, EncodeOptions(), folder / "out.mp4", 4 * source.video.width, 4 * source.video.height
+    )
     options = [argument for name, value in settings.encoder_options for argument in (f"-{name}", value)]
-    command = [ffmpeg_executable(), "-v", "error", "-y", "-i", str(path), "-vf", f"scale=iw*4:ih*4:flags={flags}", "-c:v", settings.encoder]
+    command = [
+        ffmpeg_executable(),
+        "-v",
+        "error",
+        "-y",
+        "-i",
+        str(path),
+        "-vf",
+        f"scale=iw*4:ih*4:flags={flags}",
+        "-c:v",
+        settings.encoder,
+    ]
     started = time.perf_counter()
     subprocess.run([*command, *options, str(folder / "ffmpeg.mp4")], check=True)
     return (source.video.frame_count_hint or 0) / (time.perf_counter() - started)
@@ -112,7 +153,13 @@ def run_windows(restorer: Restorer, clip: np.ndarray, window: int) -> np.ndarray
     class Open:
         """The restorer, which the pipeline closes at its end but the benchmark still needs."""
 
-        scale, channels, name, engine, fingerprint = restorer.scale, restorer.channels, restorer.name, restorer.engine, restorer.fingerprint
+        scale, channels, name, engine, fingerprint = (
+            restorer.scale,
+            restorer.channels,
+            restorer.name,
+            restorer.engine,
+            restorer.fingerprint,
+        )
 
         def __call__(self, lq: np.ndarray) -> np.ndarray:
             return restorer(lq)
@@ -121,7 +168,14 @@ def run_windows(restorer: Restorer, clip: np.ndarray, window: int) -> np.ndarray
             """Kept open."""
 
     settings = PipelineSettings(
-        decode, [Open], Finish(height, width), window, DEFAULT_OVERLAP, TilePlan(None), segment_frames=len(clip), detect_shots=False
+        decode,
+        [Open],
+        Finish(height, width),
+        window,
+        DEFAULT_OVERLAP,
+        TilePlan(None),
+        segment_frames=len(clip),
+        detect_shots=False,
     )
     run_pipeline(settings, CallbackSink(lambda _frame, picture, _alpha: out.append(picture)), ignore_event)
     return np.stack(out)
@@ -138,11 +192,15 @@ def measure_seams(restorer: Restorer, clip: np.ndarray, tile: int) -> dict[str, 
     whole = np.clip(restorer(clip), 0, 1)
     windowed = run_windows(restorer, clip, DEFAULT_WINDOW)
     step, context = DEFAULT_WINDOW - DEFAULT_OVERLAP, DEFAULT_OVERLAP // 2
-    boundaries = [edge for edge in range(DEFAULT_WINDOW - context, len(clip), step) if edge + context < len(clip)]
+    boundaries = [
+        edge for edge in range(DEFAULT_WINDOW - context, len(clip), step) if edge + context < len(clip)
+    ]
     at_windows = [psnr(whole[edge - 1 : edge + 1], windowed[edge - 1 : edge + 1]) for edge in boundaries]
     first = clip[:DEFAULT_WINDOW]
     one = np.clip(restorer(first), 0, 1)
-    tiled = np.clip(restore_tiled(restorer, first, restorer.scale, TilePlan(tile, DEFAULT_TILE_OVERLAP_PX)), 0, 1)
+    tiled = np.clip(
+        restore_tiled(restorer, first, restorer.scale, TilePlan(tile, DEFAULT_TILE_OVERLAP_PX)), 0, 1
+    )
     at_tiles = []
     for axis, length in ((1, clip.shape[1]), (2, clip.shape[2])):
         spans = plan_spans(length, tile, DEFAULT_TILE_OVERLAP_PX)
@@ -163,19 +221,33 @@ def measure_seams(restorer: Restorer, clip: np.ndarray, tile: int) -> dict[str, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="light-s")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--clip", type=Path, default=EXAMPLE)
     parser.add_argument("--frames", type=int, default=64, help="frames of the speed measurement")
-    parser.add_argument("--seam-frames", type=int, default=40, help="frames of the seam measurement; 0 leaves it out")
+    parser.add_argument(
+        "--seam-frames", type=int, default=40, help="frames of the seam measurement; 0 leaves it out"
+    )
     parser.add_argument("--tile", type=int, default=64)
     parser.add_argument("--sizes", default=",".join(f"{w}x{h}" for w, h in SIZES))
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    model = ["--model", arguments.model, *(["--weights", str(arguments.weights)] if arguments.weights else [])]
+    model = [
+        "--model",
+        arguments.model,
+        *(["--weights", str(arguments.weights)] if arguments.weights else []),
+    ]
     restorer = load_restorer(arguments.model, arguments.weights)
-    result: dict[str, Any] = {"model": restorer.name, "engine": restorer.engine, "cpus": os.cpu_count(), "speed": [], "seams": None}
+    result: dict[str, Any] = {
+        "model": restorer.name,
+        "engine": restorer.engine,
+        "cpus": os.cpu_count(),
+        "speed": [],
+        "seams": None,
+    }
     write = sys.stdout.write
     write(f"{restorer.name}, {restorer.engine}, {os.cpu_count()} CPUs\n")
     with tempfile.TemporaryDirectory() as name:

@@ -1,10 +1,10 @@
 """The Python interface: the command line's guarantees for programs.
 
-    from rvrt_cli.api import load_model, upscale_frames, upscale_video
+from rvrt_cli.api import load_model, upscale_frames, upscale_video
 
-    report = upscale_video("in.mp4", "out.mp4", scale=2)
-    with load_model("light-s") as model:
-        sr = upscale_frames(frames, model=model)         # (t, h, w, 3) → (t, 4h, 4w, 3)
+report = upscale_video("in.mp4", "out.mp4", scale=2)
+with load_model("light-s") as model:
+    sr = upscale_frames(frames, model=model)         # (t, h, w, 3) → (t, 4h, 4w, 3)
 """
 
 from __future__ import annotations
@@ -51,7 +51,14 @@ def upscale_video(
         options["model"] = model
     elif model is not None:
         restorer = _KeptOpen(model)
-    return upscale(input_path, output, UpscaleOptions(**options), restorer=restorer, on_event=on_event or ignore_event, stop=stop)
+    return upscale(
+        input_path,
+        output,
+        UpscaleOptions(**options),
+        restorer=restorer,
+        on_event=on_event or ignore_event,
+        stop=stop,
+    )
 
 
 def light_model() -> str:
@@ -78,7 +85,12 @@ def load_model(
     from rvrt_cli.restorer import load_restorer
 
     restorer = load_restorer(
-        model, None if weights is None else Path(weights), device=device, backend=backend, precision=precision, threads=threads
+        model,
+        None if weights is None else Path(weights),
+        device=device,
+        backend=backend,
+        precision=precision,
+        threads=threads,
     )
     try:
         yield restorer
@@ -119,7 +131,14 @@ def upscale_frames(
         raise InputError(f"frames must be uint8, or floating point in [0, 1]; got {frames.dtype}.")
     if frames.dtype != np.uint8 and not np.isfinite(frames).all():
         raise InputError("frames hold NaN or infinite values.")
-    options = UpscaleOptions(window=window, overlap=overlap, tile=tile, tile_overlap=tile_overlap, memory_limit=memory_limit, shots=shots)
+    options = UpscaleOptions(
+        window=window,
+        overlap=overlap,
+        tile=tile,
+        tile_overlap=tile_overlap,
+        memory_limit=memory_limit,
+        shots=shots,
+    )
     options.check()
     restorer: Restorer = load_restorer(model) if isinstance(model, str) else _KeptOpen(model)
     count, height, width, _ = frames.shape

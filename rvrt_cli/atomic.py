@@ -52,8 +52,12 @@ def atomic_path(target: Path) -> Iterator[Path]:
 def explain_os_error(error: OSError, target: Path) -> OutputError | DiskFullError:
     """Turn an operating-system error met while writing ``target`` into the error a user should read."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFullError(f"The disk is full: {target} could not be written; free some space and run the same command again.")
-    return OutputError(f"{target} could not be written: {error.strerror or error}; choose another place or fix its permissions.")
+        return DiskFullError(
+            f"The disk is full: {target} could not be written; free some space and run the same command again."
+        )
+    return OutputError(
+        f"{target} could not be written: {error.strerror or error}; choose another place or fix its permissions."
+    )
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -150,7 +150,11 @@ def choose(device: str = "auto", backend: str = "auto", precision: str = "auto")
 def _parse(device: str) -> tuple[str, int]:
     kind, colon, number = device.partition(":")
     kind = {"cuda": "gpu", "npu": "ascend"}.get(kind, kind)
-    if kind not in ("auto", "cpu", "gpu", "ascend") or (colon and not number.isdigit()) or (colon and kind in ("auto", "cpu")):
+    if (
+        kind not in ("auto", "cpu", "gpu", "ascend")
+        or (colon and not number.isdigit())
+        or (colon and kind in ("auto", "cpu"))
+    ):
         raise UsageError(f"--device must be auto, cpu, gpu, gpu:1, ascend or ascend:1; got {device!r}.")
     return kind, int(number or 0)
 
@@ -158,7 +162,9 @@ def _parse(device: str) -> tuple[str, int]:
 def _require(*packages: str) -> None:
     for package in packages:
         if not installed(package):
-            raise DeviceError(f"{package} is not installed; run `{INSTALL[package]}` or choose another --backend.")
+            raise DeviceError(
+                f"{package} is not installed; run `{INSTALL[package]}` or choose another --backend."
+            )
 
 
 def _fastest_device(backend: str) -> str:
@@ -198,7 +204,13 @@ def _on_cpu(backend: str, index: int) -> Choice:
         return Choice("cpu", "onnx", "onnxruntime-cpu", "", f"ONNX Runtime on the CPU, {why}")
     for name, words in (("torch", "PyTorch"), ("mindspore", "MindSpore graph mode")):
         if installed(name):
-            return Choice("cpu", name, name, "", f"{words} on the CPU; `{INSTALL['openvino']} spox onnx` would be faster")
+            return Choice(
+                "cpu",
+                name,
+                name,
+                "",
+                f"{words} on the CPU; `{INSTALL['openvino']} spox onnx` would be faster",
+            )
     raise DeviceError(f"Nothing that can run the model is installed; run `{INSTALL['openvino']} spox onnx`.")
 
 
@@ -208,22 +220,46 @@ def _on_gpu(backend: str, index: int) -> Choice:
         import torch
 
         if index >= torch.cuda.device_count():
-            raise DeviceError(f"There is no gpu:{index}; PyTorch sees {torch.cuda.device_count()}. Run `rvrt devices`.")
-        return Choice(device, "torch", "torch", "", f"PyTorch on {torch.cuda.get_device_name(index)}, the fastest device found")
+            raise DeviceError(
+                f"There is no gpu:{index}; PyTorch sees {torch.cuda.device_count()}. Run `rvrt devices`."
+            )
+        return Choice(
+            device,
+            "torch",
+            "torch",
+            "",
+            f"PyTorch on {torch.cuda.get_device_name(index)}, the fastest device found",
+        )
     if backend == "torch":
         _require("torch")
-        raise DeviceError("PyTorch finds no NVIDIA card here; install its CUDA build and a driver, or use --device cpu.")
+        raise DeviceError(
+            "PyTorch finds no NVIDIA card here; install its CUDA build and a driver, or use --device cpu."
+        )
     if backend in ("auto", "onnx", "onnxruntime") and (provider := _onnx_gpu()) is not None:
         _require("spox")
-        return Choice(device, "onnx", f"onnxruntime-{provider}", "", f"ONNX Runtime ({provider}) on gpu:{index}, the fastest device found")
+        return Choice(
+            device,
+            "onnx",
+            f"onnxruntime-{provider}",
+            "",
+            f"ONNX Runtime ({provider}) on gpu:{index}, the fastest device found",
+        )
     if backend in ("auto", "onnx", "openvino") and any(name.startswith("GPU") for name in openvino_devices()):
         _require("spox")
         return Choice(device, "onnx", "openvino", "", f"OpenVINO on gpu:{index}")
     if backend == "mindspore" and nvidia_driver():
         _require("mindspore")
-        return Choice(device, "mindspore", "mindspore", "", f"MindSpore on gpu:{index}, as asked for (its GPU plugin needs CUDA 11)")
+        return Choice(
+            device,
+            "mindspore",
+            "mindspore",
+            "",
+            f"MindSpore on gpu:{index}, as asked for (its GPU plugin needs CUDA 11)",
+        )
     if nvidia_driver():
-        raise DeviceError("An NVIDIA card is here but nothing installed can use it; run `pip install onnxruntime-gpu` or install PyTorch with CUDA.")
+        raise DeviceError(
+            "An NVIDIA card is here but nothing installed can use it; run `pip install onnxruntime-gpu` or install PyTorch with CUDA."
+        )
     raise DeviceError(
         "No usable GPU was found; install its driver and onnxruntime-gpu (NVIDIA), onnxruntime-directml (Windows) or the Intel GPU driver, or use --device cpu."
     )
@@ -234,7 +270,9 @@ def _on_ascend(backend: str, index: int) -> Choice:
         raise DeviceError(f"Ascend needs --backend mindspore, not {backend}.")
     _require("mindspore")
     if not ascend_driver():
-        raise DeviceError("No Ascend device was found; install the CANN driver and toolkit, or use --device cpu.")
+        raise DeviceError(
+            "No Ascend device was found; install the CANN driver and toolkit, or use --device cpu."
+        )
     return Choice(f"ascend:{index}", "mindspore", "mindspore", "", f"MindSpore on ascend:{index}")
 
 
@@ -318,7 +356,9 @@ def _devices() -> list[Device]:
         found.append(Device("gpu:0", f"the GPU of ONNX Runtime's {provider}", 0, ("onnxruntime",)))
     if len(found) == 1:
         names = [name for name in openvino_devices() if name.startswith("GPU")]
-        found += [Device(f"gpu:{index}", f"OpenVINO {name}", 0, ("openvino",)) for index, name in enumerate(names)]
+        found += [
+            Device(f"gpu:{index}", f"OpenVINO {name}", 0, ("openvino",)) for index, name in enumerate(names)
+        ]
     if ascend_driver():
         cards = sorted(Path("/dev").glob("davinci[0-9]*"))
         seen = ("mindspore",) if installed("mindspore") else ()

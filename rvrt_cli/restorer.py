@@ -149,4 +149,6 @@ def load_restorer(
         return BicubicRestorer()
     from rvrt_cli.runtime.restorer import load_model_restorer
 
-    return load_model_restorer(model, weights, device=device, backend=backend, precision=precision, threads=threads)
+    return load_model_restorer(
+        model, weights, device=device, backend=backend, precision=precision, threads=threads
+    )

@@ -13,15 +13,41 @@ BACKENDS = ("mindspore", "onnx", "torch")
 
 PRIMITIVES = (
     # structure
-    "Module", "ModuleList", "parameter", "constant", "static", "to_numpy", "from_numpy",
+    "Module",
+    "ModuleList",
+    "parameter",
+    "constant",
+    "static",
+    "to_numpy",
+    "from_numpy",
     # token-wise
-    "linear", "layer_norm", "gelu", "gelu_tanh", "relu", "leaky_relu", "tanh",
+    "linear",
+    "layer_norm",
+    "gelu",
+    "gelu_tanh",
+    "relu",
+    "leaky_relu",
+    "tanh",
     # spatial
-    "conv2d", "pixel_shuffle", "avg_pool2", "sample", "resize_bilinear",
+    "conv2d",
+    "pixel_shuffle",
+    "avg_pool2",
+    "sample",
+    "resize_bilinear",
     # attention
-    "window_attention", "local_attention", "deformable_attention",
+    "window_attention",
+    "local_attention",
+    "deformable_attention",
     # layout
-    "concat", "chunk", "stack", "flip", "reshape", "permute", "pad_end", "take", "zeros_like",
+    "concat",
+    "chunk",
+    "stack",
+    "flip",
+    "reshape",
+    "permute",
+    "pad_end",
+    "take",
+    "zeros_like",
 )
 
 _selected: str | None = None
@@ -36,7 +62,9 @@ def select(name: str) -> None:
     if name not in BACKENDS:
         raise DeviceError(f"Unknown backend {name!r}; choose one of {', '.join(BACKENDS)}.")
     if _selected not in (None, name):
-        raise DeviceError(f"This process already uses the {_selected} backend; start another process for {name}.")
+        raise DeviceError(
+            f"This process already uses the {_selected} backend; start another process for {name}."
+        )
     _selected = name
 
 

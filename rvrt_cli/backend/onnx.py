@@ -73,7 +73,9 @@ class Tensor:
         self._build = build
         self._made: dict[bool, Var] = {}
         if native is not None and not later:
-            self.var(native)  # recorded now: a chain recorded from its end would exceed Python's recursion limit
+            self.var(
+                native
+            )  # recorded now: a chain recorded from its end would exceed Python's recursion limit
 
     def var(self, first: bool = False) -> Var:
         """The ONNX value in one layout, recorded once."""
@@ -346,7 +348,9 @@ def _linear(x: Tensor, weight: np.ndarray | Var, bias: np.ndarray | Var, outputs
     x = _work(x)
     w = weight if isinstance(weight, Var) else _value(weight.T.astype(_compute_type()))
     b = bias if isinstance(bias, Var) else _value(bias.astype(_compute_type()))
-    return Tensor((*x.shape[:-1], outputs), lambda first: op.add(op.matmul(x.var(), w), b), dtype=_compute_type())
+    return Tensor(
+        (*x.shape[:-1], outputs), lambda first: op.add(op.matmul(x.var(), w), b), dtype=_compute_type()
+    )
 
 
 def linear(x: Tensor, weight: Parameter, bias: Parameter) -> Tensor:
@@ -433,7 +437,13 @@ def conv2d(
 
     def build(first: bool) -> Var:
         return op.conv(
-            x.var(True), weights, biases, strides=[stride, stride], pads=[padding] * 4, group=groups, kernel_shape=[kh, kw]
+            x.var(True),
+            weights,
+            biases,
+            strides=[stride, stride],
+            pads=[padding] * 4,
+            group=groups,
+            kernel_shape=[kh, kw],
         )
 
     return Tensor((*lead, out_h, out_w, o), build, True, dtype=x.dtype)
@@ -465,7 +475,9 @@ def _grid_sample(v: Var, position: Var, h: int, w: int, border: bool) -> Var:
     """Samples of ``v (b, c, h, w)`` at pixels ``position (b, h', w', 2)``; both float32."""
     factor = op.const(np.array([2.0 / max(w - 1, 1), 2.0 / max(h - 1, 1)], np.float32))
     grid = op.sub(op.mul(position, factor), op.const(np.float32(1)))
-    return op.grid_sample(v, grid, align_corners=1, mode="linear", padding_mode="border" if border else "zeros")
+    return op.grid_sample(
+        v, grid, align_corners=1, mode="linear", padding_mode="border" if border else "zeros"
+    )
 
 
 def sample(x: Tensor, position: Tensor, border: bool = False) -> Tensor:
@@ -477,7 +489,9 @@ def sample(x: Tensor, position: Tensor, border: bool = False) -> Tensor:
     b, h, w, c = x.shape
     full, where = _cast(x, np.float32), _cast(position, np.float32)
     y = Tensor(
-        (b, *position.shape[1:3], c), lambda first: _grid_sample(full.var(True), where.var(), h, w, border), True
+        (b, *position.shape[1:3], c),
+        lambda first: _grid_sample(full.var(True), where.var(), h, w, border),
+        True,
     )
     return _cast(y, x.dtype)
 
@@ -514,7 +528,11 @@ def _resize_matrix(size: int, target: int, align_corners: bool) -> np.ndarray:
 
 def _attend(q: Var, k: Var, v: Var, extra: Var | None) -> Var:
     """Softmax(q kᵀ + extra) v for ``(b, tokens, heads, d)`` each; q is scaled already. → ``(b, queries, heads, d)``."""
-    q, k, v = op.transpose(q, perm=[0, 2, 1, 3]), op.transpose(k, perm=[0, 2, 3, 1]), op.transpose(v, perm=[0, 2, 1, 3])
+    q, k, v = (
+        op.transpose(q, perm=[0, 2, 1, 3]),
+        op.transpose(k, perm=[0, 2, 3, 1]),
+        op.transpose(v, perm=[0, 2, 1, 3]),
+    )
     scores = op.matmul(q, k)
     if extra is not None:
         scores = op.add(scores, extra)
@@ -529,7 +547,9 @@ def window_attention(qkv: Tensor, heads: int, bias: Tensor | None, mask: Tensor 
     """
     b, n, c3 = qkv.shape
     c, d = c3 // 3, c3 // (3 * heads)
-    assert qkv.linear is not None, "window_attention follows the linear layer that makes queries, keys and values"
+    assert qkv.linear is not None, (
+        "window_attention follows the linear layer that makes queries, keys and values"
+    )
     x, weight, offset = qkv.linear
     # Three products instead of one that is cut: the cut would copy. The scale lies in the query's weights.
     factors = (np.float32(d**-0.5), np.float32(1), np.float32(1))
@@ -563,9 +583,17 @@ def _tiling(h: int, w: int, th: int, tw: int) -> tuple[np.ndarray, np.ndarray, n
     additive mask ``(queries, keys)`` that leaves the 18 neighbours.
     """
     rows, columns = -(-h // th), -(-w // tw)
-    y0, x0 = (a.ravel() * s for a, s in zip(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), (th, tw), strict=True))
+    y0, x0 = (
+        a.ravel() * s
+        for a, s in zip(
+            np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), (th, tw), strict=True
+        )
+    )
     f, y, x = (a.ravel() for a in np.meshgrid(np.arange(2), np.arange(th), np.arange(tw), indexing="ij"))
-    kf, ky, kx = (a.ravel() for a in np.meshgrid(np.arange(2), np.arange(-1, th + 1), np.arange(-1, tw + 1), indexing="ij"))
+    kf, ky, kx = (
+        a.ravel()
+        for a in np.meshgrid(np.arange(2), np.arange(-1, th + 1), np.arange(-1, tw + 1), indexing="ij")
+    )
     qy, qx = y0[:, None] + y, x0[:, None] + x
     real = (qy < h) & (qx < w)
     queries = np.where(real, (f * h + qy) * w + qx, 0)
@@ -600,7 +628,9 @@ def local_attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
         flat = op.reshape(x.var(), _index([b, t * h * w, c]))
         if outside:
             flat = op.concat([flat, _value(np.zeros((b, 1, c), x.dtype))], axis=1)
-        return op.reshape(op.gather(flat, _value(index.ravel()), axis=1), _index([b * tiles, count, heads, d]))
+        return op.reshape(
+            op.gather(flat, _value(index.ravel()), axis=1), _index([b * tiles, count, heads, d])
+        )
 
     def build(first: bool) -> Var:
         y = _attend(
@@ -659,7 +689,9 @@ def concat(parts: Sequence[Tensor], axis: int) -> Tensor:
     shape = list(parts[0].shape)
     shape[axis] = sum(part.shape[axis] for part in parts)
     rank = len(shape)
-    y = Tensor(shape, lambda first: op.concat([part.var() for part in parts], axis=axis), dtype=dtype, later=True)
+    y = Tensor(
+        shape, lambda first: op.concat([part.var() for part in parts], axis=axis), dtype=dtype, later=True
+    )
     if axis == rank - 1:
         y.parts = [piece for part in parts for piece in (part.parts or [part])]
     return y
@@ -702,7 +734,9 @@ def reshape(x: Tensor, shape: Sequence[int]) -> Tensor:
     if x.zero:
         return _zeros(sizes, x.dtype)
     if len(sizes) > 3 and len(x.shape) > 3 and tuple(sizes[-3:]) == x.shape[-3:]:
-        y = Tensor(sizes, lambda first: x.var(True) if first else _reshaped(x.var(), sizes), None, dtype=x.dtype)
+        y = Tensor(
+            sizes, lambda first: x.var(True) if first else _reshaped(x.var(), sizes), None, dtype=x.dtype
+        )
         y.prefers = x.prefers  # the same images in either layout
         return y
     return Tensor(sizes, lambda first: op.reshape(x.var(), _index(sizes)), dtype=x.dtype)
@@ -712,7 +746,9 @@ def permute(x: Tensor, axes: Sequence[int]) -> Tensor:
     """Reorder the axes."""
     if x.array is not None:
         return _fixed(x.array.transpose(axes), x.dtype)
-    return Tensor([x.shape[a] for a in axes], lambda first: op.transpose(x.var(), perm=list(axes)), dtype=x.dtype)
+    return Tensor(
+        [x.shape[a] for a in axes], lambda first: op.transpose(x.var(), perm=list(axes)), dtype=x.dtype
+    )
 
 
 def pad_end(x: Tensor, axis: int, count: int, replicate: bool = False) -> Tensor:

@@ -93,7 +93,9 @@ def tanh(x: Tensor) -> Tensor:
     return torch.tanh(x)
 
 
-def conv2d(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, padding: int = 1, groups: int = 1) -> Tensor:
+def conv2d(
+    x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, padding: int = 1, groups: int = 1
+) -> Tensor:
     """``x (..., h, w, i)``, ``weight (o, i/groups, kh, kw)``, zero padding → ``(..., h', w', o)``."""
     lead = x.shape[:-3]
     y = F.conv2d(x.reshape(-1, *x.shape[-3:]).permute(0, 3, 1, 2), weight, bias, stride, padding, 1, groups)
@@ -122,7 +124,11 @@ def sample(x: Tensor, position: Tensor, border: bool = False) -> Tensor:
     h, w = x.shape[1:3]
     size = torch.tensor([max(w - 1, 1), max(h - 1, 1)], dtype=position.dtype, device=position.device)
     y = F.grid_sample(
-        x.permute(0, 3, 1, 2), position * (2.0 / size) - 1.0, "bilinear", "border" if border else "zeros", align_corners=True
+        x.permute(0, 3, 1, 2),
+        position * (2.0 / size) - 1.0,
+        "bilinear",
+        "border" if border else "zeros",
+        align_corners=True,
     )
     return y.permute(0, 2, 3, 1)
 
@@ -229,12 +235,18 @@ def deformable_attention(q: Tensor, k: Tensor, v: Tensor, offset: Tensor, heads:
     b, t, h, w, c = q.shape
     half, d = groups // 2, c // heads
     gy, gx = torch.meshgrid(torch.arange(h, device=q.device), torch.arange(w, device=q.device), indexing="ij")
-    ky, kx = torch.meshgrid(torch.arange(-1, 2, device=q.device), torch.arange(-1, 2, device=q.device), indexing="ij")
+    ky, kx = torch.meshgrid(
+        torch.arange(-1, 2, device=q.device), torch.arange(-1, 2, device=q.device), indexing="ij"
+    )
     base = torch.stack([gx, gy], -1)[:, :, None] + torch.stack([kx, ky], -1).reshape(9, 2)
     position = offset.flip(-1) + base[:, :, None, None].to(offset.dtype)
 
     def moved(x: Tensor, at: Tensor) -> Tensor:  # → (b·t·half, h, w, 9, d') for one source frame order
-        maps = x.reshape(b * t, h, w, half, c // half).permute(0, 3, 1, 2, 4).reshape(b * t * half, h, w, c // half)
+        maps = (
+            x.reshape(b * t, h, w, half, c // half)
+            .permute(0, 3, 1, 2, 4)
+            .reshape(b * t * half, h, w, c // half)
+        )
         where = at.permute(0, 1, 4, 2, 3, 5, 6).reshape(b * t * half, h, w * 9, 2)
         y = sample(maps, where).reshape(b * t, half, h, w, 9, c // half)
         return y.permute(0, 2, 3, 4, 1, 5).reshape(b * t, h, w, 9, c)

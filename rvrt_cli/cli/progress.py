@@ -86,7 +86,9 @@ def describe_report(report: Report) -> list[str]:
     """The result, in a few lines."""
     size = f", {format_size(report.output_bytes)}" if report.output_bytes is not None else ""
     verified = ", verified" if report.verified else ""
-    lines = [f"{report.output}: {report.frames} frame{_s(report.frames)}, {report.output_width}x{report.output_height}{size}{verified}."]
+    lines = [
+        f"{report.output}: {report.frames} frame{_s(report.frames)}, {report.output_width}x{report.output_height}{size}{verified}."
+    ]
     fresh = report.frames - report.frames_resumed
     resumed = f" ({report.frames_resumed} frames were done before)" if report.frames_resumed else ""
     facts = [
@@ -97,7 +99,9 @@ def describe_report(report: Report) -> list[str]:
     ]
     lines.append("; ".join(filter(None, facts)) + ".")
     if report.corrupt_frames:
-        lines.append(f"{report.corrupt_frames} damaged frame{_s(report.corrupt_frames)} {'were' if report.corrupt_frames != 1 else 'was'} concealed.")
+        lines.append(
+            f"{report.corrupt_frames} damaged frame{_s(report.corrupt_frames)} {'were' if report.corrupt_frames != 1 else 'was'} concealed."
+        )
     lines.extend(report.notes)
     return lines
 
@@ -106,7 +110,13 @@ class View:
     """Listens to events. Use as a context manager; ``quiet`` shows nothing, ``as_json`` writes every event to ``out``."""
 
     def __init__(
-        self, *, quiet: bool = False, verbose: bool = False, as_json: bool = False, out: TextIO | None = None, err: TextIO | None = None
+        self,
+        *,
+        quiet: bool = False,
+        verbose: bool = False,
+        as_json: bool = False,
+        out: TextIO | None = None,
+        err: TextIO | None = None,
     ) -> None:
         self._out = out or sys.stdout
         self._err = err or sys.stderr
@@ -147,7 +157,10 @@ class View:
     def tell_error(self, error: RvrtError) -> None:
         """End the JSON events with the error; a person reads it on stderr, at the boundary."""
         if self._json:
-            self._out.write(json.dumps({"event": "error", "exit_code": int(error.exit_code), "message": str(error)}) + "\n")
+            self._out.write(
+                json.dumps({"event": "error", "exit_code": int(error.exit_code), "message": str(error)})
+                + "\n"
+            )
             self._out.flush()
 
     def _write_json(self, event: Event) -> None:
@@ -178,10 +191,14 @@ class View:
 
     def _on_segment(self, event: SegmentDone) -> None:
         if self._verbose:
-            self.say(f"Segment {event.index} is finished: a run killed now continues after frame {event.frames_done}.")
+            self.say(
+                f"Segment {event.index} is finished: a run killed now continues after frame {event.frames_done}."
+            )
 
     def _on_memory(self, event: MemoryReduced) -> None:
-        self.say(f"Warning: memory ran out; trying the same frames with {event.tiles}, windows of {event.window} frames, {event.engine}.")
+        self.say(
+            f"Warning: memory ran out; trying the same frames with {event.tiles}, windows of {event.window} frames, {event.engine}."
+        )
 
     def _on_finishing(self, event: Finishing) -> None:
         self._stop_bar()
@@ -225,7 +242,9 @@ class _Bar:
 
         self._console = Console(file=file, highlight=False)
         self._event: Progress | None = None
-        self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=4, transient=True)
+        self._live = Live(
+            get_renderable=self._render, console=self._console, refresh_per_second=4, transient=True
+        )
         self._live.start()
 
     def update(self, event: Progress) -> None:
@@ -258,6 +277,10 @@ class _Bar:
         row.add_column(ratio=1)
         for _ in range(4):
             row.add_column(no_wrap=True)
-        bar = ProgressBar(total=event.frames_total, completed=event.frames_done, pulse=event.frames_total is None)
+        bar = ProgressBar(
+            total=event.frames_total, completed=event.frames_done, pulse=event.frames_total is None
+        )
         row.add_row(bar, frames, rate, format_time(event.elapsed_s), eta)
-        return Group(row, Text(f"time: {shares_line(event.stages)}", no_wrap=True, overflow="crop", style="dim"))
+        return Group(
+            row, Text(f"time: {shares_line(event.stages)}", no_wrap=True, overflow="crop", style="dim")
+        )

@@ -94,7 +94,12 @@ class TrainView:
         table = Table.grid(padding=(0, 2))
         table.add_row("loss", f"{row.loss:.5f}", "lr", f"{row.lr:.2e}", "gradient", f"{row.grad_norm:.3f}")
         table.add_row(
-            "speed", f"{row.step_s:.2f} s/step", "", f"{row.samples_per_s:.1f} samples/s", "data wait", f"{row.data_wait:.1%}"
+            "speed",
+            f"{row.step_s:.2f} s/step",
+            "",
+            f"{row.samples_per_s:.1f} samples/s",
+            "data wait",
+            f"{row.data_wait:.1%}",
         )
         table.add_row("memory", f"{row.memory_mib:.0f} MiB", "ETA", left, "skipped", str(row.skipped))
         for name, (psnr, bicubic) in self._last.items():
@@ -160,7 +165,15 @@ def show_plan(plan: Plan, settings: RunSettings, recipe: Recipe, data: str, worl
     }
     console.print(_table("Plan", rows))
     stages = Table(title="Stages")
-    for title in ("steps", "batch", "frames", "GT patch", "LQ patch", "FLOPs/step", "memory per device (estimate)"):
+    for title in (
+        "steps",
+        "batch",
+        "frames",
+        "GT patch",
+        "LQ patch",
+        "FLOPs/step",
+        "memory per device (estimate)",
+    ):
         stages.add_column(title, justify="right")
     for part in plan.stages:
         stages.add_row(

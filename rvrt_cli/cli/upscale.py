@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -62,47 +62,272 @@ Examples:
 
 
 def upscale_command(
-    input_path: Annotated[str, typer.Argument(metavar="IN", help="Video, folder, image sequence or - (y4m).", show_default=False)],
-    output: Annotated[Optional[str], typer.Argument(metavar="OUT", help="Video, folder, image sequence, .png or - (y4m); not needed with --estimate.", show_default=False)] = None,  # noqa: UP045
+    input_path: Annotated[
+        str,
+        typer.Argument(metavar="IN", help="Video, folder, image sequence or - (y4m).", show_default=False),
+    ],
+    output: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="OUT",
+            help="Video, folder, image sequence, .png or - (y4m); not needed with --estimate.",
+            show_default=False,
+        ),
+    ] = None,
     light: LightOption = False,
     model: ModelOption = None,
     weights: WeightsOption = None,
-    scale: Annotated[Optional[int], typer.Option("--scale", metavar="2|3|4", help="Size of the result; below 4 the model's x4 is reduced. 1 keeps the size (with --denoise or --deblur).", rich_help_panel=PICTURE)] = None,  # noqa: UP045
-    height: Annotated[Optional[int], typer.Option("--height", metavar="PX", help="Height of the result as it is shown; the width follows.", rich_help_panel=PICTURE)] = None,  # noqa: UP045
-    width: Annotated[Optional[int], typer.Option("--width", metavar="PX", help="Width of the result as it is shown; the height follows.", rich_help_panel=PICTURE)] = None,  # noqa: UP045
-    denoise: Annotated[Optional[float], typer.Option("--denoise", metavar="SIGMA", help="Remove noise of this standard deviation (of 255) first.", rich_help_panel=PICTURE)] = None,  # noqa: UP045
-    deblur: Annotated[bool, typer.Option("--deblur", help="Remove motion blur first.", rich_help_panel=PICTURE)] = False,
-    strength: Annotated[float, typer.Option("--strength", metavar="0..1", help="1: the model alone, 0: bicubic alone, between: a blend.", rich_help_panel=PICTURE)] = 1.0,
-    compare: Annotated[Optional[str], typer.Option("--compare", metavar="side|split", help="Show bicubic (left) beside the result, or as the left half of the picture.", rich_help_panel=PICTURE)] = None,  # noqa: UP045
-    deinterlace: Annotated[str, typer.Option("--deinterlace", metavar="auto|on|off", help="auto: frames flagged interlaced, with bwdif.", rich_help_panel=PICTURE)] = "auto",
-    codec: Annotated[Optional[str], typer.Option("--codec", metavar="NAME", help="h264, h265, av1, vp9, prores, ffv1 or an encoder of ffmpeg; default by container.", rich_help_panel=ENCODING)] = None,  # noqa: UP045
-    crf: Annotated[Optional[float], typer.Option("--crf", metavar="N", help="Quality: less is better and larger; default visually lossless.", rich_help_panel=ENCODING)] = None,  # noqa: UP045
-    preset: Annotated[Optional[str], typer.Option("--preset", metavar="NAME", help="The encoder's speed preset, for example fast or slow.", rich_help_panel=ENCODING)] = None,  # noqa: UP045
-    pix_fmt: Annotated[Optional[str], typer.Option("--pix-fmt", metavar="NAME", help="Pixel format, for example yuv420p10le; for PNG rgb24 or rgb48. Default as the source.", rich_help_panel=ENCODING)] = None,  # noqa: UP045
-    lossless: Annotated[bool, typer.Option("--lossless", help="Encode without loss.", rich_help_panel=ENCODING)] = False,
-    container: Annotated[Optional[str], typer.Option("--container", metavar="NAME", help="mp4, mkv, mov, webm ...; default by OUT's suffix.", rich_help_panel=ENCODING)] = None,  # noqa: UP045
-    fps: Annotated[Optional[str], typer.Option("--fps", metavar="RATE", help="Frame rate of an image sequence on input (default 24).", rich_help_panel=ENCODING)] = None,  # noqa: UP045
-    start: Annotated[Optional[str], typer.Option("--start", metavar="TIME", help="Begin with the first frame at or after this time: 12.5, 1:02.5 or 1:00:02.", rich_help_panel=RANGE)] = None,  # noqa: UP045
-    end: Annotated[Optional[str], typer.Option("--end", metavar="TIME", help="Stop before this time.", rich_help_panel=RANGE)] = None,  # noqa: UP045
-    frames: Annotated[Optional[int], typer.Option("--frames", metavar="N", help="At most N frames.", rich_help_panel=RANGE)] = None,  # noqa: UP045
-    preview: Annotated[Optional[int], typer.Option("--preview", metavar="N", help="Two seconds from each of N places, without sound.", rich_help_panel=RANGE)] = None,  # noqa: UP045
-    frame: Annotated[Optional[str], typer.Option("--frame", metavar="TIME", help="Only the frame shown at this time, as a PNG.", rich_help_panel=RANGE)] = None,  # noqa: UP045
-    estimate: Annotated[bool, typer.Option("--estimate", "--dry-run", help="Measure a few windows and print the plan: time, memory, disk. Writes nothing.", rich_help_panel=RUN)] = False,
-    window: Annotated[Optional[int], typer.Option("--window", metavar="N", help="Frames given to the model at once (even; default 16, fewer when memory is short).", rich_help_panel=MEMORY)] = None,  # noqa: UP045
-    overlap: Annotated[int, typer.Option("--overlap", metavar="N", help="Frames that consecutive windows share (even).", rich_help_panel=MEMORY)] = 4,
-    tile: Annotated[str, typer.Option("--tile", metavar="auto|N|off", help="Side of spatial tiles in source pixels (a multiple of 8).", rich_help_panel=MEMORY)] = "auto",
-    tile_overlap: Annotated[int, typer.Option("--tile-overlap", metavar="N", help="Pixels that neighbouring tiles share (a multiple of 8).", rich_help_panel=MEMORY)] = 16,
-    memory_limit: Annotated[Optional[str], typer.Option("--memory-limit", metavar="SIZE", help="Plan windows and tiles for this much memory, for example 6G; default half of the machine's.", rich_help_panel=MEMORY)] = None,  # noqa: UP045
-    shots: Annotated[bool, typer.Option("--shots/--no-shots", help="Detect cuts; windows never cross one.", rich_help_panel=MEMORY)] = True,
+    scale: Annotated[
+        int | None,
+        typer.Option(
+            "--scale",
+            metavar="2|3|4",
+            help="Size of the result; below 4 the model's x4 is reduced. 1 keeps the size (with --denoise or --deblur).",
+            rich_help_panel=PICTURE,
+        ),
+    ] = None,
+    height: Annotated[
+        int | None,
+        typer.Option(
+            "--height",
+            metavar="PX",
+            help="Height of the result as it is shown; the width follows.",
+            rich_help_panel=PICTURE,
+        ),
+    ] = None,
+    width: Annotated[
+        int | None,
+        typer.Option(
+            "--width",
+            metavar="PX",
+            help="Width of the result as it is shown; the height follows.",
+            rich_help_panel=PICTURE,
+        ),
+    ] = None,
+    denoise: Annotated[
+        float | None,
+        typer.Option(
+            "--denoise",
+            metavar="SIGMA",
+            help="Remove noise of this standard deviation (of 255) first.",
+            rich_help_panel=PICTURE,
+        ),
+    ] = None,
+    deblur: Annotated[
+        bool, typer.Option("--deblur", help="Remove motion blur first.", rich_help_panel=PICTURE)
+    ] = False,
+    strength: Annotated[
+        float,
+        typer.Option(
+            "--strength",
+            metavar="0..1",
+            help="1: the model alone, 0: bicubic alone, between: a blend.",
+            rich_help_panel=PICTURE,
+        ),
+    ] = 1.0,
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            "--compare",
+            metavar="side|split",
+            help="Show bicubic (left) beside the result, or as the left half of the picture.",
+            rich_help_panel=PICTURE,
+        ),
+    ] = None,
+    deinterlace: Annotated[
+        str,
+        typer.Option(
+            "--deinterlace",
+            metavar="auto|on|off",
+            help="auto: frames flagged interlaced, with bwdif.",
+            rich_help_panel=PICTURE,
+        ),
+    ] = "auto",
+    codec: Annotated[
+        str | None,
+        typer.Option(
+            "--codec",
+            metavar="NAME",
+            help="h264, h265, av1, vp9, prores, ffv1 or an encoder of ffmpeg; default by container.",
+            rich_help_panel=ENCODING,
+        ),
+    ] = None,
+    crf: Annotated[
+        float | None,
+        typer.Option(
+            "--crf",
+            metavar="N",
+            help="Quality: less is better and larger; default visually lossless.",
+            rich_help_panel=ENCODING,
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            metavar="NAME",
+            help="The encoder's speed preset, for example fast or slow.",
+            rich_help_panel=ENCODING,
+        ),
+    ] = None,
+    pix_fmt: Annotated[
+        str | None,
+        typer.Option(
+            "--pix-fmt",
+            metavar="NAME",
+            help="Pixel format, for example yuv420p10le; for PNG rgb24 or rgb48. Default as the source.",
+            rich_help_panel=ENCODING,
+        ),
+    ] = None,
+    lossless: Annotated[
+        bool, typer.Option("--lossless", help="Encode without loss.", rich_help_panel=ENCODING)
+    ] = False,
+    container: Annotated[
+        str | None,
+        typer.Option(
+            "--container",
+            metavar="NAME",
+            help="mp4, mkv, mov, webm ...; default by OUT's suffix.",
+            rich_help_panel=ENCODING,
+        ),
+    ] = None,
+    fps: Annotated[
+        str | None,
+        typer.Option(
+            "--fps",
+            metavar="RATE",
+            help="Frame rate of an image sequence on input (default 24).",
+            rich_help_panel=ENCODING,
+        ),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--start",
+            metavar="TIME",
+            help="Begin with the first frame at or after this time: 12.5, 1:02.5 or 1:00:02.",
+            rich_help_panel=RANGE,
+        ),
+    ] = None,
+    end: Annotated[
+        str | None,
+        typer.Option("--end", metavar="TIME", help="Stop before this time.", rich_help_panel=RANGE),
+    ] = None,
+    frames: Annotated[
+        int | None, typer.Option("--frames", metavar="N", help="At most N frames.", rich_help_panel=RANGE)
+    ] = None,
+    preview: Annotated[
+        int | None,
+        typer.Option(
+            "--preview",
+            metavar="N",
+            help="Two seconds from each of N places, without sound.",
+            rich_help_panel=RANGE,
+        ),
+    ] = None,
+    frame: Annotated[
+        str | None,
+        typer.Option(
+            "--frame",
+            metavar="TIME",
+            help="Only the frame shown at this time, as a PNG.",
+            rich_help_panel=RANGE,
+        ),
+    ] = None,
+    estimate: Annotated[
+        bool,
+        typer.Option(
+            "--estimate",
+            "--dry-run",
+            help="Measure a few windows and print the plan: time, memory, disk. Writes nothing.",
+            rich_help_panel=RUN,
+        ),
+    ] = False,
+    window: Annotated[
+        int | None,
+        typer.Option(
+            "--window",
+            metavar="N",
+            help="Frames given to the model at once (even; default 16, fewer when memory is short).",
+            rich_help_panel=MEMORY,
+        ),
+    ] = None,
+    overlap: Annotated[
+        int,
+        typer.Option(
+            "--overlap",
+            metavar="N",
+            help="Frames that consecutive windows share (even).",
+            rich_help_panel=MEMORY,
+        ),
+    ] = 4,
+    tile: Annotated[
+        str,
+        typer.Option(
+            "--tile",
+            metavar="auto|N|off",
+            help="Side of spatial tiles in source pixels (a multiple of 8).",
+            rich_help_panel=MEMORY,
+        ),
+    ] = "auto",
+    tile_overlap: Annotated[
+        int,
+        typer.Option(
+            "--tile-overlap",
+            metavar="N",
+            help="Pixels that neighbouring tiles share (a multiple of 8).",
+            rich_help_panel=MEMORY,
+        ),
+    ] = 16,
+    memory_limit: Annotated[
+        str | None,
+        typer.Option(
+            "--memory-limit",
+            metavar="SIZE",
+            help="Plan windows and tiles for this much memory, for example 6G; default half of the machine's.",
+            rich_help_panel=MEMORY,
+        ),
+    ] = None,
+    shots: Annotated[
+        bool,
+        typer.Option(
+            "--shots/--no-shots", help="Detect cuts; windows never cross one.", rich_help_panel=MEMORY
+        ),
+    ] = True,
     device: DeviceOption = "auto",
     backend: BackendOption = "auto",
     precision: PrecisionOption = "auto",
     threads: ThreadsOption = 0,
-    resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Continue an interrupted run, or start anew.", rich_help_panel=RUN)] = True,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT when the run is finished.", rich_help_panel=RUN)] = False,
-    work_dir: Annotated[Optional[Path], typer.Option("--work-dir", metavar="FOLDER", help="Where finished segments are kept until the end; default beside OUT.", rich_help_panel=RUN)] = None,  # noqa: UP045
-    keep_work: Annotated[bool, typer.Option("--keep-work", help="Keep the segments after the run.", rich_help_panel=RUN)] = False,
-    segment_frames: Annotated[Optional[int], typer.Option("--segment-frames", metavar="N", help="Frames per segment: at most this many are done again after a kill. Default 24 to 240, by size.", rich_help_panel=RUN)] = None,  # noqa: UP045
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume/--no-resume", help="Continue an interrupted run, or start anew.", rich_help_panel=RUN
+        ),
+    ] = True,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace OUT when the run is finished.", rich_help_panel=RUN)
+    ] = False,
+    work_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--work-dir",
+            metavar="FOLDER",
+            help="Where finished segments are kept until the end; default beside OUT.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    keep_work: Annotated[
+        bool, typer.Option("--keep-work", help="Keep the segments after the run.", rich_help_panel=RUN)
+    ] = False,
+    segment_frames: Annotated[
+        int | None,
+        typer.Option(
+            "--segment-frames",
+            metavar="N",
+            help="Frames per segment: at most this many are done again after a kill. Default 24 to 240, by size.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -150,7 +375,7 @@ def upscale_command(
         tile_overlap=tile_overlap,
         memory_limit=memory_limit,
         shots=shots,
-        deinterlace=deinterlace,
+        deinterlace=deinterlace,  # type: ignore[arg-type]  # checked in UpscaleOptions.check
         device=device,
         backend=backend,
         precision=precision,
@@ -170,7 +395,15 @@ def upscale_command(
         _run(input_path, output, options, view, estimate=estimate, frame_s=parse_time("--frame", frame))
 
 
-def _run(input_path: str, output: str | None, options: UpscaleOptions, view: View, *, estimate: bool, frame_s: float | None) -> None:
+def _run(
+    input_path: str,
+    output: str | None,
+    options: UpscaleOptions,
+    view: View,
+    *,
+    estimate: bool,
+    frame_s: float | None,
+) -> None:
     if estimate:
         from rvrt_cli.upscale.estimate import describe_estimate, estimate_run
 
@@ -212,13 +445,17 @@ def stop_on_signals(view: View) -> Iterator[threading.Event]:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
-        view.say("Stopping when the current segment is finished; press Ctrl+C again to stop at once and lose it.")
+        view.say(
+            "Stopping when the current segment is finished; press Ctrl+C again to stop at once and lose it."
+        )
 
     before = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     except KeyboardInterrupt as error:
-        raise InterruptedRun("Interrupted; run the same command again to continue after the last finished segment.") from error
+        raise InterruptedRun(
+            "Interrupted; run the same command again to continue after the last finished segment."
+        ) from error
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -232,7 +469,11 @@ def parse_time(option: str, text: str | None) -> float | None:
         parts = [float(part) for part in text.split(":")]
     except ValueError:
         parts = []
-    if not 1 <= len(parts) <= 3 or any(part < 0 or part != part for part in parts) or any(part >= 60 for part in parts[1:]):
+    if (
+        not 1 <= len(parts) <= 3
+        or any(part < 0 or part != part for part in parts)
+        or any(part >= 60 for part in parts[1:])
+    ):
         raise UsageError(f"{option} must be a time such as 12.5, 1:02.5 or 1:00:02; got {text!r}.")
     seconds = 0.0
     for part in parts:

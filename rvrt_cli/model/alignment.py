@@ -80,4 +80,6 @@ class GuidedAlignment(B.Module):
 
     def _warp(self, x: Tensor, flow: Tensor) -> Tensor:
         n, t, h, w, c = x.shape
-        return B.reshape(warp(B.reshape(x, (n * t, h, w, c)), B.reshape(flow, (n * t, h, w, 2))), (n, t, h, w, c))
+        return B.reshape(
+            warp(B.reshape(x, (n * t, h, w, c)), B.reshape(flow, (n * t, h, w, 2))), (n, t, h, w, c)
+        )

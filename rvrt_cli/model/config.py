@@ -65,17 +65,31 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         if self.upscale not in (1, 4):
-            raise WeightsError(f"upscale must be 1 or 4, not {self.upscale}; the weight file is not an rvrt model.")
+            raise WeightsError(
+                f"upscale must be 1 or 4, not {self.upscale}; the weight file is not an rvrt model."
+            )
         if self.alignment not in ("guided", "local"):
-            raise WeightsError(f"alignment must be 'guided' or 'local', not {self.alignment!r}; update rvrt or check the file.")
+            raise WeightsError(
+                f"alignment must be 'guided' or 'local', not {self.alignment!r}; update rvrt or check the file."
+            )
         if self.upsampler not in ("full", "direct") or self.skip not in ("bilinear", "bicubic"):
-            raise WeightsError(f"unknown upsampler {self.upsampler!r} or skip {self.skip!r}; update rvrt or check the file.")
+            raise WeightsError(
+                f"unknown upsampler {self.upsampler!r} or skip {self.skip!r}; update rvrt or check the file."
+            )
         if self.activation not in ("gelu", "gelu_tanh", "leaky_relu"):
             raise WeightsError(f"unknown activation {self.activation!r}; update rvrt or check the file.")
         if self.embed_dim % self.num_heads or self.align_dim % self.align_heads:
-            raise WeightsError("channels must divide by attention heads; the weight file's configuration is damaged.")
-        if not 1 <= self.passes <= len(PASS_NAMES) or len(self.conv_groups) != 6 or self.window[0] != CLIP_SIZE:
-            raise WeightsError("passes, conv_groups or window are out of range; the weight file's configuration is damaged.")
+            raise WeightsError(
+                "channels must divide by attention heads; the weight file's configuration is damaged."
+            )
+        if (
+            not 1 <= self.passes <= len(PASS_NAMES)
+            or len(self.conv_groups) != 6
+            or self.window[0] != CLIP_SIZE
+        ):
+            raise WeightsError(
+                "passes, conv_groups or window are out of range; the weight file's configuration is damaged."
+            )
 
     @property
     def align_dim(self) -> int:
@@ -111,17 +125,33 @@ class ModelConfig:
         try:
             values = json.loads(text)
         except ValueError as error:
-            raise WeightsError("The configuration in the weight file is not JSON; the file is damaged.") from error
+            raise WeightsError(
+                "The configuration in the weight file is not JSON; the file is damaged."
+            ) from error
         if not isinstance(values, dict):
-            raise WeightsError("The configuration in the weight file is not a JSON object; the file is damaged.")
+            raise WeightsError(
+                "The configuration in the weight file is not a JSON object; the file is damaged."
+            )
         kinds = {field.name: type(field.default) for field in fields(cls)}
         for name, value in values.items():
             if name not in kinds:
-                raise WeightsError(f"The weight file has the unknown setting {name!r}; update rvrt to use it.")
-            expected = (list, tuple) if kinds[name] is tuple else (int, float) if kinds[name] is float else (kinds[name],)
+                raise WeightsError(
+                    f"The weight file has the unknown setting {name!r}; update rvrt to use it."
+                )
+            expected = (
+                (list, tuple)
+                if kinds[name] is tuple
+                else (int, float)
+                if kinds[name] is float
+                else (kinds[name],)
+            )
             if not isinstance(value, expected):
-                raise WeightsError(f"The weight file's setting {name!r} is {value!r}, which is of the wrong kind.")
-        settings: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+                raise WeightsError(
+                    f"The weight file's setting {name!r} is {value!r}, which is of the wrong kind."
+                )
+        settings: dict[str, Any] = {
+            name: tuple(v) if isinstance(v, list) else v for name, v in values.items()
+        }
         return cls(**settings)
 
 

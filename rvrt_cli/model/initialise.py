@@ -7,7 +7,9 @@ import numpy as np
 from rvrt_cli.model.config import ModelConfig
 
 
-def initial_tensors(shapes: dict[str, tuple[int, ...]], config: ModelConfig, seed: int) -> dict[str, np.ndarray]:
+def initial_tensors(
+    shapes: dict[str, tuple[int, ...]], config: ModelConfig, seed: int
+) -> dict[str, np.ndarray]:
     """Draw initial values, float32, for parameters given by canonical name and shape.
 
     Linear layers: truncated normal with standard deviation 0.5/sqrt(fan-in) but at least 0.02 (Swin Transformer's 0.02

@@ -78,10 +78,14 @@ def relative_position_index(window: tuple[int, int, int]) -> np.ndarray:
     """Rows of the bias table for each pair of tokens of a window, ``(n, n)`` int64 (Video Swin Transformer, arXiv 2106.13230)."""
     grid = np.stack(np.meshgrid(*[np.arange(size) for size in window], indexing="ij"), -1).reshape(-1, 3)
     difference = grid[:, None] - grid[None] + (np.array(window) - 1)
-    return (difference[..., 0] * (2 * window[1] - 1) + difference[..., 1]) * (2 * window[2] - 1) + difference[..., 2]
+    return (difference[..., 0] * (2 * window[1] - 1) + difference[..., 1]) * (2 * window[2] - 1) + difference[
+        ..., 2
+    ]
 
 
-def _window_order(t: int, h: int, w: int, window: tuple[int, int, int], shift: tuple[int, int, int]) -> np.ndarray:
+def _window_order(
+    t: int, h: int, w: int, window: tuple[int, int, int], shift: tuple[int, int, int]
+) -> np.ndarray:
     """Raster indices of a ``(t, h, w)`` map in the order of its (cyclically shifted) windows, ``(windows, tokens)``."""
     index = np.roll(np.arange(t * h * w).reshape(t, h, w), tuple(-s for s in shift), (0, 1, 2))
     index = index.reshape(t // window[0], window[0], h // window[1], window[1], w // window[2], window[2])
@@ -100,8 +104,12 @@ def window_index(t: int, h: int, w: int, wt: int, wh: int, ww: int, shifted: int
     """
     window = (wt, wh, ww)
     raster = np.arange(t * h * w)
-    source = raster if previous < 0 else _window_order(t, h, w, window, shift_of(h, w, wh, ww, previous)).ravel()
-    target = raster if shifted < 0 else _window_order(t, h, w, window, shift_of(h, w, wh, ww, shifted)).ravel()
+    source = (
+        raster if previous < 0 else _window_order(t, h, w, window, shift_of(h, w, wh, ww, previous)).ravel()
+    )
+    target = (
+        raster if shifted < 0 else _window_order(t, h, w, window, shift_of(h, w, wh, ww, shifted)).ravel()
+    )
     where = np.empty_like(raster)
     where[source] = raster
     return B.constant(where[target])
@@ -244,7 +252,9 @@ class RSTB(B.Module):
 class Stage(B.Module):
     """Input convolution and RSTBs, each followed by a normalisation: shallow extraction, each pass and reconstruction."""
 
-    def __init__(self, config: ModelConfig, inputs: int, blocks: int, window: tuple[int, int, int], groups: int) -> None:
+    def __init__(
+        self, config: ModelConfig, inputs: int, blocks: int, window: tuple[int, int, int], groups: int
+    ) -> None:
         super().__init__()
         self.normalised = config.stage_norm
         self.conv = Conv(inputs, config.embed_dim, groups=groups)
@@ -308,7 +318,9 @@ class DirectUpsampler(B.Module):
 def _cubic(x: np.ndarray) -> np.ndarray:
     """Keys' cubic kernel with a = -0.5, as Matlab's imresize uses."""
     x = np.abs(x)
-    return np.where(x <= 1, 1.5 * x**3 - 2.5 * x**2 + 1, np.where(x < 2, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2, 0.0))
+    return np.where(
+        x <= 1, 1.5 * x**3 - 2.5 * x**2 + 1, np.where(x < 2, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2, 0.0)
+    )
 
 
 def _triangle(x: np.ndarray) -> np.ndarray:

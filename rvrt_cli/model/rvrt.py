@@ -24,10 +24,16 @@ class Pass(B.Module):
         self.guided = config.alignment == "guided"
         self.align = GuidedAlignment(config) if self.guided else LocalAlignment(config)
         self.refine = Stage(
-            config, (2 + index) * config.embed_dim, config.num_blocks[1], config.window, config.conv_groups[index + 1]
+            config,
+            (2 + index) * config.embed_dim,
+            config.num_blocks[1],
+            config.window,
+            config.conv_groups[index + 1],
         )
 
-    def forward(self, clips: list[list[Tensor]], flows: list[Tensor], refined: list[Tensor]) -> tuple[list, list]:
+    def forward(
+        self, clips: list[list[Tensor]], flows: list[Tensor], refined: list[Tensor]
+    ) -> tuple[list, list]:
         """Refine a sequence of clips.
 
         ``clips[i]`` holds the features of clip i from each earlier stage, ``(n, 2, h, w, c)`` each, oldest stage first.

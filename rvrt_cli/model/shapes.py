@@ -32,7 +32,9 @@ def _mlp(name: str, config: ModelConfig) -> Iterator[tuple[str, Shape]]:
     yield from _layer(f"{name}.fc2", config.embed_dim, hidden)
 
 
-def _stage(name: str, config: ModelConfig, inputs: int, blocks: int, frames: int, groups: int) -> Iterator[tuple[str, Shape]]:
+def _stage(
+    name: str, config: ModelConfig, inputs: int, blocks: int, frames: int, groups: int
+) -> Iterator[tuple[str, Shape]]:
     c = config.embed_dim
     yield from _layer(f"{name}.conv", c, inputs // groups, 3, 3)
     if config.stage_norm:

@@ -17,7 +17,13 @@ class TorchSession:
     (bfloat16 stays below 50 dB against float32)."""
 
     def __init__(
-        self, config: ModelConfig, tensors: Mapping[str, np.ndarray], *, device: str = "cpu", mixed: bool = False, threads: int = 0
+        self,
+        config: ModelConfig,
+        tensors: Mapping[str, np.ndarray],
+        *,
+        device: str = "cpu",
+        mixed: bool = False,
+        threads: int = 0,
     ) -> None:
         backend.select("torch")
         with explained("PyTorch"):
@@ -55,7 +61,13 @@ class MindSporeSession:
     """The model in MindSpore graph mode, compiled per input shape. ``device``: "cpu", "gpu:0", "ascend:0"."""
 
     def __init__(
-        self, config: ModelConfig, tensors: Mapping[str, np.ndarray], *, device: str = "cpu", mixed: bool = False, threads: int = 0
+        self,
+        config: ModelConfig,
+        tensors: Mapping[str, np.ndarray],
+        *,
+        device: str = "cpu",
+        mixed: bool = False,
+        threads: int = 0,
     ) -> None:
         backend.select("mindspore")
         with explained("MindSpore"):

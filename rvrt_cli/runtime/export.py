@@ -11,7 +11,9 @@ from rvrt_cli.runtime.graph import OUTPUT, build_graph
 from rvrt_cli.weights.files import Weights
 
 
-def export_onnx(weights: Weights, path: Path, frames: int, height: int, width: int, precision: str = "fp32") -> None:
+def export_onnx(
+    weights: Weights, path: Path, frames: int, height: int, width: int, precision: str = "fp32"
+) -> None:
     """Write the graph (opset 20) ``lq (1, t, h, w, c)`` in [0, 1] → ``sr (1, t, s·h, s·w, 3)``, not clipped, both float32.
 
     Any number of frames and any size from 1 up; what the network cannot take is padded inside. ``precision``: "fp32" or
@@ -20,7 +22,12 @@ def export_onnx(weights: Weights, path: Path, frames: int, height: int, width: i
     check_size(frames, height, width)
     if precision not in ("fp32", "fp16"):
         raise UsageError(f"The precision of an exported graph is fp32 or fp16, not {precision!r}.")
-    write_bytes(path, build_graph(weights.config, weights.tensors, frames, height, width, half=precision == "fp16", outputs=any_size))
+    write_bytes(
+        path,
+        build_graph(
+            weights.config, weights.tensors, frames, height, width, half=precision == "fp16", outputs=any_size
+        ),
+    )
 
 
 def any_size(model: Any, lq: Any) -> dict[str, Any]:

@@ -50,7 +50,9 @@ def build_graph(
         argument = spox.argument(spox.Tensor(np.float32, shape))
         lq = tracing.graph_input(argument, shape)
         results = {OUTPUT: model(lq)} if outputs is None else outputs(model, lq)
-        graph = spox.build({INPUT: argument}, {name: tracing.finish(result) for name, result in results.items()})
+        graph = spox.build(
+            {INPUT: argument}, {name: tracing.finish(result) for name, result in results.items()}
+        )
     graph.ir_version = IR_VERSION
     graph.producer_name = "rvrt"
     return bytes(graph.SerializeToString())

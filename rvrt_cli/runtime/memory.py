@@ -31,11 +31,15 @@ def explained(engine: str) -> Iterator[None]:
     except RvrtError:
         raise
     except ImportError as error:
-        raise DeviceError(f"{engine} is not installed or cannot be loaded ({error}); install it or choose another --backend.") from error
+        raise DeviceError(
+            f"{engine} is not installed or cannot be loaded ({error}); install it or choose another --backend."
+        ) from error
     except (TypeError, AttributeError, LookupError, AssertionError):
         raise  # a mistake of this program, which its traceback explains better
     except Exception as error:
         if memory_ran_out(error):
-            raise OutOfMemoryError_(f"{engine} ran out of memory; use a smaller --tile or --window.") from error
+            raise OutOfMemoryError_(
+                f"{engine} ran out of memory; use a smaller --tile or --window."
+            ) from error
         first = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise DeviceError(f"{engine} failed: {first}; try another --backend or --device.") from error

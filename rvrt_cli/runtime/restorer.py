@@ -43,7 +43,12 @@ def load_model_restorer(
     if path is None:
         named = Path(model)
         path = named if named.suffix in (".safetensors", ".pth", ".ckpt") else find_weights(model)
-    return ModelRestorer(load_weights(path), choice, name=model if Path(model).suffix == "" else Path(model).stem, threads=threads)
+    return ModelRestorer(
+        load_weights(path),
+        choice,
+        name=model if Path(model).suffix == "" else Path(model).stem,
+        threads=threads,
+    )
 
 
 class ModelRestorer:
@@ -58,7 +63,9 @@ class ModelRestorer:
         self.engine = engine_words(choice)
         self._weights = weights
         self._identity = weights.sha256 or tensors_sha256(weights.tensors)
-        self.fingerprint = hashlib.sha256(f"{self._identity} {self.engine} {__version__}".encode()).hexdigest()
+        self.fingerprint = hashlib.sha256(
+            f"{self._identity} {self.engine} {__version__}".encode()
+        ).hexdigest()
         self.bytes_per_px = estimate_bytes_per_px(weights.config)
         self._threads = threads
         self._programs: OrderedDict[tuple[int, int, int], Session] = OrderedDict()
@@ -76,7 +83,9 @@ class ModelRestorer:
             padded = pad_window(lq, self.config)
             y = self._session((padded.shape[0], padded.shape[1], padded.shape[2])).run(padded[None])
         except MemoryError as error:
-            raise OutOfMemoryError_(f"{self.engine} ran out of memory; use a smaller --tile or --window.") from error
+            raise OutOfMemoryError_(
+                f"{self.engine} ran out of memory; use a smaller --tile or --window."
+            ) from error
         except OutOfMemoryError_:
             self._programs.clear()
             raise
@@ -94,7 +103,9 @@ class ModelRestorer:
                 tensors = self._weights.tensors
                 if self.choice.backend == "torch":
                     device = self.choice.device.replace("gpu", "cuda")
-                    self._eager = TorchSession(self.config, tensors, device=device, mixed=mixed, threads=self._threads)
+                    self._eager = TorchSession(
+                        self.config, tensors, device=device, mixed=mixed, threads=self._threads
+                    )
                 else:
                     self._eager = MindSporeSession(
                         self.config, tensors, device=self.choice.device, mixed=mixed, threads=self._threads
@@ -119,11 +130,18 @@ class ModelRestorer:
             )
         provider = runtime.removeprefix("onnxruntime-")
         return OnnxRuntimeSession(
-            self._graph(size, half, key), provider, index=self.choice.index, mixed=mixed, threads=self._threads
+            self._graph(size, half, key),
+            provider,
+            index=self.choice.index,
+            mixed=mixed,
+            threads=self._threads,
         )
 
     def _graph(self, size: tuple[int, int, int], half: bool, key: tuple[object, ...]) -> bytes:
-        return cached(entry_path("onnx", *key), lambda: build_graph(self.config, self._weights.tensors, *size, half=half))
+        return cached(
+            entry_path("onnx", *key),
+            lambda: build_graph(self.config, self._weights.tensors, *size, half=half),
+        )
 
 
 def cached(path: Path, make: Callable[[], bytes]) -> bytes:
@@ -176,7 +194,10 @@ def engine_words(choice: Choice) -> str:
         "openvino": (("openvino",), "OpenVINO"),
         "torch": (("torch",), "PyTorch"),
         "mindspore": (("mindspore",), "MindSpore"),
-    }.get(choice.runtime, (ONNX_RUNTIME_PACKAGES, f"ONNX Runtime ({choice.runtime.removeprefix('onnxruntime-')})"))
+    }.get(
+        choice.runtime,
+        (ONNX_RUNTIME_PACKAGES, f"ONNX Runtime ({choice.runtime.removeprefix('onnxruntime-')})"),
+    )
     where = "CPU" if choice.device == "cpu" else choice.device
     return f"{words} {package_version(*package)} on {where}, {choice.precision}"
 

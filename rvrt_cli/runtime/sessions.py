@@ -50,7 +50,13 @@ class OpenVinoSession:
     """
 
     def __init__(
-        self, graph: Callable[[], bytes], key: tuple[object, ...], *, device: str = "CPU", mixed: bool = False, threads: int = 0
+        self,
+        graph: Callable[[], bytes],
+        key: tuple[object, ...],
+        *,
+        device: str = "CPU",
+        mixed: bool = False,
+        threads: int = 0,
     ) -> None:
         with explained("OpenVINO"):
             import openvino as ov
@@ -63,8 +69,12 @@ class OpenVinoSession:
             else:
                 options["INFERENCE_PRECISION_HINT"] = "f16" if mixed else "f32"
             hardware = core.get_property(device, "FULL_DEVICE_NAME")
-            path = entry_path("blob", *key, "openvino", ov.__version__, device, hardware, sorted(options.items()))
-            self._program = self._load(core, path, device, options) or self._compile(core, path, graph(), device, options)
+            path = entry_path(
+                "blob", *key, "openvino", ov.__version__, device, hardware, sorted(options.items())
+            )
+            self._program = self._load(core, path, device, options) or self._compile(
+                core, path, graph(), device, options
+            )
 
     @staticmethod
     def _load(core: Any, path: Path, device: str, options: dict[str, Any]) -> Any | None:
@@ -94,13 +104,17 @@ class OpenVinoSession:
 class OnnxRuntimeSession:
     """An ONNX Runtime session on one provider of :data:`PROVIDERS`; ``index`` picks among several GPUs."""
 
-    def __init__(self, graph: bytes, provider: str, *, index: int = 0, mixed: bool = False, threads: int = 0) -> None:
+    def __init__(
+        self, graph: bytes, provider: str, *, index: int = 0, mixed: bool = False, threads: int = 0
+    ) -> None:
         with explained("ONNX Runtime"):
             import onnxruntime as ort
 
             name = PROVIDERS[provider]
             if name not in ort.get_available_providers():
-                raise DeviceError(f"ONNX Runtime has no {provider} here; install the onnxruntime package that brings {name}.")
+                raise DeviceError(
+                    f"ONNX Runtime has no {provider} here; install the onnxruntime package that brings {name}."
+                )
             options = ort.SessionOptions()
             options.intra_op_num_threads = threads or default_threads()
             options.log_severity_level = 3
@@ -113,7 +127,9 @@ class OnnxRuntimeSession:
                 providers.append(PROVIDERS["cpu"])  # for the few operators a provider lacks
             self._session = ort.InferenceSession(graph, options, providers=providers)
             if name not in self._session.get_providers():
-                raise DeviceError(f"ONNX Runtime could not start {name}; check its driver and libraries, or use --device cpu.")
+                raise DeviceError(
+                    f"ONNX Runtime could not start {name}; check its driver and libraries, or use --device cpu."
+                )
 
     def run(self, lq: np.ndarray) -> np.ndarray:
         """One inference."""

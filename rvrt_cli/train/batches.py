@@ -88,7 +88,9 @@ class BatchMaker:
         """The batch of a step (0-based)."""
         stage = self.recipe.stage_at(step)
         share = stage.batch // self.world
-        clips = [self._clip(stage, step, index) for index in range(self.rank * share, (self.rank + 1) * share)]
+        clips = [
+            self._clip(stage, step, index) for index in range(self.rank * share, (self.rank + 1) * share)
+        ]
         return Batch(step, np.stack([lq for lq, _ in clips]), np.stack([gt for _, gt in clips]))
 
     def _clip(self, stage: Stage, step: int, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -115,7 +117,9 @@ class BatchStream:
         self._queues: list[Any] = []
         if workers == 0:
             return
-        context = multiprocessing.get_context("spawn")  # a fork after a framework started its threads may hang
+        context = multiprocessing.get_context(
+            "spawn"
+        )  # a fork after a framework started its threads may hang
         with _single_threaded_children():
             for worker in range(workers):
                 ready = context.Queue(_QUEUE_STEPS)
@@ -204,7 +208,9 @@ def _work(maker: BatchMaker, steps: range, ready: Any) -> None:
             except RvrtError as error:
                 batch = type(error)(f"{error} (step {step + 1})")
             except Exception as error:
-                batch = InputError(f"The training data of step {step + 1} could not be made: {type(error).__name__}: {error}")
+                batch = InputError(
+                    f"The training data of step {step + 1} could not be made: {type(error).__name__}: {error}"
+                )
             while True:
                 try:
                     ready.put(batch, timeout=_POLL_S)

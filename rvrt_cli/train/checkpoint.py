@@ -104,13 +104,17 @@ def load_checkpoint(path: Path) -> Checkpoint:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
     except (OSError, SafetensorError) as error:
-        raise WeightsError(f"The checkpoint {path} cannot be read ({error}); remove it and resume from an older one.") from error
+        raise WeightsError(
+            f"The checkpoint {path} cannot be read ({error}); remove it and resume from an older one."
+        ) from error
     if _KEY not in metadata:
         raise WeightsError(f"{path} holds weights but no training state; use --init to start from them.")
     try:
         record = json.loads(metadata[_KEY])
         if record["format"] != FORMAT:
-            raise WeightsError(f"{path} was written by another version of rvrt (format {record['format']}); resume with that one.")
+            raise WeightsError(
+                f"{path} was written by another version of rvrt (format {record['format']}); resume with that one."
+            )
         parts: dict[str, Tensors] = {prefix: {} for prefix in _PREFIXES}
         for name, array in tensors.items():
             prefix, _, rest = name.partition("/")
@@ -125,7 +129,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
             record["record"],
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"The checkpoint {path} is damaged ({error}); remove it and resume from an older one.") from error
+        raise WeightsError(
+            f"The checkpoint {path} is damaged ({error}); remove it and resume from an older one."
+        ) from error
 
 
 def load_latest(folder: Path) -> Checkpoint | None:

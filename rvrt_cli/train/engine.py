@@ -74,7 +74,13 @@ class Engine(Protocol):
 
 
 def create_engine(
-    backend: str, config: ModelConfig, recipe: Recipe, initial: Tensors | None, device: str, threads: int, place: Place
+    backend: str,
+    config: ModelConfig,
+    recipe: Recipe,
+    initial: Tensors | None,
+    device: str,
+    threads: int,
+    place: Place,
 ) -> Engine:
     """Build the network in the framework ``backend`` with ``initial`` weights, or drawn ones where None.
 

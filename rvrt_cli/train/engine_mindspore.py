@@ -32,7 +32,13 @@ class MindSporeEngine:
     _skipped: int
 
     def __init__(
-        self, config: ModelConfig, recipe: Recipe, initial: Tensors | None, device: str, threads: int, place: Place
+        self,
+        config: ModelConfig,
+        recipe: Recipe,
+        initial: Tensors | None,
+        device: str,
+        threads: int,
+        place: Place,
     ) -> None:
         if recipe.precision == "bf16":
             raise UsageError("MindSpore trains in fp32 or fp16 here; choose one of them or --backend torch.")
@@ -44,7 +50,9 @@ class MindSporeEngine:
         try:
             import mindspore as ms
         except ImportError as error:
-            raise DeviceError("MindSpore is not installed; train with --backend torch or use Python 3.10 to 3.12.") from error
+            raise DeviceError(
+                "MindSpore is not installed; train with --backend torch or use Python 3.10 to 3.12."
+            ) from error
         backend.select("mindspore")
         from rvrt_cli.backend import mindspore as primitives
 
@@ -71,18 +79,26 @@ class MindSporeEngine:
         self._averaged = RVRT(config) if recipe.ema else None
         names = list(self._parameters)
         self._groups = [
-            group for group in ([n for n in names if not is_flow(n)], [n for n in names if is_flow(n)]) if group
+            group
+            for group in ([n for n in names if not is_flow(n)], [n for n in names if is_flow(n)])
+            if group
         ]
         averages = dict(self._averaged.parameters_and_names()) if self._averaged is not None else {}
         self._averages: dict[str, Any] = averages
         self._gradients: dict[bool, Any] = {}
         self._make_gradients = lambda flow: Gradients(
-            self._model, [p for n, p in self._parameters.items() if flow or not is_flow(n)], recipe.charbonnier_epsilon
+            self._model,
+            [p for n, p in self._parameters.items() if flow or not is_flow(n)],
+            recipe.charbonnier_epsilon,
         )
         self._average = Average(place.world)
         self._reduce = Reduce() if place.world > 1 else None
         self._updates_of = [
-            Update([self._parameters[n] for n in group], [averages[n] for n in group] if averages else None, recipe)
+            Update(
+                [self._parameters[n] for n in group],
+                [averages[n] for n in group] if averages else None,
+                recipe,
+            )
             for group in self._groups
         ]
         self.load_state(EngineState(weights, weights if recipe.ema else {}, {}, {}))
@@ -95,13 +111,21 @@ class MindSporeEngine:
         scale = self._scale if recipe.precision == "fp16" else 1.0
         loss_sum, grads = 0.0, None
         try:
-            for part_lq, part_gt in zip(np.split(lq, recipe.accumulate), np.split(gt, recipe.accumulate), strict=True):
+            for part_lq, part_gt in zip(
+                np.split(lq, recipe.accumulate), np.split(gt, recipe.accumulate), strict=True
+            ):
                 loss, part = self._gradients[flow](
-                    _pictures(self._ms, part_lq), _pictures(self._ms, part_gt), self._scalar(scale / recipe.accumulate)
+                    _pictures(self._ms, part_lq),
+                    _pictures(self._ms, part_gt),
+                    self._scalar(scale / recipe.accumulate),
                 )
-                grads = self._variable(part if grads is None else self._average.add(grads, self._variable(part)))
+                grads = self._variable(
+                    part if grads is None else self._average.add(grads, self._variable(part))
+                )
                 loss_sum += float(loss.asnumpy()) / scale
-            grads, extra, norm_squared = self._average(grads, self._scalars(loss_sum, float(stop)), self._scalar(1.0 / scale))
+            grads, extra, norm_squared = self._average(
+                grads, self._scalars(loss_sum, float(stop)), self._scalar(1.0 / scale)
+            )
         except (RuntimeError, MemoryError) as error:
             if isinstance(error, MemoryError) or "memory" in str(error).lower():
                 raise OutOfMemoryError_(
@@ -200,7 +224,11 @@ def _choose_device(ms: Any, device: str) -> str:
     if device == "auto":
         # Asking MindSpore for a device that has no driver prints pages of warnings.
         drivers = {"ascend": "/dev/davinci_manager", "gpu": "/dev/nvidiactl"}
-        found = [kind for kind, driver in drivers.items() if os.path.exists(driver) and ms.hal.is_available(names[kind])]
+        found = [
+            kind
+            for kind, driver in drivers.items()
+            if os.path.exists(driver) and ms.hal.is_available(names[kind])
+        ]
         return found[0] if found else "cpu"
     if device not in names:
         raise DeviceError(f"MindSpore training runs on cpu, gpu or ascend, not on {device!r}.")

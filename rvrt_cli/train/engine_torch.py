@@ -30,12 +30,20 @@ class TorchEngine:
     _skipped: int
 
     def __init__(
-        self, config: ModelConfig, recipe: Recipe, initial: Tensors | None, device: str, threads: int, place: Place
+        self,
+        config: ModelConfig,
+        recipe: Recipe,
+        initial: Tensors | None,
+        device: str,
+        threads: int,
+        place: Place,
     ) -> None:
         try:
             import torch
         except ImportError as error:
-            raise DeviceError("PyTorch is not installed; install rvrt[torch] or train with --backend mindspore.") from error
+            raise DeviceError(
+                "PyTorch is not installed; install rvrt[torch] or train with --backend mindspore."
+            ) from error
         backend.select("torch")
         self._torch, self._recipe, self._place = torch, recipe, place
         if threads:
@@ -46,7 +54,11 @@ class TorchEngine:
             torch.cuda.set_device(self._device)
         if place.world > 1:
             torch.distributed.init_process_group("nccl" if self._on_cuda else "gloo")
-        device_name = torch.cuda.get_device_name(self._device) if self._on_cuda else f"CPU, {torch.get_num_threads()} threads"
+        device_name = (
+            torch.cuda.get_device_name(self._device)
+            if self._on_cuda
+            else f"CPU, {torch.get_num_threads()} threads"
+        )
         self.name = f"PyTorch {torch.__version__.split('+')[0]} on {device_name}, {recipe.precision}"
 
         from rvrt_cli.backend import torch as primitives
@@ -73,7 +85,9 @@ class TorchEngine:
             parameter.grad = None
         scale = self._scale if recipe.precision == "fp16" else 1.0
         loss = 0.0
-        for part_lq, part_gt in zip(np.split(lq, recipe.accumulate), np.split(gt, recipe.accumulate), strict=True):
+        for part_lq, part_gt in zip(
+            np.split(lq, recipe.accumulate), np.split(gt, recipe.accumulate), strict=True
+        ):
             loss += self._backward(part_lq, part_gt, scale) / recipe.accumulate
         grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in active.values()]
         loss, stop = self._average(grads, loss, stop)
@@ -142,7 +156,9 @@ class TorchEngine:
                 torch._foreach_addcdiv_(weights, m, root, -rate / (1.0 - recipe.beta1**count))
         if recipe.ema:
             with torch.no_grad():
-                torch._foreach_lerp_(list(self._ema.values()), list(self._parameters.values()), 1.0 - recipe.ema)
+                torch._foreach_lerp_(
+                    list(self._ema.values()), list(self._parameters.values()), 1.0 - recipe.ema
+                )
 
     def predict(self, lq: np.ndarray) -> np.ndarray:
         torch = self._torch

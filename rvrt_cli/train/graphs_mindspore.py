@@ -79,7 +79,9 @@ class Average(nn.Cell):
         self.map = ops.HyperMap()
         self.all_reduce: Any = ops.AllReduce() if world > 1 else None
 
-    def construct(self, grads: tuple[Tensor, ...], extra: Tensor, unscale: Tensor) -> tuple[Any, Tensor, Tensor]:
+    def construct(
+        self, grads: tuple[Tensor, ...], extra: Tensor, unscale: Tensor
+    ) -> tuple[Any, Tensor, Tensor]:
         if self.world > 1:
             grads = self.map(self.all_reduce, grads)
             extra = self.all_reduce(extra) / self.world
@@ -105,7 +107,9 @@ class Update(nn.Cell):
     Called with the gradients and scalars: clipping factor, powers of both betas, learning rate, epsilon.
     """
 
-    def __init__(self, parameters: Sequence[ms.Parameter], averages: Sequence[ms.Parameter] | None, recipe: Recipe) -> None:
+    def __init__(
+        self, parameters: Sequence[ms.Parameter], averages: Sequence[ms.Parameter] | None, recipe: Recipe
+    ) -> None:
         super().__init__()
         self.weights = ms.ParameterTuple(parameters)
         self.m = self.weights.clone("adam_m", "zeros")
@@ -119,7 +123,13 @@ class Update(nn.Cell):
         self.map = ops.HyperMap()
 
     def construct(
-        self, grads: tuple[Tensor, ...], factor: Tensor, power1: Tensor, power2: Tensor, lr: Tensor, epsilon: Tensor
+        self,
+        grads: tuple[Tensor, ...],
+        factor: Tensor,
+        power1: Tensor,
+        power2: Tensor,
+        lr: Tensor,
+        epsilon: Tensor,
     ) -> Any:
         done = self.map(
             ops.partial(_adam_step, self.adam, factor, power1, power2, lr, self.beta1, self.beta2, epsilon),
@@ -131,7 +141,18 @@ class Update(nn.Cell):
 
 
 @_adam_step.register(
-    "Function", "Tensor", "Tensor", "Tensor", "Tensor", "Tensor", "Tensor", "Tensor", "Tensor", "Tensor", "Tensor", "Tensor"
+    "Function",
+    "Tensor",
+    "Tensor",
+    "Tensor",
+    "Tensor",
+    "Tensor",
+    "Tensor",
+    "Tensor",
+    "Tensor",
+    "Tensor",
+    "Tensor",
+    "Tensor",
 )
 def _adam_tensor(
     adam: Any, factor: Tensor, power1: Tensor, power2: Tensor, lr: Tensor, beta1: Tensor, beta2: Tensor,

@@ -52,7 +52,9 @@ class Cluster:
         if self.nodes > 1 and not self.master:
             raise UsageError("Several --nodes need --master HOST:PORT, the same on all of them.")
         if not 0 <= self.node_rank < self.nodes:
-            raise UsageError(f"--node-rank counts from 0 to {self.nodes - 1}, so it cannot be {self.node_rank}.")
+            raise UsageError(
+                f"--node-rank counts from 0 to {self.nodes - 1}, so it cannot be {self.node_rank}."
+            )
         cores = os.cpu_count() or 1
         if self.devices > cores:
             raise DeviceError(
@@ -61,7 +63,9 @@ class Cluster:
         if self.master:
             _, _, port = self.master.rpartition(":")
             if not port.isdigit() or int(port) not in _PORTS:
-                raise UsageError(f"--master is HOST:PORT with a port from 1024 to 65535, not {self.master!r}.")
+                raise UsageError(
+                    f"--master is HOST:PORT with a port from 1024 to 65535, not {self.master!r}."
+                )
 
     def address(self) -> tuple[str, int]:
         """Host and port of the first machine; a free port where none was given."""
@@ -88,7 +92,9 @@ def is_scheduler() -> bool:
     return os.environ.get("MS_ROLE") == "MS_SCHED"
 
 
-def launch(backend: str, cluster: Cluster, arguments: list[str], logs: Path, relay: Callable[[str], None]) -> bool:
+def launch(
+    backend: str, cluster: Cluster, arguments: list[str], logs: Path, relay: Callable[[str], None]
+) -> bool:
     """Run ``rvrt`` with ``arguments`` once per device and wait; rank 0's lines go to ``relay``, all output to ``logs``.
 
     → False where the job ended early on purpose (a signal). Errors: that of the rank that failed, naming its log.
@@ -99,14 +105,20 @@ def launch(backend: str, cluster: Cluster, arguments: list[str], logs: Path, rel
     view = logs / "view.log"
     view.touch()
     environment = {**os.environ, VIEW_VARIABLE: str(view)}
-    command = _torchrun(cluster, arguments, logs) if backend == "torch" else _msrun(cluster, arguments, logs, environment)
+    command = (
+        _torchrun(cluster, arguments, logs)
+        if backend == "torch"
+        else _msrun(cluster, arguments, logs, environment)
+    )
     launcher_log = logs / "launcher.log"
     with launcher_log.open("wb") as output:
         job = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )
         stopped = _wait(job, view, relay)
-    if job.returncode != 0 and not stopped:  # a launcher that was signalled, too, reports its ranks' end as a failure
+    if (
+        job.returncode != 0 and not stopped
+    ):  # a launcher that was signalled, too, reports its ranks' end as a failure
         raise _explain(logs, launcher_log, job.returncode)
     return not stopped
 
@@ -209,14 +221,19 @@ def _explain(logs: Path, launcher_log: Path, code: int) -> RvrtError:
     outputs = sorted(path for path in logs.rglob("*.log") if path.name != "view.log")
     texts = {path: path.read_text(encoding="utf-8", errors="replace") for path in outputs}
     sentences = [
-        (path, line[len("rvrt: ") :]) for path, text in texts.items() for line in text.splitlines() if line.startswith("rvrt: ")
+        (path, line[len("rvrt: ") :])
+        for path, text in texts.items()
+        for line in text.splitlines()
+        if line.startswith("rvrt: ")
     ]
     deaths = [match for pattern in _DEATHS for match in pattern.finditer(texts.get(launcher_log, ""))]
     # When one rank fails the others lose their connection, which they report as unexpected.
     for path, sentence in sorted(sentences, key=lambda item: item[1].startswith("unexpected")):
         if not sentence.startswith("unexpected") or not deaths:
             codes = [int(match["code"]) for match in deaths]
-            return _RankError(f"{sentence} (log: {path})", next((c for c in codes if c > 0), int(ExitCode.UNEXPECTED)))
+            return _RankError(
+                f"{sentence} (log: {path})", next((c for c in codes if c > 0), int(ExitCode.UNEXPECTED))
+            )
     for match in deaths:
         for path, text in texts.items():
             if found := re.search(rf"^rank (\d+) of \d+: process {match['pid']}$", text, re.MULTILINE):

@@ -67,7 +67,9 @@ class CsvLog:
         """
         try:
             with self._path.open("a", newline="", encoding="utf-8") as file:
-                csv.DictWriter(file, self._names).writerow({name: _cell(value) for name, value in asdict(row).items()})
+                csv.DictWriter(file, self._names).writerow(
+                    {name: _cell(value) for name, value in asdict(row).items()}
+                )
         except OSError as error:
             raise explain_os_error(error, self._path) from error
 
@@ -94,7 +96,9 @@ class TensorBoardLog:
         try:
             writer = importlib.import_module("torch.utils.tensorboard").SummaryWriter
         except ImportError as error:
-            raise DeviceError("TensorBoard is not installed; run `pip install tensorboard torch`, or leave --tensorboard out.") from error
+            raise DeviceError(
+                "TensorBoard is not installed; run `pip install tensorboard torch`, or leave --tensorboard out."
+            ) from error
         # Events after the checkpoint are hidden by purge_step.
         self._writer = writer(str(folder), purge_step=step + 1 if step else None)
 

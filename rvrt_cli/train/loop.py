@@ -171,7 +171,8 @@ def run_training(
     source = open_sources(settings.sources)
     checkpoint = _find_checkpoint(settings, config, recipe)
     sets = [
-        (spec.name, load_validation(spec, config.upscale, place.rank, place.world)) for spec in settings.validation
+        (spec.name, load_validation(spec, config.upscale, place.rank, place.world))
+        for spec in settings.validation
     ]
     stop = _StopFlag()
     with ExitStack() as stack:
@@ -195,7 +196,9 @@ def _find_checkpoint(settings: RunSettings, config: ModelConfig, recipe: Recipe)
     folder = settings.out / "checkpoints"
     if not settings.resume:
         if list_checkpoints(folder):
-            raise OutputError(f"{settings.out} already holds a training run; continue it with --resume auto or choose another --out.")
+            raise OutputError(
+                f"{settings.out} already holds a training run; continue it with --resume auto or choose another --out."
+            )
         return None
     checkpoint = load_latest(folder)
     if checkpoint is not None and checkpoint.config != config:
@@ -240,7 +243,9 @@ class _Run:
             try:
                 (settings.out / "checkpoints").mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise OutputError(f"{settings.out} cannot be made a folder: {error.strerror}; choose another --out.") from error
+                raise OutputError(
+                    f"{settings.out} cannot be made a folder: {error.strerror}; choose another --out."
+                ) from error
 
     def go_on(self, checkpoint: Checkpoint) -> None:
         """Take up the state of a checkpoint."""
@@ -276,7 +281,11 @@ class _Run:
             if self.settings.time_limit_s and time.monotonic() - self.began > self.settings.time_limit_s:
                 stop.reason = stop.reason or "the time limit"
             result = self.engine.step(
-                batch.lq, batch.gt, self.recipe.lr_at(batch.step), self.recipe.flow_lr_at(batch.step), bool(stop.reason)
+                batch.lq,
+                batch.gt,
+                self.recipe.lr_at(batch.step),
+                self.recipe.flow_lr_at(batch.step),
+                bool(stop.reason),
             )
             self.step = batch.step + 1
             if not result.finite:

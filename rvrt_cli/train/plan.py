@@ -60,7 +60,12 @@ def plan_training(config: ModelConfig, recipe: Recipe, sequences: int, world: in
         flops = 2 * macs * pixels * (_BACKWARD + (1.0 if recipe.recompute else 0.0))
         stages.append(StagePlan(stage, frames, lq_px, flops, state_mib + held * bytes_each / 2**20))
     return Plan(
-        parameters, 2 * macs, tuple(stages), recipe.steps, sequences, max(1.0, sequences / recipe.stages[0].batch)
+        parameters,
+        2 * macs,
+        tuple(stages),
+        recipe.steps,
+        sequences,
+        max(1.0, sequences / recipe.stages[0].batch),
     )
 
 

@@ -77,17 +77,23 @@ class Recipe:
                     "give an even number of --frames or mirror them."
                 )
         if not (self.lr > 0 and 0 <= self.lr_min <= self.lr and math.isfinite(self.lr)):
-            raise UsageError(f"The learning rate must fall from --lr to --lr-min, not {self.lr:g} to {self.lr_min:g}.")
+            raise UsageError(
+                f"The learning rate must fall from --lr to --lr-min, not {self.lr:g} to {self.lr_min:g}."
+            )
         if not 0 <= self.ema < 1:
             raise UsageError(f"--ema is a decay below 1 (0 for none), not {self.ema:g}.")
         if self.warmup < 0 or self.clip_grad < 0 or self.accumulate < 1 or self.flow_freeze_steps < 0:
-            raise UsageError("--warmup, --clip-grad and --flow-freeze must not be negative, --accumulate at least 1.")
+            raise UsageError(
+                "--warmup, --clip-grad and --flow-freeze must not be negative, --accumulate at least 1."
+            )
         if self.degradation not in DEGRADATIONS:
             raise UsageError(
                 f"There is no degradation called {self.degradation!r}; choose one of {', '.join(DEGRADATIONS)}."
             )
         if self.precision not in PRECISIONS:
-            raise UsageError(f"There is no precision called {self.precision!r}; choose one of {', '.join(PRECISIONS)}.")
+            raise UsageError(
+                f"There is no precision called {self.precision!r}; choose one of {', '.join(PRECISIONS)}."
+            )
 
     @property
     def steps(self) -> int:
@@ -150,7 +156,9 @@ class Recipe:
     def differences(self, other: Recipe) -> list[str]:
         """Settings that differ, as "lr 0.001 instead of 0.0002"."""
         mine, theirs = asdict(self), asdict(other)
-        return [f"{name} {mine[name]} instead of {theirs[name]}" for name in mine if mine[name] != theirs[name]]
+        return [
+            f"{name} {mine[name]} instead of {theirs[name]}" for name in mine if mine[name] != theirs[name]
+        ]
 
 
 def parse_stage(text: str, base: Stage) -> Stage:

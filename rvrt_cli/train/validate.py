@@ -57,13 +57,17 @@ class ValidationResult:
     """(clip, network, bicubic)."""
 
 
-def load_validation(spec: ValidationSpec, upscale: int, rank: int = 0, world: int = 1) -> list[ValidationClip]:
+def load_validation(
+    spec: ValidationSpec, upscale: int, rank: int = 0, world: int = 1
+) -> list[ValidationClip]:
     """Read this rank's clips of a set and enlarge them by bicubic.
 
     Errors: :class:`InputError` for a folder without sequences or with damaged frames.
     """
     sequences = _sequences(spec)
-    chosen = np.unique(np.linspace(0, len(sequences) - 1, min(spec.clips, len(sequences))).round().astype(int))
+    chosen = np.unique(
+        np.linspace(0, len(sequences) - 1, min(spec.clips, len(sequences))).round().astype(int)
+    )
     clips = []
     for index in chosen[rank::world]:
         files = sequences[int(index)]
@@ -85,12 +89,17 @@ def _sequences(spec: ValidationSpec) -> list[list[Path]]:
         return [septuplet_frames(layout.images, name) for name in layout.read_list("test")]
     source = open_clip_source(path, "frames")
     if not isinstance(source, FrameSource):
-        raise InputError(f"{path} holds no folders of frames; give --val a folder with one sub-folder of frames per clip.")
+        raise InputError(
+            f"{path} holds no folders of frames; give --val a folder with one sub-folder of frames per clip."
+        )
     return [list(sequence[: spec.frames]) for sequence in source.sequences]
 
 
 def validate(
-    name: str, clips: list[ValidationClip], predict: Callable[[np.ndarray], np.ndarray], keep: Callable[[str, np.ndarray], None]
+    name: str,
+    clips: list[ValidationClip],
+    predict: Callable[[np.ndarray], np.ndarray],
+    keep: Callable[[str, np.ndarray], None],
 ) -> list[tuple[str, float, float]]:
     """Y-PSNR of each clip: (clip, network, bicubic). ``keep`` receives the middle frame of each as a picture to look at."""
     rows = []

@@ -12,7 +12,27 @@ from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.run import upscale
 
 VIDEO_SUFFIXES = frozenset(
-    [".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m"]
+    [
+        ".3gp",
+        ".asf",
+        ".avi",
+        ".flv",
+        ".m2ts",
+        ".m4v",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".mxf",
+        ".ogv",
+        ".ts",
+        ".vob",
+        ".webm",
+        ".wmv",
+        ".y4m",
+    ]
 )
 FATAL = (ExitCode.USAGE, ExitCode.DEVICE, ExitCode.WEIGHTS, ExitCode.DISK_FULL)
 """What fails for one video in these ways fails for all: the batch stops at once."""
@@ -29,7 +49,9 @@ class BatchReport(Event):
 
 def list_videos(folder: Path) -> list[Path]:
     """The videos directly in ``folder``, by suffix, sorted by name."""
-    return sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES)
+    return sorted(
+        path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES
+    )
 
 
 def is_batch(input_path: str) -> bool:
@@ -44,20 +66,29 @@ def batch_targets(videos: list[Path], folder: Path, container: str | None) -> li
     Errors: :class:`OutputError` when two videos would get the same name.
     """
     suffixes = {"matroska": "mkv", "mpegts": "ts"}
-    targets = [folder / (f"{video.stem}.{suffixes.get(container, container)}" if container else video.name) for video in videos]
+    targets = [
+        folder / (f"{video.stem}.{suffixes.get(container, container)}" if container else video.name)
+        for video in videos
+    ]
     for target in targets:
         if targets.count(target) > 1:
-            raise OutputError(f"two videos would become {target}; rename one of them or leave out --container.")
+            raise OutputError(
+                f"two videos would become {target}; rename one of them or leave out --container."
+            )
     return targets
 
 
-def upscale_folder(folder: Path, output: Path, options: UpscaleOptions, *, on_event: OnEvent, stop: threading.Event) -> BatchReport:
+def upscale_folder(
+    folder: Path, output: Path, options: UpscaleOptions, *, on_event: OnEvent, stop: threading.Event
+) -> BatchReport:
     """Upscale every video in ``folder`` into the folder ``output``.
 
     Errors: :class:`PartialError` when some failed; :class:`InterruptedRun` as in a single run.
     """
     if output.suffix and not output.is_dir():
-        raise OutputError(f"{folder} is a folder of videos, so the output must be a folder too; got {output}.")
+        raise OutputError(
+            f"{folder} is a folder of videos, so the output must be a folder too; got {output}."
+        )
     if output.resolve() == folder.resolve():
         raise OutputError("the output folder is the input folder; choose another one.")
     videos = list_videos(folder)
@@ -67,7 +98,9 @@ def upscale_folder(folder: Path, output: Path, options: UpscaleOptions, *, on_ev
     done: list[str] = []
     skipped: list[str] = []
     failed: list[tuple[str, str]] = []
-    for number, (video, target) in enumerate(zip(videos, batch_targets(videos, output, options.container), strict=True), start=1):
+    for number, (video, target) in enumerate(
+        zip(videos, batch_targets(videos, output, options.container), strict=True), start=1
+    ):
         if target.exists() and not options.overwrite:
             # A finished output appears whole and verified or not at all, so a file that exists is done.
             on_event(Notice(f"{number}/{len(videos)}: {target} exists and is skipped."))

@@ -70,13 +70,17 @@ class Estimate(Event):
     warnings: tuple[str, ...]
 
 
-def estimate_run(input_path: str, output: str | None, options: UpscaleOptions, restorer: Restorer | None = None) -> Estimate:
+def estimate_run(
+    input_path: str, output: str | None, options: UpscaleOptions, restorer: Restorer | None = None
+) -> Estimate:
     """Plan a run of ``input_path`` and measure up to three windows of it.
 
     Without ``output`` a file of the input's own format is assumed. Errors: as for a run.
     """
     if input_path == "-" or is_batch(input_path):
-        raise UsageError("--estimate measures one video; give it a file instead of standard input or a folder of videos.")
+        raise UsageError(
+            "--estimate measures one video; give it a file instead of standard input or a folder of videos."
+        )
     source_path = Path(input_path)
     if output is None:
         suffix = source_path.suffix if source_path.is_file() else ".mp4"
@@ -126,12 +130,28 @@ def _measure(prepared: Prepared) -> Estimate:
     if not exact and frames_total:
         shots = max(shots, round(shots * frames_total / scanned))
     step = prepared.window - options.overlap
-    windows = None if frames_total is None else shots + max(0, math.ceil((frames_total - shots * prepared.window) / step))
+    windows = (
+        None
+        if frames_total is None
+        else shots + max(0, math.ceil((frames_total - shots * prepared.window) / step))
+    )
     # Overlapped frames are computed twice.
-    model_frames = 1.0 if not frames_total or windows is None else max(1.0, min(windows * prepared.window, 2 * frames_total) / frames_total)
-    per_model, per_decode, per_encode = model_s / modelled * model_frames, decode_s / decoded, encode_s / encoded
+    model_frames = (
+        1.0
+        if not frames_total or windows is None
+        else max(1.0, min(windows * prepared.window, 2 * frames_total) / frames_total)
+    )
+    per_model, per_decode, per_encode = (
+        model_s / modelled * model_frames,
+        decode_s / decoded,
+        encode_s / encoded,
+    )
     # On a CPU the three stages share the cores; beside an accelerator they run at the same time.
-    per_frame = per_model + per_decode + per_encode if "cpu" in prepared.restorer.engine.lower() else max(per_model, per_decode, per_encode)
+    per_frame = (
+        per_model + per_decode + per_encode
+        if "cpu" in prepared.restorer.engine.lower()
+        else max(per_model, per_decode, per_encode)
+    )
     height, width = finish.output_size
     settings = prepared.settings
     return Estimate(
@@ -173,7 +193,12 @@ def _measure(prepared: Prepared) -> Estimate:
 
 def _window_at(prepared: Prepared, at_s: float) -> list[Frame]:
     try:
-        with read_frames(prepared.source, start_s=at_s or None, max_frames=prepared.window, deinterlace=prepared.options.deinterlace) as reader:  # type: ignore[arg-type]
+        with read_frames(
+            prepared.source,
+            start_s=at_s or None,
+            max_frames=prepared.window,
+            deinterlace=prepared.options.deinterlace,
+        ) as reader:
             return list(reader)
     except InputError:
         # A place after the last frame, where the container's duration is too long: the other places count.
@@ -185,7 +210,11 @@ def _window_at(prepared: Prepared, at_s: float) -> list[Frame]:
 def _encode(prepared: Prepared, frames: list[Frame], pictures: np.ndarray) -> int:
     """Finish and encode a window as the run would; return the bytes it took."""
     finished: list[tuple[Frame, np.ndarray, Any]] = [
-        (frame, prepared.finish.picture(frame.rgb, sr), prepared.finish.alpha(frame.alpha) if frame.alpha is not None else None)
+        (
+            frame,
+            prepared.finish.picture(frame.rgb, sr),
+            prepared.finish.alpha(frame.alpha) if frame.alpha is not None else None,
+        )
         for frame, sr in zip(frames, pictures, strict=True)
     ]
     if prepared.settings is None or prepared.kind != "video":
@@ -194,7 +223,9 @@ def _encode(prepared: Prepared, frames: list[Frame], pictures: np.ndarray) -> in
         writer = SegmentWriter(Path(folder) / "measure.mkv", prepared.settings)
         with writer:
             for frame, picture, alpha in finished:
-                writer.write(picture, frame.pts, frame.duration, alpha if prepared.settings.has_alpha else None)
+                writer.write(
+                    picture, frame.pts, frame.duration, alpha if prepared.settings.has_alpha else None
+                )
             return writer.close().size_bytes
 
 
@@ -216,7 +247,11 @@ def describe_estimate(estimate: Estimate) -> list[str]:
     fps = f"{estimate.fps:.3f}".rstrip("0").rstrip(".") + " fps" if estimate.fps else "unknown rate"
     frames = f"{estimate.frames} frames" if estimate.frames is not None else "unknown length"
     about = "" if estimate.shots_exact else "about "
-    windows = f", {'' if estimate.shots_exact else 'about '}{estimate.windows} windows" if estimate.windows is not None else ""
+    windows = (
+        f", {'' if estimate.shots_exact else 'about '}{estimate.windows} windows"
+        if estimate.windows is not None
+        else ""
+    )
     tiles = f" ({estimate.tiles_per_window} a window)" if estimate.tiles_per_window > 1 else ""
     lines = [
         f"Input    {estimate.input}: {estimate.format}, {estimate.codec} {estimate.pix_fmt}, {estimate.width}x{estimate.height}, {frames}, {fps}",
@@ -229,10 +264,14 @@ def describe_estimate(estimate: Estimate) -> list[str]:
     ]
     if estimate.expected_s is not None:
         hours, rest = divmod(round(estimate.expected_s), 3600)
-        lines.append(f"Time     about {hours}:{rest // 60:02}:{rest % 60:02} ({estimate.expected_fps:.2f} fps)")
+        lines.append(
+            f"Time     about {hours}:{rest // 60:02}:{rest % 60:02} ({estimate.expected_fps:.2f} fps)"
+        )
     else:
         lines.append(f"Speed    about {estimate.expected_fps:.2f} fps")
-    lines.append(f"Memory   about {estimate.memory_bytes // MIB} MiB (limit {estimate.memory_limit_bytes // MIB} MiB)")
+    lines.append(
+        f"Memory   about {estimate.memory_bytes // MIB} MiB (limit {estimate.memory_limit_bytes // MIB} MiB)"
+    )
     if estimate.output_bytes is not None:
         mb = estimate.output_bytes / 1e6
         lines.append(f"Disk     about {mb:.1f} MB, and as much again while the segments are joined")

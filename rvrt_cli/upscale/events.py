@@ -19,7 +19,9 @@ class StageTimes:
     def shares(self, elapsed_s: float) -> dict[str, float]:
         """Share of the elapsed time in which each stage was busy, 0 to 1."""
         busy = {"decode": self.decode_s, "model": self.model_s, "encode": self.encode_s}
-        return {name: min(1.0, seconds / elapsed_s) if elapsed_s > 0 else 0.0 for name, seconds in busy.items()}
+        return {
+            name: min(1.0, seconds / elapsed_s) if elapsed_s > 0 else 0.0 for name, seconds in busy.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -137,4 +139,7 @@ def ignore_event(_: Event) -> None:
 def event_to_dict(event: Event) -> dict[str, Any]:
     """An event as a dict of JSON values; ``event`` names its kind in snake case."""
     name = "".join(f"_{c.lower()}" if c.isupper() else c for c in type(event).__name__).lstrip("_")
-    return {"event": name, **{key: str(value) if isinstance(value, Path) else value for key, value in asdict(event).items()}}
+    return {
+        "event": name,
+        **{key: str(value) if isinstance(value, Path) else value for key, value in asdict(event).items()},
+    }

@@ -50,7 +50,7 @@ def open_film(source: Source, options: UpscaleOptions) -> Film:
             end_s=options.end_s,
             max_frames=options.frames,
             skip_frames=skip,
-            deinterlace=options.deinterlace,  # type: ignore[arg-type]  # checked by UpscaleOptions.check
+            deinterlace=options.deinterlace,
         )
         readers.append(reader)
         with reader:
@@ -104,7 +104,9 @@ def _open_preview(source: Source, options: UpscaleOptions, readers: list[FrameRe
         for start in starts:
             first_pts: int | None = None
             forced.add(index)
-            with read_frames(source, start_s=start, end_s=start + length, deinterlace=options.deinterlace) as reader:  # type: ignore[arg-type]
+            with read_frames(
+                source, start_s=start, end_s=start + length, deinterlace=options.deinterlace
+            ) as reader:
                 readers.append(reader)
                 end = offset
                 for frame in reader:

@@ -40,7 +40,9 @@ class Finish:
         seen = np.clip(lq, 0, 1)
         sr = np.clip(sr, 0, 1)
         if self.strength < 1:
-            sr = np.float32(self.strength) * sr + np.float32(1 - self.strength) * np.clip(_resized(seen, (sr.shape[0], sr.shape[1])), 0, 1)
+            sr = np.float32(self.strength) * sr + np.float32(1 - self.strength) * np.clip(
+                _resized(seen, (sr.shape[0], sr.shape[1])), 0, 1
+            )
         out = sr if sr.shape[:2] == size else np.clip(imresize(sr, size=size), 0, 1)
         excess = lq - seen
         if np.abs(excess).max() > EXCESS_TOLERANCE:
@@ -88,7 +90,14 @@ def draw_label(picture: np.ndarray, text: str, left: int) -> None:
 
 
 def output_size(
-    height: int, width: int, model_scale: int, *, scale: int | None = None, to_height: int | None = None, to_width: int | None = None, even: bool = True
+    height: int,
+    width: int,
+    model_scale: int,
+    *,
+    scale: int | None = None,
+    to_height: int | None = None,
+    to_width: int | None = None,
+    even: bool = True,
 ) -> tuple[int, int]:
     """(height, width) of the result for a source of (height, width).
 

@@ -127,7 +127,9 @@ class Journal:
     Errors: :class:`OutputError` when another run holds the directory or it cannot be written.
     """
 
-    def __init__(self, folder: Path, identity: Mapping[str, Any], resolved: Mapping[str, Any], *, resume: bool = True) -> None:
+    def __init__(
+        self, folder: Path, identity: Mapping[str, Any], resolved: Mapping[str, Any], *, resume: bool = True
+    ) -> None:
         self.folder = folder
         self.identity = json.loads(json.dumps(identity))
         self.resolved: dict[str, Any] = json.loads(json.dumps(resolved))
@@ -185,7 +187,9 @@ class Journal:
 
     def _prepare_folder(self) -> None:
         if self.folder.suffix != WORK_SUFFIX:
-            raise ValueError(f"a work directory's name ends in {WORK_SUFFIX}, because everything else in it is removed: {self.folder}")
+            raise ValueError(
+                f"a work directory's name ends in {WORK_SUFFIX}, because everything else in it is removed: {self.folder}"
+            )
         self.folder.mkdir(parents=True, exist_ok=True)
         sync_directory(self.folder.parent)
 
@@ -201,7 +205,9 @@ class Journal:
 
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise OutputError(f"another run is working in {self.folder}; wait for it, or choose another --work-dir.") from error
+            raise OutputError(
+                f"another run is working in {self.folder}; wait for it, or choose another --work-dir."
+            ) from error
 
     def _read(self) -> int:
         """Read the journal; return how many of its bytes are good, 0 to start anew."""

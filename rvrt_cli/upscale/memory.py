@@ -73,7 +73,11 @@ def encoder_bytes(encoder: str | None, bit_depth: int, output_px: int) -> int:
     """Peak bytes of ``encoder`` (ffmpeg's name; None where pictures leave one by one) for pictures of ``output_px`` pixels."""
     if encoder is None:
         return PICTURE_BYTES_PER_PX * output_px
-    return ENCODER_BYTES_PER_PX.get(encoder, OTHER_ENCODER_BYTES_PER_PX) * output_px * (1 if bit_depth <= 8 else 2)
+    return (
+        ENCODER_BYTES_PER_PX.get(encoder, OTHER_ENCODER_BYTES_PER_PX)
+        * output_px
+        * (1 if bit_depth <= 8 else 2)
+    )
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,11 @@ class Need:
         side = tile.tile_px
         tile_px = min(side or self.height, self.height) * min(side or self.width, self.width)
         fixed = BASE_MIB * MIB + FINISHING_PICTURES * picture + self.encoder_bytes
-        return fixed + window * ((2 if overlapped else 1) * picture + 5 * source) + window * tile_px * self.bytes_per_px
+        return (
+            fixed
+            + window * ((2 if overlapped else 1) * picture + 5 * source)
+            + window * tile_px * self.bytes_per_px
+        )
 
 
 @dataclass(frozen=True)
@@ -110,8 +118,16 @@ class AutoPlan:
     overlapped: bool
 
 
-def plan_auto(need: Need, limit_bytes: int, window: int | None, tile: TilePlan | None, *, default_window: int, overlap: int,
-              tile_overlap: int) -> AutoPlan:
+def plan_auto(
+    need: Need,
+    limit_bytes: int,
+    window: int | None,
+    tile: TilePlan | None,
+    *,
+    default_window: int,
+    overlap: int,
+    tile_overlap: int,
+) -> AutoPlan:
     """Window and tile for a memory limit; what the user fixed (not None) is kept.
 
     Whole frames are preferred, then larger tiles, then one window at a time, then a shorter window: RVRT gains from
@@ -123,7 +139,10 @@ def plan_auto(need: Need, limit_bytes: int, window: int | None, tile: TilePlan |
         tiles: tuple[TilePlan, ...] = (tile,)
     else:
         useful = (side for side in AUTO_TILES if side < max(need.height, need.width))
-        tiles = (TilePlan(None), *(TilePlan(side, min(tile_overlap, side // 2 // ALIGN * ALIGN)) for side in useful))
+        tiles = (
+            TilePlan(None),
+            *(TilePlan(side, min(tile_overlap, side // 2 // ALIGN * ALIGN)) for side in useful),
+        )
     good = tuple(option for option in tiles if option.tile_px is None or option.tile_px >= GOOD_TILE) or tiles
     for choice in (good, tiles):
         for frames in windows:
@@ -143,7 +162,9 @@ def _shorter(window: int, overlap: int) -> list[int]:
     return sizes
 
 
-def smaller_steps(window: int, tile: TilePlan, overlap: int, height: int, width: int) -> Iterator[tuple[int, TilePlan]]:
+def smaller_steps(
+    window: int, tile: TilePlan, overlap: int, height: int, width: int
+) -> Iterator[tuple[int, TilePlan]]:
     """The ladder: what to try, in order, after memory ran out with ``window`` and ``tile``; first smaller tiles, then shorter windows."""
     side = tile.tile_px or -(-max(height, width) // ALIGN) * ALIGN
     smallest = tile

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rvrt_cli.errors import UsageError
 from rvrt_cli.upscale.finish import Compare
@@ -54,7 +54,7 @@ class UpscaleOptions:
     tile_overlap: int = DEFAULT_TILE_OVERLAP_PX
     memory_limit: str | None = None
     shots: bool = True
-    deinterlace: str = "auto"
+    deinterlace: Literal["auto", "on", "off"] = "auto"
     device: str = "auto"
     backend: str = "auto"
     precision: str = "auto"
@@ -82,7 +82,9 @@ class UpscaleOptions:
         if self.scale is not None and self.scale not in (1, 2, 3, 4):
             raise UsageError(f"--scale must be 2, 3 or 4; got {self.scale}.")
         if self.scale == 1 and self.denoise is None and not self.deblur:
-            raise UsageError("--scale 1 keeps the size and needs --denoise or --deblur, or nothing would be done.")
+            raise UsageError(
+                "--scale 1 keeps the size and needs --denoise or --deblur, or nothing would be done."
+            )
         if self.lossless and self.crf is not None:
             raise UsageError("--lossless and --crf contradict each other; give one of them.")
         if self.deinterlace not in ("auto", "on", "off"):
@@ -116,7 +118,16 @@ class UpscaleOptions:
 
         Weights, device, backend and precision are in the restorer's fingerprint; the work directory changes no byte.
         """
-        elsewhere = {"weights", "device", "backend", "precision", "resume", "overwrite", "work_dir", "keep_work"}
+        elsewhere = {
+            "weights",
+            "device",
+            "backend",
+            "precision",
+            "resume",
+            "overwrite",
+            "work_dir",
+            "keep_work",
+        }
         return {name: value for name, value in asdict(self).items() if name not in elsewhere}
 
 

@@ -207,7 +207,9 @@ class _Restored:
 
 
 class _Run:
-    def __init__(self, settings: PipelineSettings, sink: Sink, on_event: OnEvent, stop: threading.Event) -> None:
+    def __init__(
+        self, settings: PipelineSettings, sink: Sink, on_event: OnEvent, stop: threading.Event
+    ) -> None:
         self.settings = settings
         self.sink = sink
         self.on_event = on_event
@@ -366,7 +368,11 @@ class _Run:
             except _Aborted:
                 self.abort.set()
             except MemoryError:
-                self.errors.append(OutOfMemoryError_("memory ran out beside the model; give --memory-limit a smaller size or --window fewer frames."))
+                self.errors.append(
+                    OutOfMemoryError_(
+                        "memory ran out beside the model; give --memory-limit a smaller size or --window fewer frames."
+                    )
+                )
                 self.abort.set()
             except BaseException as error:
                 self.errors.append(error)
@@ -376,7 +382,10 @@ class _Run:
 
     def execute(self) -> PipelineResult:
         began = time.perf_counter()
-        threads = [threading.Thread(target=self.guarded(work), name=work.__name__, daemon=True) for work in (self.decode, self.model, self.encode)]
+        threads = [
+            threading.Thread(target=self.guarded(work), name=work.__name__, daemon=True)
+            for work in (self.decode, self.model, self.encode)
+        ]
         for thread in threads:
             thread.start()
         try:
@@ -407,18 +416,42 @@ class _Run:
         fps = done / elapsed if elapsed > 0 else 0.0
         total = self.settings.frames_total
         s_per_frame = self.s_per_frame or (1 / fps if fps > 0 else None)
-        eta = (total - self.frames_done) * s_per_frame if total is not None and s_per_frame is not None else None
+        eta = (
+            (total - self.frames_done) * s_per_frame
+            if total is not None and s_per_frame is not None
+            else None
+        )
         shares = StageTimes(self.decode_s, self.model_s, self.encode_s).shares(elapsed)
-        self.on_event(Progress(self.frames_done, total, elapsed, fps, None if eta is None else max(0.0, eta), shares, None if done else self.doing))
+        self.on_event(
+            Progress(
+                self.frames_done,
+                total,
+                elapsed,
+                fps,
+                None if eta is None else max(0.0, eta),
+                shares,
+                None if done else self.doing,
+            )
+        )
 
 
 def _restart_from(maker: _Restored) -> Restart:
     window = maker.window
     first = max(0, min(window.start, window.origin) - LOOKBACK)
-    return Restart(first, window.shot_start, window.origin, window.size, maker.tile.tile_px, maker.tile.overlap_px, maker.rung)
+    return Restart(
+        first,
+        window.shot_start,
+        window.origin,
+        window.size,
+        maker.tile.tile_px,
+        maker.tile.overlap_px,
+        maker.rung,
+    )
 
 
-def run_pipeline(settings: PipelineSettings, sink: Sink, on_event: OnEvent, stop: threading.Event | None = None) -> PipelineResult:
+def run_pipeline(
+    settings: PipelineSettings, sink: Sink, on_event: OnEvent, stop: threading.Event | None = None
+) -> PipelineResult:
     """Upscale from ``settings.start_frame`` to the end of the source into ``sink``.
 
     ``on_event`` is called in the calling thread. Setting ``stop`` finishes the current segment and raises

@@ -84,7 +84,9 @@ class Prepared:
         return (*self.source.notes, *settings, *plan, *memory)
 
 
-def prepare(input_path: Path | str, output: Path | str, options: UpscaleOptions, restorer: Restorer | None = None) -> Prepared:
+def prepare(
+    input_path: Path | str, output: Path | str, options: UpscaleOptions, restorer: Restorer | None = None
+) -> Prepared:
     """Probe, check and plan; writes nothing.
 
     ``restorer`` replaces the one that ``options`` name (tests, in-memory use). Errors: those of :mod:`rvrt_cli.errors`.
@@ -110,14 +112,25 @@ def prepare(input_path: Path | str, output: Path | str, options: UpscaleOptions,
             _refuse_encoding(options, "y4m, which is not compressed")
             settings = y4m_settings(source, out_width, out_height, options.pix_fmt)
         else:
-            encode = EncodeOptions(options.codec, options.crf, options.preset, options.pix_fmt, options.lossless, options.container)
+            encode = EncodeOptions(
+                options.codec,
+                options.crf,
+                options.preset,
+                options.pix_fmt,
+                options.lossless,
+                options.container,
+            )
             settings = resolve_encoding(source, encode, target, out_width, out_height)
             plan = plan_mux(source, settings, trimmed=options.trimmed)
             if options.preview is not None:
                 # The pieces lie apart: sound and subtitles would not fit them.
                 kept = tuple(stream for stream in plan.streams if stream.action == "upscale")
                 plan = replace(plan, streams=kept, warnings=("The preview has no sound and no subtitles.",))
-    held = encoder_bytes(settings.encoder if settings and target != "-" else None, encoded_depth(settings), out_height * out_width)
+    held = encoder_bytes(
+        settings.encoder if settings and target != "-" else None,
+        encoded_depth(settings),
+        out_height * out_width,
+    )
     work = plan_work(options, restorer, video.height, video.width, encoder_bytes=held)
     return Prepared(
         source=source,
@@ -164,9 +177,20 @@ def run_prepared(prepared: Prepared, on_event: OnEvent, stop: threading.Event) -
         on_event(_started(prepared, 0))
         sink = StreamSink(sys.stdout.buffer, prepared.settings)
         result = run_pipeline(_pipeline_settings(prepared), sink, on_event, stop)
-        return _report(prepared, result, began, frames=result.frames, resumed=0, shots=result.shots, corrupt=result.corrupt)
+        return _report(
+            prepared,
+            result,
+            began,
+            frames=result.frames,
+            resumed=0,
+            shots=result.shots,
+            corrupt=result.corrupt,
+        )
     with Journal(
-        prepared.work_folder, _identity(prepared), _resolved(prepared), resume=prepared.options.resume and prepared.source.kind != "y4m"
+        prepared.work_folder,
+        _identity(prepared),
+        _resolved(prepared),
+        resume=prepared.options.resume and prepared.source.kind != "y4m",
     ) as journal:
         try:
             report = _run_journaled(prepared, journal, on_event, stop, began)
@@ -180,9 +204,18 @@ def run_prepared(prepared: Prepared, on_event: OnEvent, stop: threading.Event) -
         return report
 
 
-def _run_journaled(prepared: Prepared, journal: Journal, on_event: OnEvent, stop: threading.Event, began: float) -> Report:
+def _run_journaled(
+    prepared: Prepared, journal: Journal, on_event: OnEvent, stop: threading.Event, began: float
+) -> Report:
     if journal.started_anew:
-        on_event(Notice(journal.started_anew[0].upper() + journal.started_anew[1:] + ("." if journal.segments else "; starting anew."), "warning"))
+        on_event(
+            Notice(
+                journal.started_anew[0].upper()
+                + journal.started_anew[1:]
+                + ("." if journal.segments else "; starting anew."),
+                "warning",
+            )
+        )
     # "auto" was settled by the run that began; the machine's state may have changed since, the result must not.
     prepared = replace(
         prepared,
@@ -198,17 +231,30 @@ def _run_journaled(prepared: Prepared, journal: Journal, on_event: OnEvent, stop
         assert prepared.settings is not None
         sink = VideoSink(journal, prepared.settings)
     else:
-        sink = ImageSink(journal, Path(prepared.output), prepared.source.video, image_bit_depth(prepared.source, prepared.options.pix_fmt))
+        sink = ImageSink(
+            journal,
+            Path(prepared.output),
+            prepared.source.video,
+            image_bit_depth(prepared.source, prepared.options.pix_fmt),
+        )
     try:
         result = run_pipeline(_pipeline_settings(prepared, journal), sink, on_event, stop)
     except (InterruptedRun, KeyboardInterrupt) as error:
         done = journal.segments[-1].stop if journal.segments else 0
         if prepared.source.kind == "y4m":
-            raise InterruptedRun("Interrupted; frames from standard input cannot be read again, so nothing is kept.") from error
+            raise InterruptedRun(
+                "Interrupted; frames from standard input cannot be read again, so nothing is kept."
+            ) from error
         raise InterruptedRun(
             f"Interrupted; {done} frames are finished and kept in {journal.folder}. Run the same command again to continue."
         ) from error
-    on_event(Finishing("joining the segments and copying the other streams" if prepared.kind == "video" else "putting the images into place"))
+    on_event(
+        Finishing(
+            "joining the segments and copying the other streams"
+            if prepared.kind == "video"
+            else "putting the images into place"
+        )
+    )
     if isinstance(sink, VideoSink):
         assert prepared.settings is not None
         assert prepared.mux_plan is not None
@@ -251,7 +297,9 @@ def output_kind(output: Path | str, source: Source) -> OutputKind:
     if source.kind == "images" and (path.is_dir() or not path.suffix):
         return "images"
     if path.is_dir() or not path.suffix:
-        raise OutputError(f"{path} has no suffix that names a format; use for example {path / 'out.mp4'} or {path / '%05d.png'}.")
+        raise OutputError(
+            f"{path} has no suffix that names a format; use for example {path / 'out.mp4'} or {path / '%05d.png'}."
+        )
     return "video"
 
 
@@ -263,7 +311,9 @@ def check_target(output: Path, source: Source, kind: OutputKind, *, overwrite: b
     if not folder.is_dir():
         raise OutputError(f"the folder {folder} does not exist; create it first.")
     if not os.access(folder, os.W_OK):
-        raise OutputError(f"the folder {folder} cannot be written; choose another place or fix its permissions.")
+        raise OutputError(
+            f"the folder {folder} cannot be written; choose another place or fix its permissions."
+        )
     if source.kind != "y4m" and output.exists() and output.resolve() == source.path.resolve():
         raise OutputError("the output is the input; choose another name.")
     if overwrite:
@@ -276,17 +326,32 @@ def check_target(output: Path, source: Source, kind: OutputKind, *, overwrite: b
             raise OutputError(f"{images} already holds images; choose another name or add --overwrite.")
 
 
-def wanted_size(options: UpscaleOptions, video: VideoStream, model_scale: int, *, even: bool) -> tuple[int, int]:
+def wanted_size(
+    options: UpscaleOptions, video: VideoStream, model_scale: int, *, even: bool
+) -> tuple[int, int]:
     """(height, width) of the result before rotation; ``--height`` and ``--width`` mean the picture as it is shown."""
     to_height, to_width = options.height, options.width
     if video.rotation % 180:
         to_height, to_width = to_width, to_height
-    return output_size(video.height, video.width, model_scale, scale=options.scale, to_height=to_height, to_width=to_width, even=even)
+    return output_size(
+        video.height,
+        video.width,
+        model_scale,
+        scale=options.scale,
+        to_height=to_height,
+        to_width=to_width,
+        even=even,
+    )
 
 
 def _refuse_encoding(options: UpscaleOptions, what: str) -> None:
     """Raise :class:`UsageError` for options that mean nothing where no encoder runs."""
-    for name, value in (("--codec", options.codec), ("--crf", options.crf), ("--preset", options.preset), ("--container", options.container)):
+    for name, value in (
+        ("--codec", options.codec),
+        ("--crf", options.crf),
+        ("--preset", options.preset),
+        ("--container", options.container),
+    ):
         if value is not None:
             raise UsageError(f"{name} has no meaning for {what}; leave it out.")
 
@@ -302,7 +367,9 @@ def segment_length(height: int, width: int) -> int:
     return max(MIN_SEGMENT_FRAMES, min(MAX_SEGMENT_FRAMES, SEGMENT_PIXELS // (height * width)))
 
 
-def load_chain(options: UpscaleOptions, *, device: str | None = None, precision: str | None = None) -> Restorer:
+def load_chain(
+    options: UpscaleOptions, *, device: str | None = None, precision: str | None = None
+) -> Restorer:
     """Load what the options name: denoise, then deblur, then super-resolution (left out for scale 1)."""
 
     def load(model: str, weights: Path | None) -> Restorer:
@@ -381,7 +448,11 @@ def _identity(prepared: Prepared) -> dict[str, Any]:
 
 
 def _resolved(prepared: Prepared) -> dict[str, Any]:
-    return {"window": prepared.window, "tile_px": prepared.tile.tile_px, "tile_overlap_px": prepared.tile.overlap_px}
+    return {
+        "window": prepared.window,
+        "tile_px": prepared.tile.tile_px,
+        "tile_overlap_px": prepared.tile.overlap_px,
+    }
 
 
 def _rate(text: str | None) -> Any:

@@ -93,7 +93,9 @@ class CutDetector:
         return True
 
 
-def flag_cuts(frames: Iterable[FrameT], detector: CutDetector, first_index: int = 0) -> Iterator[tuple[FrameT, bool]]:
+def flag_cuts(
+    frames: Iterable[FrameT], detector: CutDetector, first_index: int = 0
+) -> Iterator[tuple[FrameT, bool]]:
     """Yield every frame with whether it starts a new shot, ``NEIGHBOURS`` frames late. ``first_index`` as in the detector."""
     waiting: deque[tuple[int, FrameT]] = deque()
     for index, frame in enumerate(frames, start=first_index):

@@ -23,7 +23,13 @@ from rvrt_cli.upscale.sinks import image_bit_depth, upright
 from rvrt_cli.upscale.tiles import restore_tiled
 
 
-def upscale_frame(input_path: Path | str, output: Path | str, at_s: float, options: UpscaleOptions, restorer: Restorer | None = None) -> Report:
+def upscale_frame(
+    input_path: Path | str,
+    output: Path | str,
+    at_s: float,
+    options: UpscaleOptions,
+    restorer: Restorer | None = None,
+) -> Report:
     """Restore the frame shown ``at_s`` seconds after the film's start and write it to the PNG ``output``.
 
     The model sees one window around it, inside its shot. Errors: :class:`InputError` when the film ends before.
@@ -36,7 +42,9 @@ def upscale_frame(input_path: Path | str, output: Path | str, at_s: float, optio
     if at_s < 0:
         raise UsageError(f"--frame must be at least 0 seconds; got {at_s:g}.")
     if output.suffix.lower() != ".png" or "%" in output.name:
-        raise OutputError(f"--frame writes one PNG image; name the output like {output.with_suffix('.png').name.replace('%', '')}.")
+        raise OutputError(
+            f"--frame writes one PNG image; name the output like {output.with_suffix('.png').name.replace('%', '')}."
+        )
     if output.exists() and not options.overwrite:
         raise OutputError(f"{output} exists; choose another name or add --overwrite.")
     source = probe(Path(input_path))
@@ -55,7 +63,7 @@ def upscale_frame(input_path: Path | str, output: Path | str, at_s: float, optio
         start_s = max(0.0, at_s - (window // 2 + LOOKBACK) / rate)
         shot: deque[Frame] = deque()
         position = None
-        with read_frames(source, start_s=start_s, deinterlace=options.deinterlace) as frames:  # type: ignore[arg-type]
+        with read_frames(source, start_s=start_s, deinterlace=options.deinterlace) as frames:
             for frame, starts_shot in flag_cuts(frames, CutDetector()):
                 if position is not None and (starts_shot or len(shot) >= position + window - window // 2):
                     break
@@ -71,20 +79,26 @@ def upscale_frame(input_path: Path | str, output: Path | str, at_s: float, optio
                     position = max(0, len(shot) - 2)
         if position is None:
             last = shown_at(shot[-1]) if shot else -1.0
-            end = last + (float(shot[-1].duration * video.time_base) if shot and shot[-1].duration else 1 / rate)
+            end = last + (
+                float(shot[-1].duration * video.time_base) if shot and shot[-1].duration else 1 / rate
+            )
             if not shot or at_s > end + 1e-6:
                 raise InputError(f"{source.path} ends before {at_s:g} s; give --frame an earlier time.")
             position = len(shot) - 1
         first = max(0, min(position - window // 2, len(shot) - window))
         chosen = [shot[i] for i in range(first, min(len(shot), first + window))]
         target = chosen[position - first]
-        sr = restore_tiled(restorer, np.clip(np.stack([frame.rgb for frame in chosen]), 0, 1), restorer.scale, work.tile)
+        sr = restore_tiled(
+            restorer, np.clip(np.stack([frame.rgb for frame in chosen]), 0, 1), restorer.scale, work.tile
+        )
         picture = upright(finish.picture(target.rgb, sr[position - first]), video)
         alpha = upright(finish.alpha(target.alpha), video) if target.alpha is not None else None
         with atomic_path(output) as temporary:
             # The writer names files by a pattern; a number is put into the temporary name to satisfy it.
             pattern = temporary.with_name(temporary.stem.replace("%", "%%") + ".%d.png")
-            written = ImageSequenceWriter(pattern, bit_depth=image_bit_depth(source, options.pix_fmt)).write(picture, 0, alpha)
+            written = ImageSequenceWriter(pattern, bit_depth=image_bit_depth(source, options.pix_fmt)).write(
+                picture, 0, alpha
+            )
             written.replace(temporary)
         elapsed = time.perf_counter() - began
         return Report(

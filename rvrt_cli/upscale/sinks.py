@@ -42,7 +42,12 @@ class VideoSink:
 
     def write(self, frame: Frame, picture: np.ndarray, alpha: np.ndarray | None) -> None:
         assert self._writer is not None
-        self._writer.write(picture, frame.pts, frame.duration, _alpha_or_opaque(picture, alpha) if self._settings.has_alpha else None)
+        self._writer.write(
+            picture,
+            frame.pts,
+            frame.duration,
+            _alpha_or_opaque(picture, alpha) if self._settings.has_alpha else None,
+        )
 
     def end_segment(self, finished: FinishedSegment) -> None:
         assert self._writer is not None
@@ -72,7 +77,9 @@ class ImageSink:
     PNG cannot carry a rotation, so pictures are turned as ``video`` says they are to be shown.
     """
 
-    def __init__(self, journal: Journal, target: Path, video: VideoStream, bit_depth: int, first_number: int = 1) -> None:
+    def __init__(
+        self, journal: Journal, target: Path, video: VideoStream, bit_depth: int, first_number: int = 1
+    ) -> None:
         self._journal = journal
         self._video = video
         self._target = target
@@ -86,11 +93,15 @@ class ImageSink:
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir()
         pattern = self._target.name if "%" in self._target.name else "%08d.png"
-        self._writer = ImageSequenceWriter(self._folder / pattern, bit_depth=self._bit_depth, first_number=self._first_number)
+        self._writer = ImageSequenceWriter(
+            self._folder / pattern, bit_depth=self._bit_depth, first_number=self._first_number
+        )
 
     def write(self, frame: Frame, picture: np.ndarray, alpha: np.ndarray | None) -> None:
         assert self._writer is not None
-        self._writer.write(upright(picture, self._video), frame.index, None if alpha is None else upright(alpha, self._video))
+        self._writer.write(
+            upright(picture, self._video), frame.index, None if alpha is None else upright(alpha, self._video)
+        )
 
     def end_segment(self, finished: FinishedSegment) -> None:
         assert self._folder is not None
@@ -131,7 +142,9 @@ class ImageSink:
         except OSError as error:
             raise explain_os_error(error, target) from error
         if count != expected:
-            raise VerifyError(f"{target} holds {count} images where {expected} frames were upscaled; please report this.")
+            raise VerifyError(
+                f"{target} holds {count} images where {expected} frames were upscaled; please report this."
+            )
         return size
 
 
@@ -146,7 +159,9 @@ class StreamSink:
         """Streams have no segments."""
 
     def write(self, frame: Frame, picture: np.ndarray, alpha: np.ndarray | None) -> None:
-        self._writer.write(picture, frame.pts, frame.duration, _alpha_or_opaque(picture, alpha) if self._has_alpha else None)
+        self._writer.write(
+            picture, frame.pts, frame.duration, _alpha_or_opaque(picture, alpha) if self._has_alpha else None
+        )
 
     def end_segment(self, finished: FinishedSegment) -> None:
         self._writer.close()
@@ -192,4 +207,13 @@ def _alpha_or_opaque(picture: np.ndarray, alpha: np.ndarray | None) -> np.ndarra
 
 
 def _record(finished: FinishedSegment, name: str, sha256: str) -> SegmentRecord:
-    return SegmentRecord(finished.index, name, finished.start, finished.stop, sha256, finished.restart, finished.shots, finished.corrupt)
+    return SegmentRecord(
+        finished.index,
+        name,
+        finished.start,
+        finished.stop,
+        sha256,
+        finished.restart,
+        finished.shots,
+        finished.corrupt,
+    )

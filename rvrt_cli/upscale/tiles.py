@@ -30,7 +30,11 @@ class TilePlan:
     overlap_px: int = 0
 
     def __str__(self) -> str:
-        return "whole frames" if self.tile_px is None else f"{self.tile_px} px tiles, {self.overlap_px} px overlap"
+        return (
+            "whole frames"
+            if self.tile_px is None
+            else f"{self.tile_px} px tiles, {self.overlap_px} px overlap"
+        )
 
 
 def check_tiles(plan: TilePlan) -> None:
@@ -38,7 +42,9 @@ def check_tiles(plan: TilePlan) -> None:
     if plan.tile_px is None:
         return
     if plan.tile_px < MIN_TILE or plan.tile_px % ALIGN:
-        raise UsageError(f"--tile must be a multiple of {ALIGN} and at least {MIN_TILE} pixels; got {plan.tile_px}.")
+        raise UsageError(
+            f"--tile must be a multiple of {ALIGN} and at least {MIN_TILE} pixels; got {plan.tile_px}."
+        )
     if plan.overlap_px < 0 or plan.overlap_px % ALIGN or plan.overlap_px > plan.tile_px // 2:
         raise UsageError(
             f"--tile-overlap must be a multiple of {ALIGN} and at most half of the tile ({plan.tile_px} px); got {plan.overlap_px}."
@@ -129,4 +135,6 @@ def count_tiles(height: int, width: int, plan: TilePlan) -> int:
     """How many model calls one window of (height, width) LQ pixels takes."""
     if plan.tile_px is None:
         return 1
-    return len(plan_spans(height, plan.tile_px, plan.overlap_px)) * len(plan_spans(width, plan.tile_px, plan.overlap_px))
+    return len(plan_spans(height, plan.tile_px, plan.overlap_px)) * len(
+        plan_spans(width, plan.tile_px, plan.overlap_px)
+    )

@@ -71,12 +71,16 @@ class Window:
 def check_window(size: int, overlap: int) -> None:
     """Raise :class:`UsageError` unless the window and its overlap are possible."""
     if size < CLIP or size % CLIP:
-        raise UsageError(f"--window must be an even number of at least {CLIP}, because RVRT updates frames in pairs; got {size}.")
+        raise UsageError(
+            f"--window must be an even number of at least {CLIP}, because RVRT updates frames in pairs; got {size}."
+        )
     if overlap < 0 or overlap % CLIP or overlap > size // 2:
         raise UsageError(f"--overlap must be even and at most half of --window ({size}); got {overlap}.")
 
 
-def plan_next(origin: int, shot_start: int, size: int, overlap: int, known: int, shot_end: int | None) -> Window | None:
+def plan_next(
+    origin: int, shot_start: int, size: int, overlap: int, known: int, shot_end: int | None
+) -> Window | None:
     """The window that follows from ``origin``, or None while too few frames are known.
 
     ``known``: one past the last frame known to be in the shot. ``shot_end``: end of the shot once it is known.
@@ -103,7 +107,14 @@ class Windower(Generic[T]):
     """
 
     def __init__(
-        self, frames: Iterator[tuple[T, bool]], size: int, overlap: int, *, first_index: int = 0, shot_start: int = 0, origin: int = 0
+        self,
+        frames: Iterator[tuple[T, bool]],
+        size: int,
+        overlap: int,
+        *,
+        first_index: int = 0,
+        shot_start: int = 0,
+        origin: int = 0,
     ) -> None:
         check_window(size, overlap)
         self.size = size
@@ -125,7 +136,9 @@ class Windower(Generic[T]):
             window = plan_next(self._origin, self._shot_start, self.size, self.overlap, known, self._shot_end)
             if window is not None:
                 self._current = window
-                return window, [self._held[index - self._held_start] for index in range(window.start, window.stop)]
+                return window, [
+                    self._held[index - self._held_start] for index in range(window.start, window.stop)
+                ]
             item = next(self._frames, None)
             if item is None:
                 if known <= self._origin:
@@ -176,7 +189,9 @@ class WindowBlender:
                 picture += total
             if index < window.final:
                 if abs(before + weight - 1.0) > 1e-6:
-                    raise AssertionError(f"the windows' weights of frame {index} sum to {before + weight}, not to 1")
+                    raise AssertionError(
+                        f"the windows' weights of frame {index} sum to {before + weight}, not to 1"
+                    )
                 yield index, picture
                 self._next = index + 1
             else:

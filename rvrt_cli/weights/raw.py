@@ -82,7 +82,11 @@ def count(shape: tuple[int, ...]) -> int:
     Too many axes, a negative size, or sizes whose product is beyond any file even without those that are zero (numpy
     refuses to make such an array, empty or not).
     """
-    if len(shape) > MAX_DIMENSIONS or min(shape, default=0) < 0 or math.prod(max(size, 1) for size in shape) > MAX_FILE_BYTES:
+    if (
+        len(shape) > MAX_DIMENSIONS
+        or min(shape, default=0) < 0
+        or math.prod(max(size, 1) for size in shape) > MAX_FILE_BYTES
+    ):
         return -1
     return math.prod(shape)
 

@@ -43,7 +43,10 @@ def fetched(cache: Path, tmp_path: Path) -> Path:
 def test_small_unless_the_full_width_is_here(tmp_path: Path) -> None:
     assert light_model() == api.light_model() == "light-s"
     words = choose_model(True, None, None).words
-    assert words == "Model: light-s (small; the full-width light is not on this machine, `rvrt weights fetch light` gets it)"
+    assert (
+        words
+        == "Model: light-s (small; the full-width light is not on this machine, `rvrt weights fetch light` gets it)"
+    )
 
 
 def test_the_full_width_from_the_cache(fetched: Path) -> None:
@@ -96,7 +99,9 @@ def test_upscale_and_eval_take_and_name_it(monkeypatch: pytest.MonkeyPatch, tmp_
     (tmp_path / "gt" / "a").mkdir(parents=True)
     for number in range(2):
         cv2.imwrite(str(tmp_path / "gt" / "a" / f"{number}.png"), np.full((64, 64, 3), 50 * number, np.uint8))
-    done = CliRunner().invoke(app, ["eval", "--gt", str(tmp_path / "gt"), "--light", "--work-dir", str(tmp_path / "work")])
+    done = CliRunner().invoke(
+        app, ["eval", "--gt", str(tmp_path / "gt"), "--light", "--work-dir", str(tmp_path / "work")]
+    )
     assert done.exception is None, done.exception
     assert "Model: light-s (small;" in done.stderr
     assert asked == ["light-s", "light-s"]

@@ -19,7 +19,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def rvrt(*arguments: str | Path, timeout_s: float = 200) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     command = [sys.executable, "-m", "rvrt_cli", "train", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=timeout_s, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, env=environment, timeout=timeout_s, check=False
+    )
 
 
 def sentence(result: subprocess.CompletedProcess[str], code: int) -> str:
@@ -37,12 +39,16 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     for name in ("lake", "hill", "road"):
         coarse = rng.integers(0, 256, (13, 15, 3), dtype=np.uint8)
-        cv2.imwrite(str(folder / f"{name}.png"), cv2.resize(coarse, (120, 100), interpolation=cv2.INTER_CUBIC))
+        cv2.imwrite(
+            str(folder / f"{name}.png"), cv2.resize(coarse, (120, 100), interpolation=cv2.INTER_CUBIC)
+        )
     return folder
 
 
 def test_the_plan_is_shown_without_training(photos: Path, tmp_path: Path) -> None:
-    result = rvrt("--dry-run", "--model", "light", "--data", photos, "--out", tmp_path / "run", "--patch", "64")
+    result = rvrt(
+        "--dry-run", "--model", "light", "--data", photos, "--out", tmp_path / "run", "--patch", "64"
+    )
     assert result.returncode == 0, result.stderr
     for part in ("8,456,755", "300,000", "3 photographs", "FLOPs", "MiB"):
         assert part in result.stdout
@@ -89,7 +95,9 @@ def test_bad_input_is_one_sentence(
 
 
 def test_clips_too_small_for_the_patch_are_named(photos: Path, tmp_path: Path) -> None:
-    result = rvrt("--data", photos, "--out", tmp_path / "run", "--patch", "128", "--frames", "2", "--batch", "1")
+    result = rvrt(
+        "--data", photos, "--out", tmp_path / "run", "--patch", "128", "--frames", "2", "--batch", "1"
+    )
     assert "smaller than" in sentence(result, 3)
 
 
@@ -97,7 +105,9 @@ def test_an_unreadable_file_is_named(photos: Path, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
     (folder / "broken.jpg").write_bytes((photos / "lake.png").read_bytes()[:200])
-    result = rvrt("--data", folder, "--out", tmp_path / "run", "--patch", "64", "--frames", "2", "--batch", "1")
+    result = rvrt(
+        "--data", folder, "--out", tmp_path / "run", "--patch", "64", "--frames", "2", "--batch", "1"
+    )
     assert "broken.jpg" in sentence(result, 3)
 
 
@@ -119,7 +129,9 @@ def test_a_short_run_validates_exports_and_reports(photos: Path, tmp_path: Path)
     assert {path.name for path in out.iterdir()} == {
         "best.safetensors", "last.safetensors", "checkpoints", "log.csv", "validation.csv", "samples",
     }  # fmt: skip
-    again = rvrt("--data", photos, "--out", out, "--steps", "3", "--frames", "2", "--patch", "32", "--batch", "2")
+    again = rvrt(
+        "--data", photos, "--out", out, "--steps", "3", "--frames", "2", "--patch", "32", "--batch", "2"
+    )
     assert "--resume auto" in sentence(again, 4)
     other = rvrt("--data", photos, "--out", out, "--patch", "64", "--model", "light", "--resume", "auto")
     assert "another architecture" in sentence(other, 6)

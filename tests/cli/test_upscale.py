@@ -40,7 +40,11 @@ def run(*arguments):
 def pictures(path: Path) -> tuple[list[np.ndarray], list[float], str]:
     with av.open(str(path)) as container:
         frames = list(container.decode(video=0))
-        return [frame.to_ndarray(format="rgb24") for frame in frames], [frame.time for frame in frames], frames[0].format.name
+        return (
+            [frame.to_ndarray(format="rgb24") for frame in frames],
+            [frame.time for frame in frames],
+            frames[0].format.name,
+        )
 
 
 def left_over(folder: Path) -> list[str]:
@@ -65,7 +69,12 @@ def test_a_video(clip, tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "size"),
-    [(["--scale", "2"], (64, 96)), (["--scale", "3"], (96, 144)), (["--height", "100"], (100, 150)), (["--width", "96"], (64, 96))],
+    [
+        (["--scale", "2"], (64, 96)),
+        (["--scale", "3"], (96, 144)),
+        (["--height", "100"], (100, 150)),
+        (["--width", "96"], (64, 96)),
+    ],
 )
 def test_sizes(clip, tmp_path, arguments, size):
     run(clip, tmp_path / "out.mp4", *BICUBIC, *arguments, "--frames", "2")
@@ -74,7 +83,12 @@ def test_sizes(clip, tmp_path, arguments, size):
 
 @pytest.mark.parametrize(
     ("arguments", "count", "first"),
-    [(["--start", "0.5"], 12, 12), (["--end", "0.25"], 6, 0), (["--frames", "5"], 5, 0), (["--start", "0:00.25", "--end", "0.5"], 6, 6)],
+    [
+        (["--start", "0.5"], 12, 12),
+        (["--end", "0.25"], 6, 0),
+        (["--frames", "5"], 5, 0),
+        (["--start", "0:00.25", "--end", "0.5"], 6, 6),
+    ],
 )
 def test_ranges(clip, tmp_path, arguments, count, first):
     out = tmp_path / "out.mkv"
@@ -91,8 +105,26 @@ def test_ranges(clip, tmp_path, arguments, count, first):
 def test_windows_tiles_and_shots_do_not_change_bicubic(shots, tmp_path):
     run(shots, tmp_path / "a.mkv", *BICUBIC, "--codec", "ffv1")
     run(
-        shots, tmp_path / "b.mkv", *BICUBIC, "--codec", "ffv1", "--window", "6", "--overlap", "2", "--tile", "32", "--tile-overlap", "8",
-        "--no-shots", "--memory-limit", "2G", "--threads", "1", "--segment-frames", "7",
+        shots,
+        tmp_path / "b.mkv",
+        *BICUBIC,
+        "--codec",
+        "ffv1",
+        "--window",
+        "6",
+        "--overlap",
+        "2",
+        "--tile",
+        "32",
+        "--tile-overlap",
+        "8",
+        "--no-shots",
+        "--memory-limit",
+        "2G",
+        "--threads",
+        "1",
+        "--segment-frames",
+        "7",
     )
     for a, b in zip(pictures(tmp_path / "a.mkv")[0], pictures(tmp_path / "b.mkv")[0], strict=True):
         # A tie in rounding may fall to the other side.
@@ -257,8 +289,24 @@ def test_work_dir_and_keep_work(clip, tmp_path):
     work.mkdir()
     run(clip, tmp_path / "out.mp4", *BICUBIC, "--work-dir", work, "--keep-work", "--segment-frames", "10")
     assert left_over(work) == ["out.mp4.rvrt-work"]
-    assert left_over(work / "out.mp4.rvrt-work") == ["000000.mkv", "000001.mkv", "000002.mkv", "journal.jsonl", "lock"]
-    result = run(clip, tmp_path / "out.mp4", "--model", "bicubic", "--work-dir", work, "--overwrite", "--segment-frames", "10")
+    assert left_over(work / "out.mp4.rvrt-work") == [
+        "000000.mkv",
+        "000001.mkv",
+        "000002.mkv",
+        "journal.jsonl",
+        "lock",
+    ]
+    result = run(
+        clip,
+        tmp_path / "out.mp4",
+        "--model",
+        "bicubic",
+        "--work-dir",
+        work,
+        "--overwrite",
+        "--segment-frames",
+        "10",
+    )
     assert "Continuing an earlier run after frame 24" in result.stderr
     assert left_over(work) == []
 
@@ -339,7 +387,11 @@ def test_a_batch(clip, tmp_path):
         (["{clip}", "out.mp4", "--fps", "zero"], UsageError, "--fps"),
         (["{clip}", "out.png", "--frame", "1", "--start", "1"], UsageError, "--frame"),
         (["{clip}", "out.mp4", "--frame", "1"], OutputError, "PNG"),
-        (["{clip}", "out.mp4", "--weights", "missing.safetensors", "--model", "light-s"], WeightsError, "missing.safetensors"),
+        (
+            ["{clip}", "out.mp4", "--weights", "missing.safetensors", "--model", "light-s"],
+            WeightsError,
+            "missing.safetensors",
+        ),
     ],
 )
 def test_bad_input(clip, tmp_path, monkeypatch, arguments, error, says):
@@ -388,5 +440,50 @@ def test_times():
 
 def test_every_option_is_in_the_help():
     text = CliRunner().invoke(app, ["upscale", "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).output
-    for option in ["light", "model", "weights", "scale", "height", "width", "denoise", "deblur", "strength", "compare", "deinterlace", "codec", "crf", "preset", "pix-fmt", "lossless", "container", "fps", "start", "end", "frames", "preview", "frame", "estimate", "dry-run", "window", "overlap", "tile", "tile-overlap", "memory-limit", "shots", "device", "backend", "precision", "threads", "resume", "overwrite", "work-dir", "keep-work", "segment-frames", "json", "quiet", "verbose", "debug"]:
+    for option in [
+        "light",
+        "model",
+        "weights",
+        "scale",
+        "height",
+        "width",
+        "denoise",
+        "deblur",
+        "strength",
+        "compare",
+        "deinterlace",
+        "codec",
+        "crf",
+        "preset",
+        "pix-fmt",
+        "lossless",
+        "container",
+        "fps",
+        "start",
+        "end",
+        "frames",
+        "preview",
+        "frame",
+        "estimate",
+        "dry-run",
+        "window",
+        "overlap",
+        "tile",
+        "tile-overlap",
+        "memory-limit",
+        "shots",
+        "device",
+        "backend",
+        "precision",
+        "threads",
+        "resume",
+        "overwrite",
+        "work-dir",
+        "keep-work",
+        "segment-frames",
+        "json",
+        "quiet",
+        "verbose",
+        "debug",
+    ]:
         assert f"--{option}" in text

@@ -10,11 +10,34 @@ import pytest
 from rvrt_cli.cli.progress import View, describe_progress, format_fps, format_size, format_time
 from rvrt_cli.upscale.events import Finishing, MemoryReduced, Notice, Progress, Report, SegmentDone, Started
 
-STARTED = Started("in.mp4", "out.mp4", 100, 0, 160, 90, 640, 360, "bicubic", "NumPy on CPU", 16, 4, "whole frames", 96)
+STARTED = Started(
+    "in.mp4", "out.mp4", 100, 0, 160, 90, 640, 360, "bicubic", "NumPy on CPU", 16, 4, "whole frames", 96
+)
 STAGES = {"decode": 0.031, "model": 0.954, "encode": 0.123}
 REPORT = Report(
-    "in.mp4", "out.mp4", 100, 40, 3, 2, 160, 90, 640, 360, "bicubic", "NumPy on CPU", 16, 4, "whole frames", 61.0, 0.98, STAGES, 0.97, 321.0,
-    1234567, True, ("a note",),
+    "in.mp4",
+    "out.mp4",
+    100,
+    40,
+    3,
+    2,
+    160,
+    90,
+    640,
+    360,
+    "bicubic",
+    "NumPy on CPU",
+    16,
+    4,
+    "whole frames",
+    61.0,
+    0.98,
+    STAGES,
+    0.97,
+    321.0,
+    1234567,
+    True,
+    ("a note",),
 )
 
 
@@ -47,7 +70,9 @@ def test_a_pipe_gets_plain_periodic_lines():
     assert "\x1b" not in err.getvalue()
     assert "\r" not in err.getvalue()
     assert len([line for line in lines if "ETA" in line]) == 3
-    assert "10/100 frames (10 %), 1.00 fps, elapsed 0:10, ETA 1:30; decode 3 %, model 95 %, encode 12 %" in lines
+    assert (
+        "10/100 frames (10 %), 1.00 fps, elapsed 0:10, ETA 1:30; decode 3 %, model 95 %, encode 12 %" in lines
+    )
     assert "Warning: mind the gap" in lines
     assert any("out.mp4: 100 frames, 640x360, 1.2 MB, verified." in line for line in lines)
     assert "2 damaged frames were concealed." in lines
@@ -80,7 +105,9 @@ def test_json_is_one_object_a_line_and_ends_with_the_report():
     assert events[0]["event"] == "started"
     assert events[-1]["event"] == "report"
     assert events[-1]["stages"] == STAGES
-    assert {"notice", "progress", "segment_done", "memory_reduced", "finishing"} <= {event["event"] for event in events}
+    assert {"notice", "progress", "segment_done", "memory_reduced", "finishing"} <= {
+        event["event"] for event in events
+    }
     assert len([event for event in events if event["event"] == "progress"]) <= 31
 
 
@@ -141,7 +168,12 @@ def test_unknown_totals():
 
 def test_numbers():
     assert [format_time(s) for s in (None, 5, 65, 3723)] == ["-", "0:05", "1:05", "1:02:03"]
-    assert [format_size(s) for s in (12, 5300, 12_340_000, 4_500_000_000)] == ["12 B", "5.3 KB", "12.3 MB", "4.5 GB"]
+    assert [format_size(s) for s in (12, 5300, 12_340_000, 4_500_000_000)] == [
+        "12 B",
+        "5.3 KB",
+        "12.3 MB",
+        "4.5 GB",
+    ]
     assert [format_fps(f) for f in (0.123, 12.34, 123.4)] == ["0.12", "12.3", "123"]
 
 

@@ -25,7 +25,9 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     for name in ("lake", "hill", "road"):
         coarse = rng.integers(0, 256, (13, 15, 3), dtype=np.uint8)
-        cv2.imwrite(str(folder / f"{name}.png"), cv2.resize(coarse, (120, 100), interpolation=cv2.INTER_CUBIC))
+        cv2.imwrite(
+            str(folder / f"{name}.png"), cv2.resize(coarse, (120, 100), interpolation=cv2.INTER_CUBIC)
+        )
     return folder
 
 

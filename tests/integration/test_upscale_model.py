@@ -39,7 +39,19 @@ def pictures(path: Path) -> list[np.ndarray]:
 
 
 def test_windows_and_tiles_are_invisible(clip, weights, tmp_path):
-    engine = ("--weights", weights, "--device", "cpu", "--backend", "openvino", "--precision", "fp32", "--threads", "1", "--lossless")
+    engine = (
+        "--weights",
+        weights,
+        "--device",
+        "cpu",
+        "--backend",
+        "openvino",
+        "--precision",
+        "fp32",
+        "--threads",
+        "1",
+        "--lossless",
+    )
     whole, parts = tmp_path / "whole.mkv", tmp_path / "parts.mkv"
     done = upscale(clip, whole, *engine, "--window", "26", "--tile", "off", "--no-shots", "--json")
     assert done.returncode == 0, done.stderr.decode()
@@ -69,7 +81,9 @@ def test_other_weights_start_anew(clip, weights, tmp_path):
     assert upscale(clip, output, "--weights", weights, *options).returncode == 0
     loaded = load_weights(weights)
     other = tmp_path / "other.safetensors"
-    save_weights(other, Weights(loaded.config, {name: value * 1.01 for name, value in loaded.tensors.items()}))
+    save_weights(
+        other, Weights(loaded.config, {name: value * 1.01 for name, value in loaded.tensors.items()})
+    )
     done = upscale(clip, output, "--weights", other, *options)
     assert done.returncode == 0, done.stderr.decode()
     assert b"Changed since the earlier run: model; starting anew." in done.stderr

@@ -32,7 +32,9 @@ def whole(clip, tmp_path_factory) -> bytes:
 
 def start(*arguments) -> subprocess.Popen:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    return subprocess.Popen(command(*arguments), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        command(*arguments), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
 
 
 def journal_lines(output: Path) -> int:

@@ -17,14 +17,20 @@ ARGUMENTS = ("--model", "bicubic", "--width", "128", "--crf", "30")
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_ends_in_an_output_or_one_sentence(
-    name: str, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str,
+    shared: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     expectation = EXPECTED[name]
     output = tmp_path / (expectation.output if isinstance(expectation, Works) else "out.mkv")
     # Large pictures are expensive to enlarge; what happens to all their frames is tested without the command.
     frames = 1 if isinstance(expectation, Works) and expectation.factor <= 0.25 else 4
     source = shared / "data" / "media" / name
-    monkeypatch.setattr(sys, "argv", ["rvrt", "upscale", str(source), str(output), *ARGUMENTS, "--frames", str(frames)])
+    monkeypatch.setattr(
+        sys, "argv", ["rvrt", "upscale", str(source), str(output), *ARGUMENTS, "--frames", str(frames)]
+    )
     code = 0
     try:
         cli.main()

@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
-FILES = {name: f"rvrt_{name}_small.pth" for name in ("sr", "deblur", "denoise")} | {"light": "light_small.ckpt"}
+FILES = {name: f"rvrt_{name}_small.pth" for name in ("sr", "deblur", "denoise")} | {
+    "light": "light_small.ckpt"
+}
 
 
 def channel_last(x: np.ndarray) -> np.ndarray:
@@ -68,7 +70,9 @@ def on_onnx(weights: Any, lq: np.ndarray, some: bool) -> Iterator[tuple[str, dic
     from rvrt_cli.backend.onnx import stack
     from rvrt_cli.runtime.graph import build_graph
 
-    graph = build_graph(weights.config, weights.tensors, *lq.shape[1:4], outputs=parts(stack) if some else None)
+    graph = build_graph(
+        weights.config, weights.tensors, *lq.shape[1:4], outputs=parts(stack) if some else None
+    )
     options = ort.SessionOptions()
     options.intra_op_num_threads = 2
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # tests share their cores
@@ -93,7 +97,12 @@ def main(golden: Path, backend: str, cases: list[str]) -> None:
             for name, result in results.items():
                 expected = channel_last(arrays[name or f"y{number}"])
                 assert result.shape == expected.shape
-                row = {"engine": engine, "case": case, "array": name or f"y{number}", "max_error": float(np.abs(result - expected).max())}
+                row = {
+                    "engine": engine,
+                    "case": case,
+                    "array": name or f"y{number}",
+                    "max_error": float(np.abs(result - expected).max()),
+                }
                 sys.stdout.write(json.dumps(row) + "\n")
                 sys.stdout.flush()
 

@@ -33,7 +33,8 @@ def main(folder: Path, clip: Path, engine: str, names: list[str]) -> None:
     for name in names:
         weights = load_weights(folder / name)
         results = [
-            ModelRestorer(weights, choose("cpu", engine, precision), name=name)(lq) for precision in ("fp32", "mixed")
+            ModelRestorer(weights, choose("cpu", engine, precision), name=name)(lq)
+            for precision in ("fp32", "mixed")
         ]
         error = results[0] - results[1]
         psnr = float(-10 * np.log10(np.mean(error**2) + 1e-20))

@@ -23,7 +23,11 @@ def errors(golden: Path, backend: str, *cases: str) -> dict[str, float]:
     for package in ENGINES[backend] + (("spox",) if backend == "onnx" else ()):
         pytest.importorskip(package)
     command = [sys.executable, str(Path(__file__).with_name("engine_cases.py")), str(golden), backend, *cases]
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
+    environment = os.environ | {
+        "PYTHONPATH": str(REPOSITORY),
+        "OMP_NUM_THREADS": "2",
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]

@@ -21,10 +21,14 @@ EVERYTHING = {"openvino", "onnxruntime", "spox", "torch", "mindspore"}
 def machine(monkeypatch: pytest.MonkeyPatch):
     """Describe a machine: installed packages, ONNX Runtime providers, drivers."""
 
-    def describe(packages=EVERYTHING, providers=("cpu",), nvidia=False, ascend=False, cuda=False, openvino=("CPU",)) -> None:
+    def describe(
+        packages=EVERYTHING, providers=("cpu",), nvidia=False, ascend=False, cuda=False, openvino=("CPU",)
+    ) -> None:
         monkeypatch.setattr(device, "current", lambda: None)
         monkeypatch.setattr(device, "installed", lambda name: name in packages)
-        monkeypatch.setattr(device, "onnx_providers", lambda: tuple(providers) if "onnxruntime" in packages else ())
+        monkeypatch.setattr(
+            device, "onnx_providers", lambda: tuple(providers) if "onnxruntime" in packages else ()
+        )
         monkeypatch.setattr(device, "nvidia_driver", lambda: nvidia)
         monkeypatch.setattr(device, "ascend_driver", lambda: ascend)
         monkeypatch.setattr(device, "torch_cuda", lambda: cuda)
@@ -36,7 +40,12 @@ def machine(monkeypatch: pytest.MonkeyPatch):
 def test_a_plain_cpu_takes_openvino_in_full_precision(machine) -> None:
     machine()
     choice = choose()
-    assert (choice.device, choice.backend, choice.runtime, choice.precision) == ("cpu", "onnx", "openvino", "fp32")
+    assert (choice.device, choice.backend, choice.runtime, choice.precision) == (
+        "cpu",
+        "onnx",
+        "openvino",
+        "fp32",
+    )
     assert "OpenVINO" in choice.reason
     assert "\n" not in choice.reason
 
@@ -95,14 +104,25 @@ def test_ascend(machine) -> None:
         choose("ascend")
 
 
-@pytest.mark.parametrize(("backend", "package"), [("torch", "torch"), ("mindspore", "mindspore==2.8.0"), ("onnxruntime", "onnxruntime"), ("openvino", "openvino")])
+@pytest.mark.parametrize(
+    ("backend", "package"),
+    [
+        ("torch", "torch"),
+        ("mindspore", "mindspore==2.8.0"),
+        ("onnxruntime", "onnxruntime"),
+        ("openvino", "openvino"),
+    ],
+)
 def test_what_is_absent_is_named_with_its_command(machine, backend: str, package: str) -> None:
     machine(packages=set())
     with pytest.raises(DeviceError, match=f"pip install {package}"):
         choose("cpu", backend)
 
 
-@pytest.mark.parametrize("wrong", [{"device": "tpu"}, {"device": "gpu:x"}, {"device": "cpu:1"}, {"backend": "jax"}, {"precision": "int8"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"device": "tpu"}, {"device": "gpu:x"}, {"device": "cpu:1"}, {"backend": "jax"}, {"precision": "int8"}],
+)
 def test_unknown_values_are_usage_errors(machine, wrong: dict[str, str]) -> None:
     machine()
     with pytest.raises(UsageError, match="must be"):
@@ -118,5 +138,10 @@ def test_devices_prints_json() -> None:
     found = json.loads(done.stdout)
     assert found["devices"][0]["device"] == "cpu"
     assert found["devices"][0]["memory_mib"] > 0
-    assert [engine["package"] for engine in found["engines"]] == ["openvino", "onnxruntime", "torch", "mindspore"]
+    assert [engine["package"] for engine in found["engines"]] == [
+        "openvino",
+        "onnxruntime",
+        "torch",
+        "mindspore",
+    ]
     assert found["auto"]

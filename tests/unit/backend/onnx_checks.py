@@ -30,7 +30,9 @@ TINY = replace(PRESETS["light-s"], embed_dim=8, num_heads=2, align_heads=2, pass
 def tiny(config: ModelConfig = TINY) -> Weights:
     tensors = initial_tensors(parameter_shapes(config), config, 0)
     rng = np.random.default_rng(1)
-    return Weights(config, {name: x + rng.normal(0, 0.05, x.shape).astype(np.float32) for name, x in tensors.items()})
+    return Weights(
+        config, {name: x + rng.normal(0, 0.05, x.shape).astype(np.float32) for name, x in tensors.items()}
+    )
 
 
 def run(record: Callable[[B.Tensor], B.Tensor], x: np.ndarray, half: bool = False) -> np.ndarray:
@@ -42,7 +44,9 @@ def run(record: Callable[[B.Tensor], B.Tensor], x: np.ndarray, half: bool = Fals
     with B.precision(half):
         graph = spox.build({"x": argument}, {"y": B.finish(record(B.graph_input(argument, x.shape)))})
     graph.ir_version = 9
-    return ort.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+    return ort.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+        None, {"x": x}
+    )[0]
 
 
 def shapes() -> None:
@@ -68,7 +72,10 @@ def sizes() -> None:
     """Any size and any number of frames on both runtimes; the same pictures from both; long clips record."""
     weights = tiny()
     rng = np.random.default_rng(0)
-    engines = [ModelRestorer(weights, Choice("cpu", "onnx", name, "fp32", ""), name="tiny") for name in ("openvino", "onnxruntime-cpu")]
+    engines = [
+        ModelRestorer(weights, Choice("cpu", "onnx", name, "fp32", ""), name="tiny")
+        for name in ("openvino", "onnxruntime-cpu")
+    ]
     for size in [(1, 1, 1), (3, 1, 5), (2, 9, 4), (5, 13, 17)]:
         lq = rng.random((*size, 3), dtype=np.float32)
         results = [engine(lq) for engine in engines]
@@ -110,7 +117,9 @@ def local_attention() -> None:
                         part = slice(3 * head, 3 * head + 3)
                         near = keys[:, i : i + 3, j : j + 3, part].reshape(18, 3)
                         score = np.exp(near @ q[f, i, j, part] / np.sqrt(3))
-                        expected[f, i, j, part] = score @ values[:, i : i + 3, j : j + 3, part].reshape(18, 3) / score.sum()
+                        expected[f, i, j, part] = (
+                            score @ values[:, i : i + 3, j : j + 3, part].reshape(18, 3) / score.sum()
+                        )
         assert np.abs(y - expected).max() < 1e-5
 
 
@@ -150,18 +159,24 @@ def export() -> None:
         for precision in ("fp32", "fp16"):
             path = Path(folder) / f"{precision}.onnx"
             export_onnx(tiny(), path, 2, 8, 12, precision)
-            results.append(ort.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"lq": lq})[0])
+            results.append(
+                ort.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"lq": lq})[0]
+            )
         assert results[0].shape == (1, 2, 32, 48, 3)
         assert 0 < np.mean((results[0] - results[1]) ** 2) < 1e-5
         assert (Path(folder) / "fp16.onnx").stat().st_size < (Path(folder) / "fp32.onnx").stat().st_size
         # What the network cannot take is padded inside the graph, as the restorer pads it.
         path = Path(folder) / "tiny.onnx"
         export_onnx(tiny(), path, 3, 1, 3)
-        found = ort.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"lq": lq[:, [0, 1, 1], :1, :3]})[0]
+        found = ort.InferenceSession(path, providers=["CPUExecutionProvider"]).run(
+            None, {"lq": lq[:, [0, 1, 1], :1, :3]}
+        )[0]
         assert found.shape == (1, 3, 4, 12, 3)
         padded = np.pad(lq[:, [0, 1, 1, 1], :1, :3], [(0, 0), (0, 0), (0, 3), (0, 1), (0, 0)], "reflect")
         graph = build_graph(TINY, tiny().tensors, 4, 4, 4)
-        expected = ort.InferenceSession(graph, providers=["CPUExecutionProvider"]).run(None, {"lq": padded})[0]
+        expected = ort.InferenceSession(graph, providers=["CPUExecutionProvider"]).run(None, {"lq": padded})[
+            0
+        ]
         assert np.abs(found - expected[:, :3, :4, :12]).max() < 1e-6
         for wrong in [(0, 8, 8, "fp32"), (2, 0, 8, "fp32"), (2, 8, 8, "int8")]:
             with pytest.raises(UsageError):

@@ -13,9 +13,14 @@ for package in ("spox", "onnxruntime", "openvino"):
     pytest.importorskip(package)
 
 
-@pytest.mark.parametrize("checks", [("shapes", "names"), ("local_attention", "zeros", "half", "export"), ("cache",), ("sizes",)])
+@pytest.mark.parametrize(
+    "checks", [("shapes", "names"), ("local_attention", "zeros", "half", "export"), ("cache",), ("sizes",)]
+)
 def test_onnx_backend(tmp_path: Path, checks: tuple[str, ...]) -> None:
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[3]), "RVRT_CACHE": str(tmp_path)}
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(__file__).resolve().parents[3]),
+        "RVRT_CACHE": str(tmp_path),
+    }
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("onnx_checks.py")), *checks],
         capture_output=True, text=True, env=environment, check=False,

@@ -20,7 +20,9 @@ def test_an_entry_comes_back(tmp_path: Path) -> None:
 
 
 def test_every_part_makes_another_entry(tmp_path: Path) -> None:
-    paths = {cache.entry_path("onnx", *parts, folder=tmp_path) for parts in [("a", 1), ("a", 2), ("b", 1), ("a1",)]}
+    paths = {
+        cache.entry_path("onnx", *parts, folder=tmp_path) for parts in [("a", 1), ("a", 2), ("b", 1), ("a1",)]
+    }
     assert len(paths) == 4
 
 

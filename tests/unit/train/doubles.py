@@ -61,7 +61,9 @@ class FakeEngine:
         return lq.repeat(4, 1).repeat(4, 2)
 
     def state(self) -> EngineState:
-        return EngineState({name: value.copy() for name, value in self.weights.items()}, {}, {}, {}, self.updates)
+        return EngineState(
+            {name: value.copy() for name, value in self.weights.items()}, {}, {}, {}, self.updates
+        )
 
     def load_state(self, state: EngineState) -> None:
         self.weights = {name: value.copy() for name, value in state.weights.items()}

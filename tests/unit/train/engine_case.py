@@ -31,7 +31,9 @@ def batch(step: int, count: int = 2, frames: int = 4, lq_px: int = 8) -> tuple[n
 
 
 def train(engine: Any, recipe: Recipe, first: int = 0, stop: int = 10) -> list[dict[str, Any]]:
-    return [asdict(engine.step(*batch(step), recipe.lr_at(step), 0.0, step == 9)) for step in range(first, stop)]
+    return [
+        asdict(engine.step(*batch(step), recipe.lr_at(step), 0.0, step == 9)) for step in range(first, stop)
+    ]
 
 
 def ten_steps(backend: str, out: Path) -> None:
@@ -56,7 +58,10 @@ def torch_variants(out: Path) -> None:
     def state(recipe: Recipe) -> dict[str, np.ndarray]:
         engine = create_engine("torch", CONFIG, recipe, None, "cpu", 1, Place())
         results = train(engine, recipe)
-        variants[name_of(recipe)] = {"loss": [r["loss"] for r in results], "finite": [r["finite"] for r in results]}
+        variants[name_of(recipe)] = {
+            "loss": [r["loss"] for r in results],
+            "finite": [r["finite"] for r in results],
+        }
         return engine.state().weights
 
     def name_of(recipe: Recipe) -> str:
@@ -67,7 +72,9 @@ def torch_variants(out: Path) -> None:
     for change in ({"accumulate": 2}, {"recompute": True}, {"precision": "bf16"}, {"precision": "fp16"}):
         recipe = replace(RECIPE, **change)
         weights = state(recipe)
-        variants[name_of(recipe)]["off"] = max(float(np.abs(weights[name] - plain[name]).max()) for name in plain)
+        variants[name_of(recipe)]["off"] = max(
+            float(np.abs(weights[name] - plain[name]).max()) for name in plain
+        )
 
     recipe = replace(RECIPE, precision="fp16")
     engine = create_engine("torch", CONFIG, recipe, None, "cpu", 1, Place())
@@ -86,8 +93,16 @@ def torch_variants(out: Path) -> None:
         before = engine.state()
         engine.step(*batch(0, 1, 4, 40), 1e-3, flow_lr, False)
         after = engine.state()
-        changed = {name for name in before.weights if not np.array_equal(before.weights[name], after.weights[name])}
-        moved.append([any(n.startswith("flow.") for n in changed), any(not n.startswith("flow.") for n in changed), after.flow_updates])
+        changed = {
+            name for name in before.weights if not np.array_equal(before.weights[name], after.weights[name])
+        }
+        moved.append(
+            [
+                any(n.startswith("flow.") for n in changed),
+                any(not n.startswith("flow.") for n in changed),
+                after.flow_updates,
+            ]
+        )
     variants["flow"] = moved
 
     from torch.utils.flop_counter import FlopCounterMode

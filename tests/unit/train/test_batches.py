@@ -60,13 +60,19 @@ def test_seven_frames_are_mirrored_to_fourteen() -> None:
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_damaged_file_ends_the_stream_with_its_sentence(workers: int) -> None:
     maker = BatchMaker(NoiseSource(broken=True), RECIPE)
-    with BatchStream(maker, 0, 6, workers) as stream, pytest.raises(InputError, match=r"noise\.png is damaged"):
+    with (
+        BatchStream(maker, 0, 6, workers) as stream,
+        pytest.raises(InputError, match=r"noise\.png is damaged"),
+    ):
         next(iter(stream))
 
 
 def test_a_dead_worker_is_an_error_and_no_hang() -> None:
     maker = BatchMaker(NoiseSource(exits=True), RECIPE)
-    with BatchStream(maker, 0, 6, 1) as stream, pytest.raises(InputError, match=r"worker died \(exit code 7\)"):
+    with (
+        BatchStream(maker, 0, 6, 1) as stream,
+        pytest.raises(InputError, match=r"worker died \(exit code 7\)"),
+    ):
         next(iter(stream))
 
 

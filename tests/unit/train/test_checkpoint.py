@@ -27,11 +27,16 @@ def _checkpoint(step: int) -> Checkpoint:
     rng = np.random.default_rng(step)
 
     def tensors() -> dict[str, np.ndarray]:
-        return {"shallow.conv.weight": rng.standard_normal((3, 4)).astype(np.float32), "a.bias": np.zeros(0, np.float32)}
+        return {
+            "shallow.conv.weight": rng.standard_normal((3, 4)).astype(np.float32),
+            "a.bias": np.zeros(0, np.float32),
+        }
 
     state = EngineState(tensors(), tensors(), tensors(), tensors(), 7, 3, 512.0, 11, 2)
     recipe = Recipe(stages=(Stage(9, 2, 4, 64),), lr=3e-4)
-    return Checkpoint(step, PRESETS["light-s"], recipe, state, {"best": 31.5, "metrics": {"davis": {"psnr_y": 31.5}}})
+    return Checkpoint(
+        step, PRESETS["light-s"], recipe, state, {"best": 31.5, "metrics": {"davis": {"psnr_y": 31.5}}}
+    )
 
 
 def test_everything_survives(tmp_path: Path) -> None:
@@ -39,7 +44,12 @@ def test_everything_survives(tmp_path: Path) -> None:
     path = checkpoint_path(tmp_path, 5)
     save_checkpoint(path, saved)
     loaded = load_checkpoint(path)
-    assert (loaded.step, loaded.config, loaded.recipe, loaded.record) == (5, saved.config, saved.recipe, saved.record)
+    assert (loaded.step, loaded.config, loaded.recipe, loaded.record) == (
+        5,
+        saved.config,
+        saved.recipe,
+        saved.record,
+    )
     for kind in ("weights", "ema", "adam_m", "adam_v"):
         mine, theirs = getattr(saved.state, kind), getattr(loaded.state, kind)
         assert mine.keys() == theirs.keys()

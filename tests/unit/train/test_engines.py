@@ -21,7 +21,9 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 
 def _run(*arguments: str | Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    subprocess.run([sys.executable, str(CASE), *map(str, arguments)], check=True, env=environment, capture_output=True)
+    subprocess.run(
+        [sys.executable, str(CASE), *map(str, arguments)], check=True, env=environment, capture_output=True
+    )
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +97,11 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _largest_difference(a: Path, b: Path) -> float:
     first, second = load_checkpoint(a).state, load_checkpoint(b).state
-    assert (first.updates, first.flow_updates, first.skipped) == (second.updates, second.flow_updates, second.skipped)
+    assert (first.updates, first.flow_updates, first.skipped) == (
+        second.updates,
+        second.flow_updates,
+        second.skipped,
+    )
     worst = 0.0
     for kind in ("weights", "ema", "adam_m", "adam_v"):
         mine, theirs = getattr(first, kind), getattr(second, kind)
@@ -117,7 +123,9 @@ def test_both_frameworks_take_the_same_ten_steps(both: Path) -> None:
 
 @pytest.mark.slow
 def test_a_checkpoint_of_one_framework_continues_on_the_other(both: Path) -> None:
-    assert _largest_difference(both / "torch-resumed.safetensors", both / "mindspore-resumed.safetensors") < 4e-5
+    assert (
+        _largest_difference(both / "torch-resumed.safetensors", both / "mindspore-resumed.safetensors") < 4e-5
+    )
 
 
 @pytest.mark.slow

@@ -23,7 +23,12 @@ def test_places_come_from_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert current_place() == Place(3, 4, 1)
     monkeypatch.delenv("TORCHELASTIC_RUN_ID")
-    for name, value in {"MS_ROLE": "MS_WORKER", "RANK_ID": "5", "MS_WORKER_NUM": "8", "DEVICE_ID": "5"}.items():
+    for name, value in {
+        "MS_ROLE": "MS_WORKER",
+        "RANK_ID": "5",
+        "MS_WORKER_NUM": "8",
+        "DEVICE_ID": "5",
+    }.items():
         monkeypatch.setenv(name, value)
     assert current_place() == Place(5, 8, 5)
     assert not launch.is_scheduler()
@@ -53,7 +58,9 @@ def test_the_address_is_that_of_the_first_machine_or_a_free_port() -> None:
 def _logs(folder: Path, launcher: str, *ranks: str) -> RvrtError:
     (folder / "launcher.log").write_text(launcher)
     for rank, text in enumerate(ranks):
-        (folder / f"worker_{rank}.log").write_text(f"rank {rank} of {len(ranks)}: process {100 + rank}\n{text}")
+        (folder / f"worker_{rank}.log").write_text(
+            f"rank {rank} of {len(ranks)}: process {100 + rank}\n{text}"
+        )
     return launch._explain(folder, folder / "launcher.log", 1)
 
 
@@ -70,7 +77,10 @@ def test_the_sentence_of_the_rank_that_failed_is_given_with_its_log(tmp_path: Pa
 
 @pytest.mark.parametrize(
     "launcher",
-    ["failed (exitcode: -9) local_rank: 1 (pid: 101) of binary", "Worker process 101 exit with exception. Error code: -9."],
+    [
+        "failed (exitcode: -9) local_rank: 1 (pid: 101) of binary",
+        "Worker process 101 exit with exception. Error code: -9.",
+    ],
 )
 def test_a_rank_that_died_in_silence_is_named_with_its_log(tmp_path: Path, launcher: str) -> None:
     error = _logs(tmp_path, launcher, "rvrt: unexpected RuntimeError: Connection closed by peer\n", "")

@@ -36,7 +36,9 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
 
 
 def _settings(out: Path, **changes: Any) -> RunSettings:
-    base = RunSettings(out, "light-s", (SourceSpec("noise"),), workers=0, save_interval=3, log_interval=2, keep=2)
+    base = RunSettings(
+        out, "light-s", (SourceSpec("noise"),), workers=0, save_interval=3, log_interval=2, keep=2
+    )
     return replace(base, **changes)
 
 
@@ -68,7 +70,9 @@ def test_a_run_leaves_checkpoints_weights_and_a_log(tmp_path: Path, engine: Fake
     assert engine.closed
 
 
-def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(loop, "create_engine", lambda *_: FakeEngine())
     monkeypatch.setattr(loop, "open_sources", lambda _: NoiseSource())
     _run(_settings(tmp_path / "whole"))
@@ -83,7 +87,9 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path: Path, monke
     whole, parts = (load_latest(tmp_path / name / "checkpoints") for name in ("whole", "parts"))
     assert whole is not None
     assert parts is not None
-    assert all(np.array_equal(whole.state.weights[name], parts.state.weights[name]) for name in whole.state.weights)
+    assert all(
+        np.array_equal(whole.state.weights[name], parts.state.weights[name]) for name in whole.state.weights
+    )
     assert parts.state.updates == 7
     with (tmp_path / "parts" / "log.csv").open() as file:
         steps = [int(row["step"]) for row in csv.DictReader(file)]
@@ -140,7 +146,9 @@ def test_a_full_disk_ends_the_run_and_keeps_the_last_checkpoint(
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["checkpoint-00000003.safetensors"]
 
 
-def test_validation_keeps_the_best_weights(tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_validation_keeps_the_best_weights(
+    tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gt = np.full((2, 16, 16, 3), 100, np.uint8)
     clip = ValidationClip("flat", gt[:, ::4, ::4], gt, 40.0)
     monkeypatch.setattr(loop, "load_validation", lambda *_: [clip])

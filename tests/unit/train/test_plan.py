@@ -26,7 +26,10 @@ def test_steps_pixels_and_shares() -> None:
 
 def test_recomputation_saves_memory_and_costs_a_forward_pass() -> None:
     recipe = Recipe()
-    plain, again = (plan_training(PRESETS["light"], replace(recipe, recompute=flag), 1).stages[0] for flag in (False, True))
+    plain, again = (
+        plan_training(PRESETS["light"], replace(recipe, recompute=flag), 1).stages[0]
+        for flag in (False, True)
+    )
     assert again.memory_mib < 0.5 * plain.memory_mib
     assert again.step_flops == pytest.approx(plain.step_flops * 4 / 3)
 

@@ -32,7 +32,9 @@ def test_one_cosine_spans_all_stages() -> None:
 def test_the_warm_up_grows_linearly() -> None:
     recipe = Recipe(stages=(Stage(steps=1000),), lr=1e-3, warmup=10)
     plain = replace(recipe, warmup=0)
-    assert [recipe.lr_at(step) / plain.lr_at(step) for step in (0, 4, 9, 10)] == pytest.approx([0.1, 0.5, 1.0, 1.0])
+    assert [recipe.lr_at(step) / plain.lr_at(step) for step in (0, 4, 9, 10)] == pytest.approx(
+        [0.1, 0.5, 1.0, 1.0]
+    )
 
 
 def test_stages_follow_each_other() -> None:

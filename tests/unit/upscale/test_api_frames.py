@@ -28,7 +28,14 @@ def test_float_frames_and_one_frame():
 
 
 @pytest.mark.parametrize(
-    "frames", [np.zeros((2, 2, 3)), np.zeros((0, 2, 2, 3)), np.zeros((1, 2, 2, 4)), np.zeros((1, 2, 2, 3), int), np.full((1, 2, 2, 3), np.nan)]
+    "frames",
+    [
+        np.zeros((2, 2, 3)),
+        np.zeros((0, 2, 2, 3)),
+        np.zeros((1, 2, 2, 4)),
+        np.zeros((1, 2, 2, 3), int),
+        np.full((1, 2, 2, 3), np.nan),
+    ],
 )
 def test_bad_frames(frames):
     with pytest.raises(InputError, match="frames"):

@@ -18,7 +18,9 @@ def test_strength_blends_with_bicubic():
     bicubic = np.clip(imresize(LQ, scale=4), 0, 1)
     np.testing.assert_array_equal(Finish(48, 64).picture(LQ, SR), SR)
     np.testing.assert_allclose(Finish(48, 64, strength=0).picture(LQ, SR), bicubic, atol=1e-6)
-    np.testing.assert_allclose(Finish(48, 64, strength=0.25).picture(LQ, SR), 0.25 * SR + 0.75 * bicubic, atol=1e-6)
+    np.testing.assert_allclose(
+        Finish(48, 64, strength=0.25).picture(LQ, SR), 0.25 * SR + 0.75 * bicubic, atol=1e-6
+    )
 
 
 def test_smaller_sizes_keep_the_mean():
@@ -83,7 +85,9 @@ def test_odd_sizes():
     assert output_size(33, 35, 4, scale=3, even=False) == (99, 105)
 
 
-@pytest.mark.parametrize("arguments", [{"scale": 2, "to_height": 10}, {"to_height": 0}, {"to_width": 1}, {"scale": 5}])
+@pytest.mark.parametrize(
+    "arguments", [{"scale": 2, "to_height": 10}, {"to_height": 0}, {"to_width": 1}, {"scale": 5}]
+)
 def test_contradictory_sizes(arguments):
     with pytest.raises(UsageError):
         output_size(100, 200, 4, **arguments)

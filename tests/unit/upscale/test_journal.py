@@ -96,7 +96,11 @@ def test_half_written_segments_are_removed(folder):
 
 
 def test_two_runs_do_not_share_a_directory(folder):
-    with Journal(folder, IDENTITY, {}), pytest.raises(OutputError, match="another run"), Journal(folder, IDENTITY, {}):
+    with (
+        Journal(folder, IDENTITY, {}),
+        pytest.raises(OutputError, match="another run"),
+        Journal(folder, IDENTITY, {}),
+    ):
         pass
 
 

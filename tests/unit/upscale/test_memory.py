@@ -25,7 +25,8 @@ NEED = Need(1080, 1920, 4)
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("6G", 6 * GIB), ("800M", 800 << 20), ("1.5 GiB", 3 * GIB // 2), ("123", 123), ("2kb", 2048)]
+    ("text", "size"),
+    [("6G", 6 * GIB), ("800M", 800 << 20), ("1.5 GiB", 3 * GIB // 2), ("123", 123), ("2kb", 2048)],
 )
 def test_sizes(text, size):
     assert parse_size(text) == size

@@ -74,7 +74,9 @@ def pictures(count: int, cuts: tuple[int, ...] = ()) -> list[np.ndarray]:
     base, out = rng.random((HEIGHT, WIDTH, 3), np.float32) * 0.2, []
     for i in range(count):
         if i in cuts:
-            base = np.roll(rng.random((HEIGHT, WIDTH, 3), np.float32), 1, axis=-1) * (0.2 if len(out) % 2 else 1.0)
+            base = np.roll(rng.random((HEIGHT, WIDTH, 3), np.float32), 1, axis=-1) * (
+                0.2 if len(out) % 2 else 1.0
+            )
         out.append(np.clip(base + 0.001 * i, 0, 1))
     return out
 
@@ -93,8 +95,14 @@ def settings(count=60, cuts=(), rungs=None, decoded=None, **changes) -> Pipeline
         yield frames()
 
     values = {
-        "decode": decode, "rungs": rungs or [TemporalMean], "finish": Finish(HEIGHT, WIDTH), "window": 8, "overlap": 4, "tile": TilePlan(None),
-        "segment_frames": 10, "frames_total": count,
+        "decode": decode,
+        "rungs": rungs or [TemporalMean],
+        "finish": Finish(HEIGHT, WIDTH),
+        "window": 8,
+        "overlap": 4,
+        "tile": TilePlan(None),
+        "segment_frames": 10,
+        "frames_total": count,
     }
     return PipelineSettings(**{**values, **changes})
 
@@ -108,7 +116,14 @@ def run(config, sink=None, events=None, stop=None):
 def test_every_frame_once_and_segments_at_fixed_frames():
     sink, result = run(settings(57, cuts=(23, 40)))
     assert sorted(sink.frames) == list(range(57)) == list(sink.frames)
-    assert [(s.start, s.stop) for s in sink.segments] == [(0, 10), (10, 20), (20, 30), (30, 40), (40, 50), (50, 57)]
+    assert [(s.start, s.stop) for s in sink.segments] == [
+        (0, 10),
+        (10, 20),
+        (20, 30),
+        (30, 40),
+        (40, 50),
+        (50, 57),
+    ]
     assert result.frames == 57
     assert result.shots == 3
     assert [s.shots for s in sink.segments] == [1, 0, 1, 0, 1, 0]
@@ -120,7 +135,11 @@ def test_a_continued_run_makes_the_same_pixels(cuts, window, overlap):
     config = settings(57, cuts, window=window, overlap=overlap)
     whole, _ = run(config)
     for segment in whole.segments[:-1]:
-        sink, _ = run(replace(config, start_frame=segment.stop, first_segment=segment.index + 1, restart=segment.restart))
+        sink, _ = run(
+            replace(
+                config, start_frame=segment.stop, first_segment=segment.index + 1, restart=segment.restart
+            )
+        )
         assert sorted(sink.frames) == list(range(segment.stop, 57))
         for index, picture in sink.frames.items():
             np.testing.assert_array_equal(picture, whole.frames[index])
@@ -181,7 +200,9 @@ def test_what_the_ladder_found_is_kept_when_a_run_continues():
     segment = first.segments[0]
     restorer.seen.clear()
     events: list = []
-    again, _ = run(replace(config, start_frame=segment.stop, first_segment=1, restart=segment.restart), events=events)
+    again, _ = run(
+        replace(config, start_frame=segment.stop, first_segment=1, restart=segment.restart), events=events
+    )
     assert not [event for event in events if isinstance(event, MemoryReduced)]
     for index, picture in again.frames.items():
         np.testing.assert_array_equal(picture, first.frames[index])

@@ -67,4 +67,6 @@ def test_every_frame_comes_out_once():
 
 
 def test_a_new_size_counts_as_a_cut():
-    assert content_score(to_hsv(np.zeros((4, 4, 3), np.float32)), to_hsv(np.zeros((8, 8, 3), np.float32))) == 255
+    assert (
+        content_score(to_hsv(np.zeros((4, 4, 3), np.float32)), to_hsv(np.zeros((8, 8, 3), np.float32))) == 255
+    )

@@ -52,7 +52,9 @@ def test_bicubic_tiles_equal_the_whole_picture():
     np.testing.assert_allclose(restore_tiled(bicubic, lq, 4, TilePlan(48, 16)), bicubic(lq), atol=1e-5)
 
 
-@pytest.mark.parametrize("plan", [TilePlan(20, 0), TilePlan(33, 0), TilePlan(64, 5), TilePlan(64, 40), TilePlan(64, -8)])
+@pytest.mark.parametrize(
+    "plan", [TilePlan(20, 0), TilePlan(33, 0), TilePlan(64, 5), TilePlan(64, 40), TilePlan(64, -8)]
+)
 def test_impossible_tiles_are_refused(plan):
     with pytest.raises(UsageError, match="--tile"):
         check_tiles(plan)

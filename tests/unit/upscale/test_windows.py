@@ -28,7 +28,10 @@ def plan(length: int, cuts: set[int], size: int, overlap: int, **state):
 
 
 films = st.tuples(
-    st.integers(1, 120), st.sets(st.integers(1, 119), max_size=8), st.integers(1, 12).map(lambda n: 2 * n), st.integers(0, 6)
+    st.integers(1, 120),
+    st.sets(st.integers(1, 119), max_size=8),
+    st.integers(1, 12).map(lambda n: 2 * n),
+    st.integers(0, 6),
 ).map(lambda f: (f[0], {c for c in f[1] if c < f[0]}, f[2], min(2 * f[3], f[2] // 2 // 2 * 2)))
 
 
@@ -56,7 +59,9 @@ def test_planning_again_from_a_window_gives_the_same_windows(film, pick):
     at = pick % len(windows)
     window = windows[at]
     first = max(window.shot_start, window.start)
-    again = plan(length, cuts, size, overlap, first_index=first, shot_start=window.shot_start, origin=window.origin)
+    again = plan(
+        length, cuts, size, overlap, first_index=first, shot_start=window.shot_start, origin=window.origin
+    )
     assert again == windows[at:]
 
 
@@ -67,7 +72,9 @@ def test_blender_yields_every_frame_once_in_order(film):
     blender = WindowBlender()
     seen = []
     for window in plan(length, cuts, size, overlap):
-        pictures = np.arange(window.start, window.stop, dtype=np.float32)[:, None, None, None] * np.ones((1, 1, 1, 3), np.float32)
+        pictures = np.arange(window.start, window.stop, dtype=np.float32)[:, None, None, None] * np.ones(
+            (1, 1, 1, 3), np.float32
+        )
         for index, picture in blender.add(window, pictures):
             np.testing.assert_allclose(picture, index, atol=1e-4)
             seen.append(index)
@@ -89,10 +96,16 @@ def test_shrinking_replans_the_same_frames():
     blender = WindowBlender()
     seen = []
     for window in (first, smaller):
-        seen += [index for index, _ in blender.add(window, np.zeros((window.stop - window.start, 1, 1, 3), np.float32))]
+        seen += [
+            index
+            for index, _ in blender.add(window, np.zeros((window.stop - window.start, 1, 1, 3), np.float32))
+        ]
     while (item := windower.next()) is not None:
         window = item[0]
-        seen += [index for index, _ in blender.add(window, np.zeros((window.stop - window.start, 1, 1, 3), np.float32))]
+        seen += [
+            index
+            for index, _ in blender.add(window, np.zeros((window.stop - window.start, 1, 1, 3), np.float32))
+        ]
     assert seen == list(range(40))
 
 
