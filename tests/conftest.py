@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from rvrt_cli.media.scheduling import keep_ordinary_scheduling
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -14,6 +17,13 @@ def shared_folder() -> Path | None:
     """The folder of golden arrays and real data: ``RVRT_SHARED`` or ``shared`` beside the checkout; None where absent."""
     folder = Path(os.environ.get("RVRT_SHARED", REPOSITORY.parent / "shared"))
     return folder if (folder / "golden").is_dir() else None
+
+
+@pytest.fixture(autouse=True)
+def ordinary_scheduling() -> Iterator[None]:
+    """Tests that open SVT-AV1 themselves, as root, leave the process real-time, which starves the rest of the machine."""
+    yield
+    keep_ordinary_scheduling()
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ from rvrt_cli.errors import OutputError
 from rvrt_cli.media.color import rgb_to_frame
 from rvrt_cli.media.encode import EncodeSettings
 from rvrt_cli.media.guard import LIBRARY_ERRORS
+from rvrt_cli.media.scheduling import keep_ordinary_scheduling
 
 TICK = Fraction(1, 1000)
 # Errors of the place written to; every other error comes from the encoder.
@@ -185,6 +186,9 @@ class SegmentWriter:
             if isinstance(error, OSError) and error.errno in DISK_ERRORS:
                 raise explain_os_error(error, self._path) from error
             raise self._encoder_error(error) from error
+        finally:
+            if self._frames <= 1 and self._settings.encoder == "libsvtav1":
+                keep_ordinary_scheduling()  # the first frame opens the encoder
 
     def _encoder_error(self, error: Exception) -> OutputError:
         width, height = self._settings.coded_size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -166,3 +167,15 @@ def test_colour_is_tagged_in_the_stream(tmp_path: Path) -> None:
 def test_rates_above_the_limit_are_hints_only() -> None:
     assert settings_for(average_rate=Fraction(100_000)).rate == 240
     assert settings_for(average_rate=None).rate == 25
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux")
+@pytest.mark.parametrize("codec", ["h264", "h265", "av1", "vp9"])
+def test_encoding_leaves_the_process_at_its_ordinary_priority(codec: str, tmp_path: Path) -> None:
+    # Run as root, SVT-AV1 makes the whole process real-time when it is opened; a test that spun then stood still.
+    with SegmentWriter(tmp_path / "s.mkv", settings_for(codec)) as writer:
+        for pts in range(3):
+            writer.write(noise(pts), pts)
+            policies = {os.sched_getscheduler(int(thread)) for thread in os.listdir("/proc/self/task")}
+            assert policies == {os.SCHED_OTHER}
+        writer.close()
