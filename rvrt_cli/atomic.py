@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,6 +48,17 @@ def atomic_path(target: Path) -> Iterator[Path]:
         raise explain_os_error(error, target) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(target: Path) -> None:
+    """Remove the temporary files that killed processes left beside ``target``; call it only while no other writes there."""
+    target = Path(target)
+    pattern = re.compile(
+        rf"\.{re.escape(target.stem[:80])}\.[0-9a-f]{{8}}\.part{re.escape(target.suffix)}", re.DOTALL
+    )
+    for path in target.parent.iterdir():
+        if pattern.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def explain_os_error(error: OSError, target: Path) -> OutputError | DiskFullError:

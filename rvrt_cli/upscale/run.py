@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rvrt_cli import __version__
+from rvrt_cli.atomic import remove_leftovers
 from rvrt_cli.errors import InterruptedRun, OutputError, UsageError
 from rvrt_cli.media import (
     EncodeOptions,
@@ -258,6 +259,7 @@ def _run_journaled(
     if isinstance(sink, VideoSink):
         assert prepared.settings is not None
         assert prepared.mux_plan is not None
+        remove_leftovers(Path(prepared.output))  # of runs that were killed here; the journal is locked
         mux(
             prepared.source,
             sink.segment_paths(),

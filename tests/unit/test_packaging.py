@@ -104,8 +104,8 @@ def test_python_interface_is_found_at_the_top() -> None:
     assert rvrt_cli.upscale_video is api.upscale_video
     assert rvrt_cli.upscale_frames is api.upscale_frames
     assert rvrt_cli.load_model is api.load_model
-    with pytest.raises(AttributeError, match="no attribute 'upscale'"):
-        rvrt_cli.upscale  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'upscale_film'"):
+        rvrt_cli.upscale_film  # noqa: B018
 
 
 def test_python_m_runs_the_same_command() -> None:
