@@ -8,6 +8,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from rvrt_cli.cli.bar import counting_bar
+
 if TYPE_CHECKING:
     from rvrt_cli.evaluate.run import ClipScore, EvalReport, Total
 
@@ -27,25 +29,7 @@ class EvalView:
 
     def __enter__(self) -> EvalView:
         if not self._silent and sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import (
-                BarColumn,
-                MofNCompleteColumn,
-                Progress,
-                TextColumn,
-                TimeElapsedColumn,
-                TimeRemainingColumn,
-            )
-
-            columns = (
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[note]}"),
-                TimeElapsedColumn(),
-                TextColumn("ETA"),
-                TimeRemainingColumn(),
-            )
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._bar = counting_bar()
             self._bar.start()
             self._task = self._bar.add_task("", total=None, note="loading")
         return self

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rvrt_cli.cli.bar import counting_bar
 from rvrt_cli.cli.options import DebugOption, JsonOption, QuietOption
 
 if TYPE_CHECKING:
@@ -279,25 +280,7 @@ def _progress(silent: bool) -> Iterator[OnProgress | None]:
         yield plain
         return
 
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeElapsedColumn(),
-        TextColumn("ETA"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with counting_bar() as bar:
         task = bar.add_task("", total=None, note="estimating the space needed")
 
         def live(progress: PrepareProgress) -> None:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rvrt_cli.cubic import cubic
 from rvrt_cli.errors import InputError
 
 _BLOCK = 4
@@ -36,14 +37,6 @@ class _Block(NamedTuple):
     """(inputs * c, outputs * c): the same product for samples whose c channels lie side by side."""
 
 
-def _cubic(x: np.ndarray) -> np.ndarray:
-    """Keys' cubic kernel with a = -0.5, support [-2, 2]."""
-    x = np.abs(x)
-    near = (1.5 * x - 2.5) * x * x + 1.0
-    far = ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
-    return np.where(x <= 1.0, near, np.where(x <= 2.0, far, 0.0))
-
-
 def resize_matrix(in_size: int, out_size: int, scale: float, antialias: bool = True) -> np.ndarray:
     """The dense (out_size, in_size) float64 matrix that resizes one axis; rows sum to one.
 
@@ -56,7 +49,7 @@ def resize_matrix(in_size: int, out_size: int, scale: float, antialias: bool = T
     centre = np.arange(1, out_size + 1) / scale + 0.5 * (1.0 - 1.0 / scale)
     left = np.floor(centre - width / 2.0)
     index = left[:, None] + np.arange(math.ceil(width) + 2)[None, :]
-    weights = kernel_scale * _cubic(kernel_scale * (centre[:, None] - index))
+    weights = kernel_scale * cubic(kernel_scale * (centre[:, None] - index))
     weights /= weights.sum(axis=1, keepdims=True)
     # Symmetric borders: ... 2 1 | 1 2 ... n | n n-1 ...
     mirrored = np.mod(index.astype(np.int64) - 1, 2 * in_size)

@@ -8,11 +8,9 @@ import numpy as np
 
 from rvrt_cli.backend import active as B
 from rvrt_cli.model.layers import Conv
+from rvrt_cli.model.shapes import FLOW_LEVELS, FLOW_WIDTHS
 
 Tensor = Any
-
-LEVELS = 6
-"""Pyramid levels of SPyNet; frames are resized to a multiple of 2**5."""
 
 
 @B.static
@@ -50,8 +48,9 @@ class FlowLevel(B.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        widths = [8, 32, 64, 32, 16, 2]
-        self.convs = B.ModuleList([Conv(widths[i], widths[i + 1], kernel=7) for i in range(5)])
+        self.convs = B.ModuleList(
+            [Conv(FLOW_WIDTHS[i], FLOW_WIDTHS[i + 1], kernel=7) for i in range(len(FLOW_WIDTHS) - 1)]
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         i = 0
@@ -68,22 +67,22 @@ class SPyNet(B.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.levels = B.ModuleList([FlowLevel() for _ in range(LEVELS)])
+        self.levels = B.ModuleList([FlowLevel() for _ in range(FLOW_LEVELS)])
 
     def forward(self, reference: Tensor, other: Tensor) -> Tensor:
         h, w = reference.shape[1], reference.shape[2]
         ph, pw = -(-h // 32) * 32, -(-w // 32) * 32
         references = [self._prepare(reference, ph, pw)]
         others = [self._prepare(other, ph, pw)]
-        for _ in range(LEVELS - 1):
+        for _ in range(FLOW_LEVELS - 1):
             references.append(B.avg_pool2(references[-1]))
             others.append(B.avg_pool2(others[-1]))
         # The coarsest flow starts at zero. (The published code enlarges a zero flow of half the size, which fails
         # below 33 px; the result is the same.)
-        flow = B.zeros_like(references[LEVELS - 1][:, :, :, :2])
-        i = LEVELS - 1
+        flow = B.zeros_like(references[FLOW_LEVELS - 1][:, :, :, :2])
+        i = FLOW_LEVELS - 1
         for level in self.levels:
-            if i < LEVELS - 1:
+            if i < FLOW_LEVELS - 1:
                 flow = B.resize_bilinear(flow, ph // 2**i, pw // 2**i, True) * 2.0
             parts = [references[i], warp(others[i], flow, True), flow]
             flow = flow + level(B.concat(parts, 3))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from rvrt_cli.backend import active as B
+from rvrt_cli.cubic import cubic
 from rvrt_cli.model.config import ModelConfig
 
 Tensor = Any
@@ -315,14 +316,6 @@ class DirectUpsampler(B.Module):
         return B.pixel_shuffle(self.last(x), 4)
 
 
-def _cubic(x: np.ndarray) -> np.ndarray:
-    """Keys' cubic kernel with a = -0.5, as Matlab's imresize uses."""
-    x = np.abs(x)
-    return np.where(
-        x <= 1, 1.5 * x**3 - 2.5 * x**2 + 1, np.where(x < 2, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2, 0.0)
-    )
-
-
 def _triangle(x: np.ndarray) -> np.ndarray:
     return np.maximum(1 - np.abs(x), 0.0)
 
@@ -334,7 +327,7 @@ def enlarge_kernel(bicubic: int) -> Tensor:
     taps = np.arange(-reach, reach + 1)
     phases = (np.arange(4) + 0.5) / 4 - 0.5
     distance = phases[:, None] - taps[None]
-    line = _cubic(distance) if bicubic else _triangle(distance)
+    line = cubic(distance) if bicubic else _triangle(distance)
     kernel = np.zeros((3, 4, 4, 3, taps.size, taps.size), np.float32)
     for channel in range(3):
         kernel[channel, :, :, channel] = np.einsum("pk,ql->pqkl", line, line)

@@ -14,6 +14,7 @@ Shape = tuple[int, ...]
 
 FLOW_WIDTHS = (8, 32, 64, 32, 16, 2)
 FLOW_LEVELS = 6
+"""Pyramid levels of SPyNet; frames are resized to a multiple of 2**5. Each has 7x7 convolutions of :data:`FLOW_WIDTHS`."""
 
 
 def parameter_shapes(config: ModelConfig) -> dict[str, Shape]:

@@ -13,17 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from engine_cases import FILES, channel_last
 
 from rvrt_cli import backend
-
-FILES = {name: f"rvrt_{name}_small.pth" for name in ("sr", "deblur", "denoise")} | {
-    "light": "light_small.ckpt"
-}
-
-
-def channel_last(x: np.ndarray) -> np.ndarray:
-    """``(n, t, c, h, w)`` → ``(n, t, h, w, c)``, contiguous."""
-    return np.ascontiguousarray(np.moveaxis(x, 2, -1))
 
 
 @functools.cache
