@@ -28,10 +28,12 @@ PRIMITIVES = (
     "relu",
     "leaky_relu",
     "tanh",
+    "clamp",
     # spatial
     "conv2d",
     "pixel_shuffle",
     "avg_pool2",
+    "box_mean",
     "sample",
     "resize_bilinear",
     # attention

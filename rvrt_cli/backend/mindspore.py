@@ -175,6 +175,11 @@ def tanh(x: Tensor) -> Tensor:
     return 2.0 * ops.sigmoid(2.0 * x) - 1.0
 
 
+def clamp(x: Tensor, bound: float) -> Tensor:
+    """x limited to [-bound, bound]."""
+    return ops.clamp(x, -bound, bound)
+
+
 def conv2d(
     x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, padding: int = 1, groups: int = 1
 ) -> Tensor:
@@ -241,6 +246,12 @@ def avg_pool2(x: Tensor) -> Tensor:
     return 0.25 * (columns[:, :, :, 0] + columns[:, :, :, 1])
 
 
+def box_mean(x: Tensor, size: int) -> Tensor:
+    """AvgPool between two transposes; its "same" padding does not count."""
+    pool = ops.AvgPool(kernel_size=size, strides=1, pad_mode="same")
+    return ops.transpose(pool(ops.transpose(x, (0, 3, 1, 2))), (0, 2, 3, 1))
+
+
 @static
 def _to_grid(h: int, w: int) -> Tensor:
     """Factors from pixels (x, y) to grid_sample's [-1, 1]."""
@@ -296,54 +307,65 @@ _TILE = 4
 """Side of the query tiles of :func:`local_attention` in pixels."""
 
 
-def _tiles(t: int, h: int, w: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Pixels (frame, y, x) of the tiles' queries and of their keys (one pixel more on every side), ``(tiles, count)`` per coordinate."""
+def _tiles(frames: int, h: int, w: int, reach: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pixels (frame, y, x) of the tiles with ``reach`` pixels more on every side, ``(tiles, count)`` each."""
     ty, tx = np.meshgrid(np.arange(-(-h // _TILE)) * _TILE, np.arange(-(-w // _TILE)) * _TILE, indexing="ij")
+    side = np.arange(-reach, _TILE + reach)
+    f, y, x = (a.ravel() for a in np.meshgrid(np.arange(frames), side, side, indexing="ij"))
+    return np.broadcast_to(f, (ty.size, f.size)), ty.reshape(-1, 1) + y, tx.reshape(-1, 1) + x
 
-    def around(reach: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        side = np.arange(-reach, _TILE + reach)
-        f, y, x = (a.ravel() for a in np.meshgrid(np.arange(t), side, side, indexing="ij"))
-        shape = (ty.size, f.size)
-        return np.broadcast_to(f, shape), ty.reshape(-1, 1) + y, tx.reshape(-1, 1) + x
 
-    (f, y, x), (kf, ky, kx) = around(0), around(1)
-    # A tile may reach over the map's end: those queries repeat the last pixel and are dropped afterwards.
-    queries = (f * h + np.minimum(y, h - 1)) * w + np.minimum(x, w - 1)
-    inside = (y < h) & (x < w)
-    # Row t*h*w is the zero that lies outside the map.
-    keys = np.where((ky >= 0) & (ky < h) & (kx >= 0) & (kx < w), (kf * h + ky) * w + kx, t * h * w)
-    near = (np.abs(y[0][:, None] - ky[0][None]) <= 1) & (np.abs(x[0][:, None] - kx[0][None]) <= 1)
-    return queries, inside, keys, near
+def _query_rows(t: int, h: int, w: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the queries in tile order, and which of them are real: a tile may reach over the map's end."""
+    f, y, x = _tiles(t, h, w, 0)
+    # Queries beyond the end repeat the last pixel and are dropped afterwards.
+    return ((f * h + np.minimum(y, h - 1)) * w + np.minimum(x, w - 1)).ravel(), ((y < h) & (x < w)).ravel()
 
 
 @static
 def _tile_queries(t: int, h: int, w: int) -> Tensor:
     """Rows of the queries in tile order."""
-    return constant(_tiles(t, h, w)[0].ravel())
+    return constant(_query_rows(t, h, w)[0])
 
 
 @static
-def _tile_keys(t: int, h: int, w: int) -> Tensor:
-    """Rows of the keys in tile order."""
-    return constant(_tiles(t, h, w)[2].ravel())
+def _tile_keys(s: int, h: int, w: int) -> Tensor:
+    """Rows of the keys in tile order; row s·h·w is the zero that lies outside the map."""
+    f, y, x = _tiles(s, h, w, 1)
+    inside = (y >= 0) & (y < h) & (x >= 0) & (x < w)
+    return constant(np.where(inside, (f * h + y) * w + x, s * h * w).ravel())
+
+
+def _neighbours(t: int, s: int) -> np.ndarray:
+    """Which of the query's 9·s neighbours each key of a tile is, ``(queries, keys)``; 9·s where it is none."""
+    (_, y, x), (f, ky, kx) = (tuple(a[0] for a in _tiles(n, _TILE, _TILE, r)) for n, r in ((t, 0), (s, 1)))
+    dy, dx = ky - y[:, None] + 1, kx - x[:, None] + 1
+    near = (dy >= 0) & (dy < 3) & (dx >= 0) & (dx < 3)
+    return np.where(near, (f * 3 + dy) * 3 + dx, 9 * s)
 
 
 @static
-def _tile_mask(t: int) -> Tensor:
+def _tile_mask(t: int, s: int) -> Tensor:
     """0 for the 3x3 pixels around a query in every frame, a large negative number for the tile's other keys."""
-    return constant(np.where(_tiles(t, _TILE, _TILE)[3], 0.0, _MASKED))
+    return constant(np.where(_neighbours(t, s) < 9 * s, 0.0, _MASKED))
+
+
+@static
+def _tile_neighbours(t: int, s: int) -> Tensor:
+    """:func:`_neighbours` as flat indices into a table of biases; those of the masked keys point anywhere."""
+    return constant(np.minimum(_neighbours(t, s), 9 * s - 1).ravel())
 
 
 @static
 def _tile_inverse(t: int, h: int, w: int) -> Tensor:
     """Where each pixel's result lies in tile order."""
-    queries, inside, _, _ = _tiles(t, h, w)
+    queries, real = _query_rows(t, h, w)
     where = np.empty(t * h * w, np.int64)
-    where[queries[inside]] = np.flatnonzero(inside.ravel())
+    where[queries[real]] = np.flatnonzero(real)
     return constant(where)
 
 
-def local_attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+def local_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, bias: Tensor | None = None) -> Tensor:
     """Dense attention inside small tiles, masked to the 3x3 neighbourhoods.
 
     The 32 queries of a 4x4 tile in both frames share 72 keys, of which each uses 18. That is four times the arithmetic,
@@ -351,17 +373,19 @@ def local_attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     Ascend's matrix unit), with a twentieth of the graph nodes to compile.
     """
     b, t, h, w, c = q.shape
-    d = c // heads
+    s, d = k.shape[1], c // heads
     zero = ops.zeros((b, 1, c), k.dtype)
 
     def tokens(x: Tensor, index: Tensor, count: int) -> Tensor:  # (b, rows, c) → (b·tiles, heads, count, d)
         return _narrow(_swap(ops.reshape(ops.gather(x, index, 1), (-1, count, heads, d))))
 
-    queries, keys = t * _TILE * _TILE, t * (_TILE + 2) * (_TILE + 2)
+    queries, keys = t * _TILE * _TILE, s * (_TILE + 2) * (_TILE + 2)
     query = tokens(ops.reshape(q, (b, t * h * w, c)) * d**-0.5, _tile_queries(t, h, w), queries)
-    key = tokens(ops.cat((ops.reshape(k, (b, t * h * w, c)), zero), 1), _tile_keys(t, h, w), keys)
-    value = tokens(ops.cat((ops.reshape(v, (b, t * h * w, c)), zero), 1), _tile_keys(t, h, w), keys)
-    scores = _wide(ops.BatchMatMul(transpose_b=True)(query, key)) + _tile_mask(t)
+    key = tokens(ops.cat((ops.reshape(k, (b, s * h * w, c)), zero), 1), _tile_keys(s, h, w), keys)
+    value = tokens(ops.cat((ops.reshape(v, (b, s * h * w, c)), zero), 1), _tile_keys(s, h, w), keys)
+    scores = _wide(ops.BatchMatMul(transpose_b=True)(query, key)) + _tile_mask(t, s)
+    if bias is not None:
+        scores = scores + ops.reshape(ops.gather(bias, _tile_neighbours(t, s), 1), (heads, queries, keys))
     y = _wide(ops.BatchMatMul()(_narrow(ops.softmax(scores, -1)), value))
     y = ops.reshape(_swap(y), (b, -1, c))
     return ops.reshape(ops.gather(y, _tile_inverse(t, h, w), 1), (b, t, h, w, c))

@@ -406,6 +406,12 @@ def tanh(x: Tensor) -> Tensor:
     return _unary(x, op.tanh)
 
 
+def clamp(x: Tensor, bound: float) -> Tensor:
+    """x limited to [-bound, bound]."""
+    low, high = (op.const(np.array(value, x.dtype)) for value in (-bound, bound))
+    return _unary(x, lambda v: op.clip(v, low, high))
+
+
 def _reshaped(v: Var, shape: Sequence[int]) -> Var:
     known = v.unwrap_tensor().shape
     return v if known == tuple(shape) else op.reshape(v, _index(shape))
@@ -469,6 +475,16 @@ def avg_pool2(x: Tensor) -> Tensor:
         True,
         dtype=x.dtype,
     )
+
+
+def box_mean(x: Tensor, size: int) -> Tensor:
+    """Mean of the ``size`` x ``size`` pixels around each one (``size`` odd); those outside of ``x (b, h, w, c)`` do not count."""
+
+    def build(first: bool) -> Var:
+        pads = [size // 2] * 4
+        return op.average_pool(x.var(True), kernel_shape=[size, size], pads=pads, count_include_pad=0)
+
+    return Tensor(x.shape, build, True, dtype=x.dtype)
 
 
 def _grid_sample(v: Var, position: Var, h: int, w: int, border: bool) -> Var:
@@ -575,57 +591,67 @@ def window_attention(qkv: Tensor, heads: int, bias: Tensor | None, mask: Tensor 
 
 
 @functools.lru_cache(maxsize=64)
-def _tiling(h: int, w: int, th: int, tw: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Indices for 3x3 attention over both frames of a ``(2, h, w)`` map in tiles of ``th`` x ``tw`` pixels.
+def _tiling(
+    t: int, s: int, h: int, w: int, th: int, tw: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Indices for 3x3 attention of a ``(t, h, w)`` map to a ``(s, h, w)`` one in tiles of ``th`` x ``tw`` pixels.
 
-    → queries of each tile ``(tiles, 2·th·tw)``; keys of each tile, the tile and a border of one pixel, where ``2·h·w``
-    stands for a zero outside the map ``(tiles, 2·(th+2)·(tw+2))``; where each pixel's result lies ``(2·h·w)``; an
-    additive mask ``(queries, keys)`` that leaves the 18 neighbours.
+    → queries of each tile ``(tiles, t·th·tw)``; keys of each tile, the tile and a border of one pixel, where ``s·h·w``
+    stands for a zero outside the map ``(tiles, s·(th+2)·(tw+2))``; where each pixel's result lies ``(t·h·w)``; for each
+    pair ``(queries, keys)`` which of the query's 9·s neighbours the key is, 9·s where it is none.
     """
     rows, columns = -(-h // th), -(-w // tw)
     y0, x0 = (
-        a.ravel() * s
-        for a, s in zip(
+        a.ravel() * size
+        for a, size in zip(
             np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), (th, tw), strict=True
         )
     )
-    f, y, x = (a.ravel() for a in np.meshgrid(np.arange(2), np.arange(th), np.arange(tw), indexing="ij"))
+    f, y, x = (a.ravel() for a in np.meshgrid(np.arange(t), np.arange(th), np.arange(tw), indexing="ij"))
     kf, ky, kx = (
         a.ravel()
-        for a in np.meshgrid(np.arange(2), np.arange(-1, th + 1), np.arange(-1, tw + 1), indexing="ij")
+        for a in np.meshgrid(np.arange(s), np.arange(-1, th + 1), np.arange(-1, tw + 1), indexing="ij")
     )
     qy, qx = y0[:, None] + y, x0[:, None] + x
     real = (qy < h) & (qx < w)
     queries = np.where(real, (f * h + qy) * w + qx, 0)
     ny, nx = y0[:, None] + ky, x0[:, None] + kx
     inside = (ny >= 0) & (ny < h) & (nx >= 0) & (nx < w)
-    keys = np.where(inside, (kf * h + ny) * w + nx, 2 * h * w)
-    place = np.empty(2 * h * w, np.int64)
+    keys = np.where(inside, (kf * h + ny) * w + nx, s * h * w)
+    place = np.empty(t * h * w, np.int64)
     place[queries[real]] = np.flatnonzero(real.ravel())
-    near = (np.abs(y[:, None] - ky) <= 1) & (np.abs(x[:, None] - kx) <= 1)
-    return queries, keys, place, np.where(near, 0.0, -1e4).astype(np.float32)
+    dy, dx = ky - y[:, None] + 1, kx - x[:, None] + 1
+    near = (dy >= 0) & (dy < 3) & (dx >= 0) & (dx < 3)
+    return queries, keys, place, np.where(near, (kf * 3 + dy) * 3 + dx, 9 * s)
 
 
 LOCAL_TILE = (4, 4)
 """Pixels of one tile of :func:`local_attention`."""
+_MASKED = -1e4
+"""Added to scores that must not count."""
 
 
-def local_attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    """Each query pixel attends to the 3x3 pixels around it in both frames of the other clip (RVRT Light).
+def local_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, bias: Tensor | None = None) -> Tensor:
+    """Each query pixel attends to the 3x3 pixels around it in every source frame (RVRT Light: both of the other clip).
 
-    ``q, k, v (b, 2, h, w, c)`` → ``(b, 2, h, w, c)``. Outside the map keys and values are zero (and still take part in
-    the softmax). Recorded as full attention between the pixels of a tile and those of the tile with its border, masked
-    to the neighbours: 4 times the arithmetic of 18 shifted products, and several times faster, because it is one
-    fused kernel instead of 54 passes through memory.
+    ``q (b, t, h, w, c)``, ``k, v (b, s, h, w, c)``, ``bias (heads, 9·s)`` → ``(b, t, h, w, c)``. Outside the map keys and
+    values are zero (and still take part in the softmax). Recorded as full attention between the pixels of a tile and those
+    of the tile with its border, masked to the neighbours: 4 times the arithmetic of 9·s shifted products, and several times
+    faster, because it is one fused kernel instead of 54 passes through memory.
     """
     b, t, h, w, c = q.shape
-    d = c // heads
-    queries, keys, place, mask = _tiling(h, w, *LOCAL_TILE)
+    s, d = k.shape[1], c // heads
+    queries, keys, place, neighbour = _tiling(t, s, h, w, *LOCAL_TILE)
     tiles, nq, nk = queries.shape[0], queries.shape[1], keys.shape[1]
     q = _scaled(q, d**-0.5)
+    table = np.zeros((1, 9 * s), np.float32)
+    if bias is not None:
+        assert bias.array is not None
+        table = bias.array
+    mask = np.pad(table, ((0, 0), (0, 1)), constant_values=_MASKED)[:, neighbour]
 
     def tokens(x: Tensor, index: np.ndarray, count: int, outside: bool) -> Var:
-        flat = op.reshape(x.var(), _index([b, t * h * w, c]))
+        flat = op.reshape(x.var(), _index([b, x.shape[1] * h * w, c]))
         if outside:
             flat = op.concat([flat, _value(np.zeros((b, 1, c), x.dtype))], axis=1)
         return op.reshape(
@@ -635,7 +661,7 @@ def local_attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     def build(first: bool) -> Var:
         y = _attend(
             tokens(q, queries, nq, False), tokens(k, keys, nk, True), tokens(v, keys, nk, True),
-            _value(mask[None, None].astype(q.dtype)),
+            _value(mask[None].astype(q.dtype)),
         )  # fmt: skip
         y = op.gather(op.reshape(y, _index([b, tiles * nq, c])), _value(place), axis=1)
         return op.reshape(y, _index([b, t, h, w, c]))

@@ -93,6 +93,11 @@ def tanh(x: Tensor) -> Tensor:
     return torch.tanh(x)
 
 
+def clamp(x: Tensor, bound: float) -> Tensor:
+    """x limited to [-bound, bound]."""
+    return torch.clamp(x, -bound, bound)
+
+
 def conv2d(
     x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, padding: int = 1, groups: int = 1
 ) -> Tensor:
@@ -114,6 +119,12 @@ def avg_pool2(x: Tensor) -> Tensor:
     """Mean of 2x2 pixels: ``(b, h, w, c)`` → ``(b, h/2, w/2, c)``; h and w are even."""
     b, h, w, c = x.shape
     return x.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
+
+
+def box_mean(x: Tensor, size: int) -> Tensor:
+    """Mean of the ``size`` x ``size`` pixels around each one (``size`` odd); those outside of ``x (b, h, w, c)`` do not count."""
+    y = F.avg_pool2d(x.permute(0, 3, 1, 2), size, 1, size // 2, count_include_pad=False)
+    return y.permute(0, 2, 3, 1)
 
 
 def sample(x: Tensor, position: Tensor, border: bool = False) -> Tensor:
@@ -158,37 +169,42 @@ def window_attention(qkv: Tensor, heads: int, bias: Tensor | None, mask: Tensor 
     return y.permute(0, 2, 1, 3).reshape(b, n, c3 // 3)
 
 
-def local_attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    """Each query pixel attends to the 3x3 pixels around it in both frames of the other clip (RVRT Light).
+def local_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, bias: Tensor | None = None) -> Tensor:
+    """Each query pixel attends to the 3x3 pixels around it in every source frame (RVRT Light: both of the other clip).
 
-    ``q, k, v (b, 2, h, w, c)`` → ``(b, 2, h, w, c)``. Outside the map keys and values are zero (and still take
-    part in the softmax, as in the published network).
+    ``q (b, t, h, w, c)``, ``k, v (b, s, h, w, c)`` → ``(b, t, h, w, c)``. ``bias (heads, 9·s)`` is added to the scaled
+    products, by source frame, row, column. Outside the map keys and values are zero (and still take part in the softmax,
+    as in the published network).
     """
     b, t, h, w, c = q.shape
     d = c // heads
 
     def planes(x: Tensor) -> Tensor:
-        return x.permute(0, 1, 4, 2, 3).reshape(b, t, heads, d, h, w)
+        return x.permute(0, 1, 4, 2, 3).reshape(b, x.shape[1], heads, d, h, w)
 
     def padded(x: Tensor) -> Tensor:  # two more zeros at the end: the last shifted run reaches there
-        return F.pad(F.pad(planes(x), (1, 1, 1, 1)).reshape(b, t, heads, d, (h + 2) * (w + 2)), (0, 2))
+        return F.pad(F.pad(planes(x), (1, 1, 1, 1)).reshape(b, -1, heads, d, (h + 2) * (w + 2)), (0, 2))
 
     # Rows as long as those of the padded maps turn a shift of the map into an offset into one long run of numbers.
     query = F.pad(planes(q) * d**-0.5, (0, 2)).reshape(b, t, heads, d, h * (w + 2))
-    y = _ShiftedAttention.apply(query, padded(k), padded(v), w + 2)
+    if bias is None:
+        bias = query.new_zeros(heads, 9 * k.shape[1])
+    y = _ShiftedAttention.apply(query, padded(k), padded(v), bias, w + 2)
     return y.reshape(b, t, c, h, w + 2)[..., :w].permute(0, 1, 3, 4, 2)
 
 
 class _ShiftedAttention(torch.autograd.Function):
-    """Attention of ``q (b, t, heads, d, n)`` to 3x3 shifts of flat maps ``k, v (b, t, heads, d, m)`` whose rows are ``pitch`` long.
+    """Attention of ``q (b, t, heads, d, n)`` to 3x3 shifts of flat maps ``k, v (b, s, heads, d, m)`` whose rows are ``pitch`` long.
 
-    Differentiated by hand: autograd would write a zero-filled map for each of the 36 shifts (4 times slower on CPU).
+    ``bias (heads, 9·s)``. Differentiated by hand: autograd would write a zero-filled map for each of the 36 shifts (4
+    times slower on CPU).
     """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, pitch: int) -> Tensor:
-        shifts = _shifts(q, pitch)
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, pitch: int) -> Tensor:
+        shifts = _shifts(k, pitch)
         scores = torch.stack([(q * _run(k, q, shift)).sum(3) for shift in shifts])
+        scores += bias.t()[:, None, None, :, None]
         weights = torch.softmax(scores, 0).to(q.dtype)
         total = torch.zeros_like(q)
         for weight, shift in zip(weights, shifts, strict=True):
@@ -198,9 +214,9 @@ class _ShiftedAttention(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
         q, k, v, weights = ctx.saved_tensors
-        shifts = _shifts(q, ctx.pitch)
+        shifts = _shifts(k, ctx.pitch)
         grad = grad.contiguous()
         grad_q, grad_k, grad_v = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
         grad_weights = torch.stack([(grad * _run(v, q, shift)).sum(3) for shift in shifts])
@@ -211,12 +227,12 @@ class _ShiftedAttention(torch.autograd.Function):
             for frame in range(q.shape[1]):  # all query frames look at the same source frame
                 _run(grad_v, q, shift)[:, 0].addcmul_(weight[:, frame], grad[:, frame])
                 _run(grad_k, q, shift)[:, 0].addcmul_(score[:, frame], q[:, frame])
-        return grad_q, grad_k, grad_v, None
+        return grad_q, grad_k, grad_v, grad_scores.sum((1, 2, 4)).t(), None
 
 
-def _shifts(q: Tensor, pitch: int) -> list[tuple[int, int]]:
+def _shifts(k: Tensor, pitch: int) -> list[tuple[int, int]]:
     """(source frame, offset) of the 3x3 neighbours in each frame."""
-    return [(frame, dy * pitch + dx) for frame in range(q.shape[1]) for dy in range(3) for dx in range(3)]
+    return [(frame, dy * pitch + dx) for frame in range(k.shape[1]) for dy in range(3) for dx in range(3)]
 
 
 def _run(x: Tensor, q: Tensor, shift: tuple[int, int]) -> Tensor:

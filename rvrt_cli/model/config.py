@@ -40,7 +40,8 @@ class ModelConfig:
     passes: int = 4
     """How many of :data:`PASS_NAMES` run."""
     alignment: str = "guided"
-    """``guided``: guided deformable attention with SPyNet flows; ``local``: 3x3 attention over the clip (Light)."""
+    """``guided``: guided deformable attention with SPyNet flows (RVRT); ``local``: 3x3 attention over the clip (Light);
+    ``warped``: the same where Lucas-Kanade flows lead, and the other frame of the clip beside each frame."""
     align_heads: int = 12
     align_ratio: float = 2.0
     """Channels of the alignment's queries, keys and values over ``embed_dim``."""
@@ -68,9 +69,9 @@ class ModelConfig:
             raise WeightsError(
                 f"upscale must be 1 or 4, not {self.upscale}; the weight file is not an rvrt model."
             )
-        if self.alignment not in ("guided", "local"):
+        if self.alignment not in ("guided", "local", "warped"):
             raise WeightsError(
-                f"alignment must be 'guided' or 'local', not {self.alignment!r}; update rvrt or check the file."
+                f"alignment must be 'guided', 'local' or 'warped', not {self.alignment!r}; update rvrt or check the file."
             )
         if self.upsampler not in ("full", "direct") or self.skip not in ("bilinear", "bicubic"):
             raise WeightsError(
@@ -95,6 +96,11 @@ class ModelConfig:
     def align_dim(self) -> int:
         """Channels of the alignment's queries, keys and values."""
         return int(self.embed_dim * self.align_ratio)
+
+    @property
+    def uses_flow(self) -> bool:
+        """Whether optical flow guides the alignment."""
+        return self.alignment != "local"
 
     @property
     def pass_names(self) -> tuple[str, ...]:

@@ -6,6 +6,9 @@ import numpy as np
 
 from rvrt_cli.model.config import ModelConfig
 
+POSITION_BIAS = 4.0
+"""Initial advantage of the pixel to which a flow leads over its eight neighbours: it gets 87 % of its frame's weight."""
+
 
 def initial_tensors(
     shapes: dict[str, tuple[int, ...]], config: ModelConfig, seed: int
@@ -15,7 +18,8 @@ def initial_tensors(
     Linear layers: truncated normal with standard deviation 0.5/sqrt(fan-in) but at least 0.02 (Swin Transformer's 0.02
     leaves the branches of a narrow network asleep for hundreds of steps); bias tables: 0.02. Convolutions: uniform in
     ±1/sqrt(fan-in). Normalisations: 1 and 0. Biases: 0. The last convolution of a pass's offsets and of a ``direct``
-    upsampler is 0, so that alignment starts from the flow itself and the network from the enlarged input.
+    upsampler is 0, so that alignment starts from the flow itself and the network from the enlarged input. Biases of a
+    warped alignment begin with the pixel to which the flow leads (:data:`POSITION_BIAS`).
     """
     rng = np.random.default_rng(seed)
     return {name: _initial(name, shapes[name], config, rng) for name in sorted(shapes)}
@@ -23,6 +27,10 @@ def initial_tensors(
 
 def _initial(name: str, shape: tuple[int, ...], config: ModelConfig, rng: np.random.Generator) -> np.ndarray:
     owner, kind = name.rsplit(".", 1)
+    if kind == "position":
+        table = np.zeros((shape[0], shape[1] // 9, 9), np.float32)
+        table[:, :, 4] = POSITION_BIAS
+        return table.reshape(shape)
     layer = owner.rsplit(".", 1)[-1]
     if kind == "bias":
         return np.zeros(shape, np.float32)

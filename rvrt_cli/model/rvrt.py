@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from rvrt_cli.backend import active as B
-from rvrt_cli.model.alignment import GuidedAlignment, LocalAlignment
+from rvrt_cli.model.alignment import GuidedAlignment, LocalAlignment, WarpedAlignment, warp_clip
 from rvrt_cli.model.config import CLIP_SIZE, ModelConfig
 from rvrt_cli.model.flow import SPyNet, compose, quarter_size
 from rvrt_cli.model.layers import DirectUpsampler, DownsampleEntry, FullUpsampler, Stage, enlarge_phases
+from rvrt_cli.model.lucas_kanade import LucasKanade
 
 Tensor = Any
+
+
+ALIGNMENTS: dict[str, Any] = {"guided": GuidedAlignment, "local": LocalAlignment, "warped": WarpedAlignment}
+"""Modules by :attr:`ModelConfig.alignment`."""
 
 
 class Pass(B.Module):
@@ -21,24 +26,26 @@ class Pass(B.Module):
 
     def __init__(self, config: ModelConfig, index: int) -> None:
         super().__init__()
-        self.guided = config.alignment == "guided"
-        self.align = GuidedAlignment(config) if self.guided else LocalAlignment(config)
+        self.uses_flow = config.uses_flow
+        self.siblings = config.alignment == "warped"
+        self.align = ALIGNMENTS[config.alignment](config)
         self.refine = Stage(
             config,
-            (2 + index) * config.embed_dim,
+            (2 + index + (1 if self.siblings else 0)) * config.embed_dim,
             config.num_blocks[1],
             config.window,
             config.conv_groups[index + 1],
         )
 
     def forward(
-        self, clips: list[list[Tensor]], flows: list[Tensor], refined: list[Tensor]
+        self, clips: list[list[Tensor]], flows: list[Tensor], ahead: list[Tensor], refined: list[Tensor]
     ) -> tuple[list, list]:
         """Refine a sequence of clips.
 
         ``clips[i]`` holds the features of clip i from each earlier stage, ``(n, 2, h, w, c)`` each, oldest stage first.
-        ``flows`` (guided): from frame i+1 to frame i, ``(n, h, w, 2)`` each; ``refined``: the flows that the first pass in
-        this direction returned, or an empty list. → features per clip, refined flows (two per clip but the first).
+        ``flows`` (unless the alignment is local): from frame i+1 to frame i, ``(n, h, w, 2)`` each, and ``ahead`` from frame i
+        to frame i+1; ``refined``: the flows that the first pass in this direction returned, or an empty list. → features
+        per clip, refined flows (two per clip but the first).
         """
         out = []
         new_flows = []
@@ -47,7 +54,7 @@ class Pass(B.Module):
             if i > 0:
                 query = clips[i][-1]
                 key = clips[i - 1][-1]
-                if self.guided:
+                if self.uses_flow:
                     if len(refined) > 0:
                         same, other = refined[2 * i - 2], refined[2 * i - 1]
                     else:
@@ -57,7 +64,12 @@ class Pass(B.Module):
                     new_flows.append(other)
                 else:
                     propagated = self.align(query, key, propagated)
-            propagated = propagated + self.refine(B.concat(clips[i] + [propagated], 4))
+            inputs = clips[i] + [propagated]
+            if self.siblings:
+                # A frame's nearest neighbour may be the other one of its own clip, which alignment does not see.
+                flow = B.stack([ahead[2 * i], flows[2 * i]], 1)
+                inputs.append(warp_clip(B.flip(clips[i][-1], 1), flow, True))
+            propagated = propagated + self.refine(B.concat(inputs, 4))
             out.append(propagated)
         return out, new_flows
 
@@ -81,11 +93,11 @@ class RVRT(B.Module):
         super().__init__()
         self.config = config
         self.upscale = config.upscale
-        self.guided = config.alignment == "guided"
+        self.uses_flow = config.uses_flow
         self.skip = config.skip
         self.direct = config.upsampler == "direct"
-        if self.guided:
-            self.flow = SPyNet()
+        if self.uses_flow:
+            self.flow = SPyNet() if config.alignment == "guided" else LucasKanade()
         if config.upscale == 1:
             self.entry = DownsampleEntry(config)
         frame_window = (1, config.window[1], config.window[2])
@@ -103,9 +115,8 @@ class RVRT(B.Module):
         shallow = self.shallow(small)
         backward_flows: list[Tensor] = []
         forward_flows: list[Tensor] = []
-        if self.guided:
+        if self.uses_flow:
             backward_flows, forward_flows = self.flows(rgb)
-            backward_flows = backward_flows[::-1]
         clips = [[clip] for clip in B.chunk(shallow, t // CLIP_SIZE, 1)]
         refined_backward: list[Tensor] = []
         refined_forward: list[Tensor] = []
@@ -114,10 +125,12 @@ class RVRT(B.Module):
             if index % 2 == 0:
                 # A backward pass is a forward pass over reversed time.
                 reverse = [[B.flip(x, 1) for x in stages] for stages in clips[::-1]]
-                out, refined_backward = recurrent(reverse, backward_flows, refined_backward)
+                out, refined_backward = recurrent(
+                    reverse, backward_flows[::-1], forward_flows[::-1], refined_backward
+                )
                 out = [B.flip(x, 1) for x in out[::-1]]
             else:
-                out, refined_forward = recurrent(clips, forward_flows, refined_forward)
+                out, refined_forward = recurrent(clips, forward_flows, backward_flows, refined_forward)
             clips = [clips[i] + [out[i]] for i in range(len(out))]
             index += 1
         joined = B.concat([B.concat(stages, 4) for stages in clips], 1)

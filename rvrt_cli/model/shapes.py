@@ -66,6 +66,8 @@ def _alignment(name: str, config: ModelConfig) -> Iterator[tuple[str, Shape]]:
         for index in range(1, 5):
             yield from _layer(f"{name}.offset.{index}", 64, 64, 3, 3)
         yield from _layer(f"{name}.offset.5", CLIP_SIZE * config.deformable_groups * 9 * 2, 64, 1, 1)
+    if config.alignment == "warped":
+        yield f"{name}.position", (config.align_heads, 9 * CLIP_SIZE)
     for part in "qkv":
         yield from _layer(f"{name}.{part}", a, c)
     yield from _layer(f"{name}.proj", c, a)
@@ -85,10 +87,11 @@ def _network(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
         yield from _layer("entry.second", c, c, 3, 3)
     inputs = config.in_channels if config.upscale == 4 else c
     yield from _stage("shallow", config, inputs, config.num_blocks[0], 1, config.conv_groups[0])
+    siblings = 1 if config.alignment == "warped" else 0
     for index in range(config.passes):
         yield from _alignment(f"passes.{index}.align", config)
         yield from _stage(
-            f"passes.{index}.refine", config, (2 + index) * c, config.num_blocks[1], config.window[0],
+            f"passes.{index}.refine", config, (2 + index + siblings) * c, config.num_blocks[1], config.window[0],
             config.conv_groups[index + 1],
         )  # fmt: skip
     stages = (1 + config.passes) * c

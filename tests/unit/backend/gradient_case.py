@@ -1,4 +1,4 @@
-"""Writes the loss and gradients of one training step of a tiny network: ``gradient_case.py torch|pynative|graph guided|local OUT.npz``.
+"""Writes the loss and gradients of one training step of a tiny network: ``gradient_case.py torch|pynative|graph guided|local|warped OUT.npz``.
 
 A process has one backend, so the tests start this file once per backend and compare what it wrote.
 """
@@ -29,9 +29,10 @@ CONFIGS = {
     "local": ModelConfig(
         alignment="local", position_bias=False, activation="gelu_tanh", upsampler="direct", **TINY
     ),
+    "warped": ModelConfig(alignment="warped", position_bias=False, activation="leaky_relu", **TINY),
 }
-SIZES = {"guided": (4, 40, 44), "local": (4, 12, 18)}
-"""Frames, height, width; the local one is no multiple of the attention window."""
+SIZES = {"guided": (4, 40, 44), "local": (4, 12, 18), "warped": (4, 12, 18)}
+"""Frames, height, width; the smaller ones are no multiple of the attention window."""
 
 CHARBONNIER_EPSILON = 1e-6
 """Large enough that the loss is smooth where a difference is nearly zero."""

@@ -102,25 +102,68 @@ def cache() -> None:
 
 
 def local_attention() -> None:
-    """Tiles give what attention to 18 neighbours gives, at sizes that tiles do not divide."""
+    """Tiles give what attention to the 3x3 neighbours in every source frame gives, at sizes that tiles do not divide."""
     rng = np.random.default_rng(0)
-    for h, w in ((1, 1), (3, 5), (8, 9)):
-        q, k, v = rng.standard_normal((3, 2, h, w, 6)).astype(np.float32)
-        x = np.concatenate([q, k, v], -1)[None]
-        y = run(lambda t: B.local_attention(*B.chunk(t, 3, 4), 2), x)[0]
-        keys, values = (np.pad(a, ((0, 0), (1, 1), (1, 1), (0, 0))) for a in (k, v))
-        expected = np.zeros_like(q)
-        for f in range(2):
-            for i in range(h):
-                for j in range(w):
-                    for head in range(2):
-                        part = slice(3 * head, 3 * head + 3)
-                        near = keys[:, i : i + 3, j : j + 3, part].reshape(18, 3)
-                        score = np.exp(near @ q[f, i, j, part] / np.sqrt(3))
-                        expected[f, i, j, part] = (
-                            score @ values[:, i : i + 3, j : j + 3, part].reshape(18, 3) / score.sum()
-                        )
-        assert np.abs(y - expected).max() < 1e-5
+    for frames, sources in ((2, 2), (1, 2), (2, 1)):
+        for h, w in ((1, 1), (3, 5), (8, 9)):
+            q = rng.standard_normal((frames, h, w, 6)).astype(np.float32)
+            k, v = rng.standard_normal((2, sources, h, w, 6)).astype(np.float32)
+            bias = rng.standard_normal((2, 9 * sources)).astype(np.float32)
+            x = np.concatenate([q, k, v])[None]
+
+            def attend(t: B.Tensor, frames: int = frames, sources: int = sources, bias=bias) -> B.Tensor:
+                queries, keys = t[:, :frames], t[:, frames : frames + sources]
+                return B.local_attention(queries, keys, t[:, frames + sources :], 2, B.parameter(bias))
+
+            y = run(attend, x)[0]
+            keys, values = (np.pad(a, ((0, 0), (1, 1), (1, 1), (0, 0))) for a in (k, v))
+            expected = np.zeros_like(q)
+            for f in range(frames):
+                for i in range(h):
+                    for j in range(w):
+                        for head in range(2):
+                            part = slice(3 * head, 3 * head + 3)
+                            near = keys[:, i : i + 3, j : j + 3, part].reshape(9 * sources, 3)
+                            score = np.exp(near @ q[f, i, j, part] / np.sqrt(3) + bias[head])
+                            mean = score @ values[:, i : i + 3, j : j + 3, part].reshape(9 * sources, 3)
+                            expected[f, i, j, part] = mean / score.sum()
+            assert np.abs(y - expected).max() < 1e-5
+
+
+def pooling() -> None:
+    """Means count only the pixels that exist, and limits hold on both sides."""
+    x = np.random.default_rng(0).standard_normal((2, 4, 7, 3)).astype(np.float32)
+    y = run(lambda t: B.box_mean(t, 3), x)
+    for i in range(4):
+        for j in range(7):
+            near = x[:, max(i - 1, 0) : i + 2, max(j - 1, 0) : j + 2]
+            assert np.abs(y[:, i, j] - near.mean((1, 2))).max() < 1e-6
+    assert (run(lambda t: B.clamp(t, 0.5), x) == np.clip(x, -0.5, 0.5)).all()
+
+
+def motion() -> None:
+    """Lucas-Kanade flow finds a shift of several pixels to a tenth of one, and none where nothing moves or nothing is to be seen."""
+    import cv2
+
+    from rvrt_cli.model.lucas_kanade import LucasKanade
+
+    rng = np.random.default_rng(0)
+    scene = cv2.GaussianBlur(rng.random((80, 96, 3), np.float32), (0, 0), 1.5)
+    scene = (scene - scene.min()) / np.ptp(scene)
+    flow = LucasKanade()
+
+    def estimate(reference: np.ndarray, other: np.ndarray) -> np.ndarray:
+        return run(lambda t: flow(t[:1], t[1:]), np.stack([reference, other]))[0]
+
+    for dx, dy in ((3.0, -2.0), (-0.4, 0.7), (6.5, 5.25)):
+        moved = cv2.warpAffine(scene, np.array([[1, 0, dx], [0, 1, dy]]), (96, 80), flags=cv2.INTER_CUBIC)
+        inner = estimate(scene[10:63, 10:81], moved[10:63, 10:81])[8:-8, 8:-8]
+        assert np.abs(np.median(inner, (0, 1)) - (dx, dy)).max() < 0.1
+        assert np.abs(inner - (dx, dy)).mean() < 0.25
+    assert np.abs(estimate(scene, scene)).max() < 1e-4
+    assert np.abs(estimate(np.full_like(scene, 0.5), np.full_like(scene, 0.7))).max() < 1e-4
+    for size in ((1, 1), (1, 9), (5, 3)):
+        assert estimate(scene[: size[0], : size[1]], scene[: size[0], : size[1]]).shape == (*size, 2)
 
 
 def zeros() -> None:

@@ -26,12 +26,20 @@ def main(engine: str, out: Path) -> None:
 
     wide = B.from_numpy(np.linspace(-9, 9, 4001, dtype=np.float32))
     results = {name: getattr(B, name)(wide) for name in ("tanh", "gelu", "gelu_tanh", "relu", "leaky_relu")}
+    results["clamp"] = B.clamp(wide, 2.5)
     for h, w in ((1, 1), (3, 7), (8, 8), (9, 5)):
         q, k, v = (tensor(2, 2, h, w, 8) for _ in range(3))
         offset = tensor(2, 2, h, w, 2, 4, 9, 2, scale=2.0)
         image, place = tensor(3, h, w, 4), tensor(3, h, w, 2, scale=6.0)
         results |= {
             f"local_attention {h}x{w}": B.local_attention(q, k, v, 2),
+            f"local_attention one query frame, bias {h}x{w}": B.local_attention(
+                q[:, :1], k, v, 2, tensor(2, 18)
+            ),
+            f"local_attention one source frame {h}x{w}": B.local_attention(
+                q, k[:, :1], v[:, :1], 4, tensor(4, 9)
+            ),
+            f"box_mean {h}x{w}": B.box_mean(tensor(2, h, w, 3), 5),
             f"deformable_attention {h}x{w}": B.deformable_attention(q, k, v, offset, 2, 4),
             f"sample {h}x{w}": B.sample(image, place),
             f"sample border {h}x{w}": B.sample(image, place, True),

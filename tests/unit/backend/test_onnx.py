@@ -14,7 +14,13 @@ for package in ("spox", "onnxruntime", "openvino"):
 
 
 @pytest.mark.parametrize(
-    "checks", [("shapes", "names"), ("local_attention", "zeros", "half", "export"), ("cache",), ("sizes",)]
+    "checks",
+    [
+        ("shapes", "names"),
+        ("local_attention", "pooling", "motion", "zeros", "half", "export"),
+        ("cache",),
+        ("sizes",),
+    ],
 )
 def test_onnx_backend(tmp_path: Path, checks: tuple[str, ...]) -> None:
     environment = os.environ | {
