@@ -165,10 +165,10 @@ PRESETS: dict[str, ModelConfig] = {
     "rvrt": ModelConfig(),
     "light": ModelConfig(alignment="local", position_bias=False, activation="gelu_tanh", norm_epsilon=1e-7),
     "light-s": ModelConfig(
-        alignment="local",
+        alignment="warped",
         position_bias=False,
         embed_dim=48,
-        num_blocks=(1, 1, 1),
+        num_blocks=(1, 2, 1),
         depth=1,
         num_heads=2,
         window=(2, 4, 4),
