@@ -115,8 +115,11 @@ class RVRT(B.Module):
         shallow = self.shallow(small)
         backward_flows: list[Tensor] = []
         forward_flows: list[Tensor] = []
+        reverse_backward: list[Tensor] = []
+        reverse_forward: list[Tensor] = []
         if self.uses_flow:
             backward_flows, forward_flows = self.flows(rgb)
+            reverse_backward, reverse_forward = backward_flows[::-1], forward_flows[::-1]
         clips = [[clip] for clip in B.chunk(shallow, t // CLIP_SIZE, 1)]
         refined_backward: list[Tensor] = []
         refined_forward: list[Tensor] = []
@@ -126,7 +129,7 @@ class RVRT(B.Module):
                 # A backward pass is a forward pass over reversed time.
                 reverse = [[B.flip(x, 1) for x in stages] for stages in clips[::-1]]
                 out, refined_backward = recurrent(
-                    reverse, backward_flows[::-1], forward_flows[::-1], refined_backward
+                    reverse, reverse_backward, reverse_forward, refined_backward
                 )
                 out = [B.flip(x, 1) for x in out[::-1]]
             else:
