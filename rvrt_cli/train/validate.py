@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from rvrt_cli.data.bicubic import imresize_u8
-from rvrt_cli.data.clips import FrameSource, open_clip_source
+from rvrt_cli.data.clips import FrameSource
 from rvrt_cli.data.images import read_image
+from rvrt_cli.data.recognise import open_clip_source
 from rvrt_cli.data.vimeo import find_vimeo_root, septuplet_frames
 from rvrt_cli.errors import InputError
 from rvrt_cli.evaluate.metrics import psnr

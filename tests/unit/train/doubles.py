@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from rvrt_cli.data.clips import Clip
 from rvrt_cli.errors import InputError
 from rvrt_cli.model.config import PRESETS
 from rvrt_cli.model.shapes import parameter_shapes
@@ -26,14 +27,18 @@ class NoiseSource:
     def __len__(self) -> int:
         return 3
 
-    def sample(self, rng: np.random.Generator, frames: int, patch_gt_px: int) -> np.ndarray:
+    def count_clips(self, frames: int) -> int:
+        return 3
+
+    def sample(self, rng: np.random.Generator, frames: int, patch_gt_px: int) -> Clip:
         if self.broken:
             raise InputError("noise.png is damaged.")
         if self.exits:
             import os
 
             os._exit(7)
-        return rng.integers(0, 256, (frames, patch_gt_px, patch_gt_px, 3), dtype=np.uint8)
+        pictures = rng.integers(0, 256, (frames, patch_gt_px, patch_gt_px, 3), dtype=np.uint8)
+        return Clip(pictures, f"noise {pictures[0, 0, 0, 0]}")
 
 
 class FakeEngine:
