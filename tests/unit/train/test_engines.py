@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from rvrt_cli.train.checkpoint import load_checkpoint
-from rvrt_cli.train.engine import LOSS_SCALE_GROWTH_STEPS, next_scale, starting_tensors
+from rvrt_cli.train.engine import LOSS_SCALE_GROWTH_STEPS, ema_decay, next_scale, starting_tensors
 
 CASE = Path(__file__).with_name("engine_case.py")
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -70,6 +70,14 @@ def test_the_loss_scale_halves_and_grows() -> None:
     assert next_scale(1.0, 5, False) == (1.0, 0)
     assert next_scale(1024.0, LOSS_SCALE_GROWTH_STEPS - 1, True) == (2048.0, 0)
     assert next_scale(1024.0, 5, True) == (1024.0, 6)
+
+
+def test_the_moving_average_forgets_the_initial_weights_soon() -> None:
+    left = 1.0
+    for update in range(1, 301):
+        left *= ema_decay(0.999, update)
+    assert left < 1e-3
+    assert ema_decay(0.999, 100_000) == 0.999
 
 
 def test_weights_of_another_network_are_named() -> None:
