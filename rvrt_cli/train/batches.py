@@ -43,6 +43,10 @@ class SourceSpec:
     weight: float = 1.0
     kind: str = "auto"
 
+    def __str__(self) -> str:
+        kind = "" if self.kind == "auto" else f"{self.kind}="
+        return f"{kind}{self.path} (weight {self.weight:g})"
+
 
 def parse_source(text: str) -> SourceSpec:
     """Read ``[KIND=]DIR[:WEIGHT]``.

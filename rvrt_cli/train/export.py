@@ -48,3 +48,14 @@ def export_weights(
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
     save_weights(path, Weights(config, weights, metadata))
+
+
+def exported_step(path: Path) -> int | None:
+    """The step of exported weights; None where there are none that can be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), "numpy") as file:
+            return int((file.metadata() or {})["step"])
+    except (OSError, SafetensorError, KeyError, ValueError):
+        return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,10 +14,19 @@ STOP_SIGNALS = tuple(
 
 
 class StopRequest:
-    """Holds the reason to stop, empty while there is none; a second Ctrl+C raises KeyboardInterrupt at once."""
+    """Holds the reason to stop, empty while there is none; a second Ctrl+C raises KeyboardInterrupt at once.
 
-    def __init__(self) -> None:
+    ``watch``: asked as well, for a reason that comes without a signal.
+    """
+
+    def __init__(self, watch: Callable[[], str] = str) -> None:
         self.reason = ""
+        self._watch = watch
+
+    def asked(self) -> str:
+        """Why to stop, or an empty string."""
+        self.reason = self.reason or self._watch()
+        return self.reason
 
     def take_signals(self) -> None:
         """Be told of stop signals from now on; call it again after a framework that may have taken them was loaded."""

@@ -127,7 +127,7 @@ def test_a_short_run_validates_exports_and_reports(photos: Path, tmp_path: Path)
         assert part in result.stderr
     assert result.stdout == ""
     assert {path.name for path in out.iterdir()} == {
-        "best.safetensors", "last.safetensors", "checkpoints", "log.csv", "validation.csv", "samples",
+        "best.safetensors", "last.safetensors", "checkpoints", "log.csv", "validation.csv", "samples", ".lock",
     }  # fmt: skip
     again = rvrt(
         "--data", photos, "--out", out, "--steps", "3", "--frames", "2", "--patch", "32", "--batch", "2"

@@ -13,7 +13,7 @@ from rvrt_cli.train.recipe import Recipe, Stage
 
 def test_steps_pixels_and_shares() -> None:
     recipe = Recipe(stages=(Stage(10, 4, 7, 64), Stage(5, 2, 6, 128)), ema=0.0)
-    plan = plan_training(PRESETS["light-s"], recipe, sequences=100)
+    plan = plan_training(PRESETS["light-s"], recipe, 100)
     assert plan.steps == 15
     assert plan.steps_per_epoch == 25
     assert [(part.frames, part.lq_px) for part in plan.stages] == [(14, 16), (6, 32)]
