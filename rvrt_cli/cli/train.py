@@ -254,8 +254,14 @@ def train(
         ),
     ] = None,
     backend: Annotated[
-        str, typer.Option("--backend", metavar="NAME", help="torch or mindspore.", rich_help_panel=MACHINE)
-    ] = "torch",
+        str,
+        typer.Option(
+            "--backend",
+            metavar="NAME",
+            help="mindspore, torch, or auto: MindSpore where it is installed and can do what is asked for, else PyTorch; a resumed run keeps its own.",
+            rich_help_panel=MACHINE,
+        ),
+    ] = "auto",
     device: Annotated[
         str,
         typer.Option(
@@ -377,7 +383,9 @@ def train(
     from rvrt_cli.errors import UsageError
     from rvrt_cli.model.config import PRESETS
     from rvrt_cli.train.batches import default_workers
+    from rvrt_cli.train.choice import AUTO, choose_backend
     from rvrt_cli.train.engine import ENGINES
+    from rvrt_cli.train.export import LAST_NAME
     from rvrt_cli.train.job import current_place, is_scheduler
     from rvrt_cli.train.launch import Cluster
     from rvrt_cli.train.recipe import Recipe, Stage, parse_stage
@@ -395,7 +403,7 @@ def train(
         raise UsageError(f"There is no network called {model!r}; choose one of {', '.join(PRESETS)}.")
     if not math.isfinite(time_limit):
         raise UsageError(f"--time-limit is a number of minutes, not {time_limit:g}.")
-    if backend not in ENGINES:
+    if backend not in (AUTO, *ENGINES):
         raise UsageError(f"Training runs on {' or '.join(ENGINES)}, not on {backend!r}.")
     sources = _sources(data or [], dataset, root)
     config = PRESETS[model]
@@ -412,9 +420,14 @@ def train(
         recompute=recompute, compile=compile_, degradation=degradation, augment=augment,
     )  # fmt: skip
     initial = None if init is None else _initial_tensors(init, model)
+    out = out or Path("runs") / model
+    reason = ""
+    if backend == AUTO:
+        choice = choose_backend(device, recipe, out / LAST_NAME if resume else None)
+        backend, reason = choice.backend, choice.reason
     settings = RunSettings(
-        out=out or Path("runs") / model, model=model, sources=sources,
-        validation=parse_validation(val or [], val_frames, val_clips), backend=backend, device=device, machines=nodes,
+        out=out, model=model, sources=sources, validation=parse_validation(val or [], val_frames, val_clips),
+        backend=backend, backend_reason=reason, device=device, machines=nodes,
         threads=threads, workers=default_workers(devices) if workers is None else workers, cache_mib=cache,
         resume=resume == "auto", val_interval=val_interval, save_interval=save_interval, log_interval=log_interval,
         keep=keep, tensorboard=tensorboard, samples=samples, time_limit_s=60 * time_limit, initial_label=init or "random",
@@ -522,4 +535,6 @@ def _launch(
 
     recipe.check(config, cluster.world)
     with TrainView(settings, recipe) as view:
-        launch(settings.backend, cluster, sys.argv[1:], settings.out / "logs", view.show, stop)
+        # The last --backend counts: what was chosen here holds on every device.
+        arguments = [*sys.argv[1:], "--backend", settings.backend]
+        launch(settings.backend, cluster, arguments, settings.out / "logs", view.show, stop)

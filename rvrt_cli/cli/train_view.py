@@ -61,6 +61,8 @@ class TrainView:
         """Draw one event."""
         if isinstance(event, Started):
             self._steps, self._best = event.steps, event.best
+            if self._settings.backend_reason:
+                self._line(_backend(self._settings))
             self._line(f"{event.engine}; data: {event.data}")
             self._line(f"step {event.step} of {event.steps}" + (": going on" if event.step else ""))
             for note in event.notes:
@@ -184,6 +186,11 @@ class _ToleratedStderr:
             os.close(null)
 
 
+def _backend(settings: RunSettings) -> str:
+    names = {"torch": "PyTorch", "mindspore": "MindSpore"}
+    return f"backend: {names[settings.backend]}, {settings.backend_reason}"
+
+
 def _resources(summary: Summary) -> str:
     devices = f"{summary.devices} × " if summary.devices > 1 else ""
     machines = f", on {summary.machines} machines" if summary.machines > 1 else ""
@@ -203,6 +210,8 @@ def show_plan(plan: Plan, settings: RunSettings, recipe: Recipe, data: str, worl
         "steps per epoch": f"{plan.steps_per_epoch:.1f} ({plan.clips:,} clips without overlap)",
         "learning rate": f"{recipe.lr:g} to {recipe.lr_min:g}, cosine, {recipe.warmup} steps of warm-up",
     }
+    if settings.backend_reason:
+        console.print(_backend(settings), markup=False)
     console.print(_table("Plan", rows))
     stages = Table(title="Stages")
     for title in (

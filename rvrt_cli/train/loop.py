@@ -30,7 +30,7 @@ from rvrt_cli.train.checkpoint import (
 )
 from rvrt_cli.train.engine import Engine, Place, StepResult, create_engine, gather
 from rvrt_cli.train.events import Event, Finished, Noted, Saved, Skipped, Started, Stepped, Summary, Validated
-from rvrt_cli.train.export import export_weights, exported_step
+from rvrt_cli.train.export import BEST_NAME, LAST_NAME, export_weights, exported_step
 from rvrt_cli.train.lock import run_lock
 from rvrt_cli.train.logs import CsvLog, StepRow, TensorBoardLog, ValidationRow
 from rvrt_cli.train.meter import Meter
@@ -46,8 +46,6 @@ from rvrt_cli.train.validate import (
     validate,
 )
 
-LAST_NAME = "last.safetensors"
-BEST_NAME = "best.safetensors"
 _NAMED_CLIPS = 8
 """Clips of a batch that an error names."""
 

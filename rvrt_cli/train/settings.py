@@ -18,6 +18,8 @@ class RunSettings:
     sources: tuple[SourceSpec, ...]
     validation: tuple[ValidationSpec, ...] = ()
     backend: str = "torch"
+    backend_reason: str = ""
+    """Why it was chosen, where --backend auto chose it."""
     device: str = "auto"
     machines: int = 1
     threads: int = 0

@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 def rvrt(*arguments: str | Path, timeout_s: float = 200) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    command = [sys.executable, "-m", "rvrt_cli", "train", *map(str, arguments)]
+    command = [sys.executable, "-m", "rvrt_cli", "train", "--backend", "torch", *map(str, arguments)]
     return subprocess.run(
         command, capture_output=True, text=True, env=environment, timeout=timeout_s, check=False
     )
@@ -83,7 +83,7 @@ def test_bad_input_is_one_sentence(
     empty = tmp_path / "empty"
     empty.mkdir()
     chosen = [text.replace("PHOTOS", str(photos)).replace("EMPTY", str(empty)) for text in arguments]
-    monkeypatch.setattr(sys, "argv", ["rvrt", "train", *chosen, "--out", str(tmp_path / "run")])
+    monkeypatch.setattr(sys, "argv", ["rvrt", "train", "--backend", "torch", *chosen, "--out", str(tmp_path / "run")])
     with pytest.raises(SystemExit) as left:
         main()
     assert left.value.code == code

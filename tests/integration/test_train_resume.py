@@ -34,7 +34,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def start(photos: Path, out: Path, *arguments: str) -> subprocess.Popen[str]:
     command = [
         sys.executable, "-m", "rvrt_cli", "train", "--data", str(photos), "--out", str(out), "--lr", "1e-3",
-        "--ema", "0.9", "--threads", "1", "--log-interval", "1", "--resume", "auto", "--clip-grad", "0.5", *arguments,
+        "--ema", "0.9", "--threads", "1", "--log-interval", "1", "--resume", "auto", "--clip-grad", "0.5",
+        "--backend", "torch", *arguments,
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
