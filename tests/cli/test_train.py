@@ -83,7 +83,9 @@ def test_bad_input_is_one_sentence(
     empty = tmp_path / "empty"
     empty.mkdir()
     chosen = [text.replace("PHOTOS", str(photos)).replace("EMPTY", str(empty)) for text in arguments]
-    monkeypatch.setattr(sys, "argv", ["rvrt", "train", "--backend", "torch", *chosen, "--out", str(tmp_path / "run")])
+    monkeypatch.setattr(
+        sys, "argv", ["rvrt", "train", "--backend", "torch", *chosen, "--out", str(tmp_path / "run")]
+    )
     with pytest.raises(SystemExit) as left:
         main()
     assert left.value.code == code
