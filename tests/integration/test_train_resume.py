@@ -38,7 +38,10 @@ def start(photos: Path, out: Path, *arguments: str) -> subprocess.Popen[str]:
         "--backend", "torch", *arguments,
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    # In a group of its own, which can be signalled as a whole.
+    return subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
 
 
 def finish(job: subprocess.Popen[str]) -> Checkpoint:
@@ -73,6 +76,45 @@ def test_a_killed_run_resumes_to_the_same_bits(photos: Path, tmp_path: Path) -> 
     parts = finish(start(photos, tmp_path / "parts", *stages, "--workers", "2"))
     assert largest_difference(whole, parts) == 0.0, f"killed at step {at}"
     assert not list(tmp_path.rglob("*.part*"))
+
+
+LARGE = ("--steps", "500", "--frames", "2", "--patch", "96", "--batch", "4")
+"""Batches that are larger than a pipe, so that data workers are nearly always in the middle of a message."""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_the_whole_group_saves_and_ends(
+    photos: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """As ``timeout``, systemd, Slurm and a closed terminal send it."""
+    pytest.importorskip("torch")
+    job = start(photos, tmp_path / "run", *LARGE)
+    assert job.stderr is not None
+    lines = []
+    for line in job.stderr:
+        lines.append(line)
+        if line.startswith("step 2/"):
+            os.killpg(job.pid, number)
+    assert job.wait(60) == 130
+    assert f"Stopped by {number.name}" in lines[-1]
+    assert "everything is saved" in lines[-1]
+    checkpoint = load_latest(tmp_path / "run" / "checkpoints")
+    assert checkpoint is not None
+    assert f"after step {checkpoint.step} " in lines[-1]
+
+
+def test_a_closed_stderr_does_not_end_the_run(photos: Path, tmp_path: Path) -> None:
+    """``rvrt train ... 2>&1 | head``."""
+    pytest.importorskip("torch")
+    job = start(photos, tmp_path / "run", *STEPS)
+    assert job.stderr is not None
+    job.stderr.readline()
+    job.stderr.close()
+    assert job.wait(120) == 0
+    checkpoint = load_latest(tmp_path / "run" / "checkpoints")
+    assert checkpoint is not None
+    assert checkpoint.step == 5
 
 
 STEPS = ("--steps", "5", "--frames", "2", "--patch", "32", "--batch", "4")
