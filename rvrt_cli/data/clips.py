@@ -233,13 +233,12 @@ class VideoSource:
                 (np.rint(np.clip(frame.rgb, 0.0, 1.0) * 255.0).astype(np.uint8), starts_shot)
                 for frame, starts_shot in flag_cuts(wanted(), detector)
             ]
-        if reader.corrupt_frames > lost_before or len(found) < frames <= self._length(path) - 1:
+        if not found or reader.corrupt_frames > lost_before or len(found) < frames <= self._length(path) - 1:
             raise InputError(f"{path} is damaged at {start_s:.1f} s.")
         return [picture for picture, _ in found], any(starts_shot for _, starts_shot in found)
 
     def sample(self, rng: np.random.Generator, frames: int, patch_gt_px: int) -> Clip:
         path = self.files[int(rng.integers(len(self.files)))]
-        video = self._probe(path).video
         latest_s = max(0.0, (self._length(path) - frames) / self._rate(path))
         best: tuple[list[np.ndarray], float] | None = None
         problem: InputError | None = None
@@ -258,7 +257,8 @@ class VideoSource:
                 f"{path} gave no undamaged clip in {_TRIES} tries; repair it or remove it from the training data (the last: {problem})"
             ) from problem
         pictures, start_s = best
-        corner = _pick_corner(rng, path, video.height, video.width, patch_gt_px)
+        height, width = pictures[0].shape[:2]
+        corner = _pick_corner(rng, path, height, width, patch_gt_px)
         clip = [
             _crop(pictures[index], corner, patch_gt_px) for index in mirrored_run(0, frames, len(pictures))
         ]

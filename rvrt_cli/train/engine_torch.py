@@ -78,7 +78,8 @@ class TorchEngine:
         self.load_state(EngineState(weights, weights if recipe.ema else {}, {}, {}))
         if recipe.recompute:
             _recompute_stages(self._model)
-        self._forward = torch.compile(self._model) if recipe.compile else self._model
+        # A stage has one shape; for shapes that vary, Inductor (2.13) fails on this network's windows.
+        self._forward = torch.compile(self._model, dynamic=False) if recipe.compile else self._model
 
     def step(self, lq: np.ndarray, gt: np.ndarray, lr: float, flow_lr: float, stop: bool) -> StepResult:
         torch, recipe = self._torch, self._recipe
