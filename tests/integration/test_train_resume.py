@@ -137,7 +137,6 @@ def test_two_mindspore_processes_train_like_one(photos: Path, tmp_path: Path) ->
     assert largest_difference(one, two) < TOLERANCE
 
 
-@pytest.mark.slow
 def test_a_dead_rank_ends_the_job_with_its_log_named(photos: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     import psutil
@@ -183,3 +182,47 @@ def psutil_children() -> list[list[str]]:
     import psutil
 
     return [child.cmdline() for child in psutil.Process().children(recursive=True)]
+
+
+@pytest.mark.slow
+def test_ranks_outlive_a_killed_starter_only_to_save(photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    import psutil
+
+    job = start(photos, tmp_path / "run", "--devices", "2", "--steps", "500", *STEPS[2:])
+    assert job.stderr is not None
+    family: list[psutil.Process] = []
+    for line in job.stderr:
+        if line.startswith("step 5/"):
+            family = psutil.Process(job.pid).children(recursive=True)
+            job.kill()
+    job.wait(30)
+    assert family
+    _, alive = psutil.wait_procs(family, timeout=60)
+    assert not alive
+    checkpoint = load_latest(tmp_path / "run" / "checkpoints")
+    assert checkpoint is not None
+    assert 5 <= checkpoint.step < 500
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_mindspore_validates_stops_and_goes_on_to_the_same_bits(photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("mindspore")
+    clip = tmp_path / "val" / "clip"
+    clip.mkdir(parents=True)
+    for index in range(2):
+        (clip / f"{index:03d}.png").write_bytes((photos / "lake.png").read_bytes())
+    steps = ("--backend", "mindspore", "--frames", "2", "--patch", "32", "--batch", "2", "--val", str(tmp_path / "val"),
+             "--val-interval", "2", "--save-interval", "2")  # fmt: skip
+    whole = finish(start(photos, tmp_path / "whole", *steps, "--steps", "4"))
+    assert whole.record["best"] > 20
+    job = start(photos, tmp_path / "parts", *steps, "--steps", "4")
+    assert job.stderr is not None
+    for line in job.stderr:
+        if line.startswith("saved"):
+            job.kill()
+    job.wait(60)
+    # Without --backend it goes on in its own framework.
+    again = start(photos, tmp_path / "parts", *steps, "--steps", "4", "--backend", "auto")
+    assert largest_difference(whole, finish(again)) == 0.0
