@@ -125,9 +125,10 @@ class RVRT(B.Module):
             if index % 2 == 0:
                 # A backward pass is a forward pass over reversed time.
                 reverse = [[B.flip(x, 1) for x in stages] for stages in clips[::-1]]
-                out, refined_backward = recurrent(
-                    reverse, backward_flows[::-1], forward_flows[::-1], refined_backward
-                )
+                flows, ahead = backward_flows, forward_flows
+                if self.uses_flow:  # MindSpore's graph mode cannot slice an empty list
+                    flows, ahead = backward_flows[::-1], forward_flows[::-1]
+                out, refined_backward = recurrent(reverse, flows, ahead, refined_backward)
                 out = [B.flip(x, 1) for x in out[::-1]]
             else:
                 out, refined_forward = recurrent(clips, forward_flows, backward_flows, refined_forward)
