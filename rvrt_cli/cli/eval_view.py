@@ -53,13 +53,11 @@ class EvalView:
 
 def print_report(report: EvalReport) -> None:
     """Print the table and what it means on stdout."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        # In a file or pipe nobody wants columns cut to 80 characters.
-        console = Console(highlight=False, width=160)
+    from rvrt_cli.cli.console import stdout_console
+
+    console = stdout_console()
     models = [total.model for total in report.totals]
     two = len(models) == 2
     table = Table(title=f"{report.dataset}, {report.clips} clip{'s' if report.clips != 1 else ''}")

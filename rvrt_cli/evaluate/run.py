@@ -23,6 +23,7 @@ from rvrt_cli.evaluate.protocols import Protocol, find_published
 from rvrt_cli.evaluate.temporal import TemporalJudge
 from rvrt_cli.restorer import Restorer
 from rvrt_cli.upscale.memory import peak_rss_mib
+from rvrt_cli.user_cache import user_cache
 
 
 @dataclass(frozen=True)
@@ -355,13 +356,7 @@ def evaluate(options: EvalOptions, on_clip: OnClip | None = None) -> EvalReport:
 
 
 def _work_folder(options: EvalOptions) -> Path:
-    if options.work_dir is not None:
-        return options.work_dir
-    import os
-
-    import platformdirs
-
-    return Path(os.environ.get("RVRT_CACHE") or platformdirs.user_cache_dir("rvrt")) / "eval"
+    return options.work_dir if options.work_dir is not None else user_cache("eval")
 
 
 # State of a worker process.

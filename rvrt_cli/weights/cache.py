@@ -16,6 +16,7 @@ from pathlib import Path
 
 from rvrt_cli.atomic import explain_os_error, sync_directory, sync_file, write_json
 from rvrt_cli.errors import WeightsError
+from rvrt_cli.user_cache import user_cache
 from rvrt_cli.weights.download import Progress, download, state_path
 from rvrt_cli.weights.files import load_weights
 from rvrt_cli.weights.lock import locked
@@ -47,10 +48,8 @@ class Fetched:
 
 
 def cache_folder() -> Path:
-    """``RVRT_CACHE`` or the platform's cache directory, below it ``weights``."""
-    import platformdirs
-
-    return Path(os.environ.get("RVRT_CACHE") or platformdirs.user_cache_dir("rvrt")) / "weights"
+    """Where fetched weights lie."""
+    return user_cache("weights")
 
 
 def cached(entry: PublishedWeights, folder: Path | None = None) -> Path | None:
