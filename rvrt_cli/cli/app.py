@@ -27,27 +27,21 @@ app = typer.Typer(
 debug_enabled = False
 
 
-ENGINES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("OpenVINO", ("openvino",)),
-    ("ONNX Runtime", ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml")),
-    ("PyTorch", ("torch",)),
-    ("MindSpore", ("mindspore",)),
-)
-"""What can run the model, and the packages that provide it."""
-
-
 def engine_versions() -> dict[str, str]:
     """Engine → installed version, or "not installed"; read from package metadata, nothing is imported."""
-    from importlib.metadata import PackageNotFoundError, version
+    from rvrt_cli.hardware import ONNX_RUNTIME_PACKAGES, package_version
 
+    engines = {
+        "OpenVINO": ("openvino",),
+        "ONNX Runtime": ONNX_RUNTIME_PACKAGES,
+        "PyTorch": ("torch",),
+        "MindSpore": ("mindspore",),
+    }
     found = {}
-    for name, packages in ENGINES:
-        found[name] = "not installed"
-        for package in packages:
-            try:
-                found[name] = version(package) + ("" if package == packages[0] else f" ({package})")
-            except PackageNotFoundError:
-                continue
+    for name, packages in engines.items():
+        package = next((package for package in packages if package_version(package)), None)
+        variant = "" if package in (None, packages[0]) else f" ({package})"
+        found[name] = f"{package_version(package)}{variant}" if package else "not installed"
     return found
 
 
