@@ -42,13 +42,14 @@ class LucasKanade(B.Module):
         for _ in range(len(STEPS) - 1):
             references.append(B.avg_pool2(references[-1]))
             others.append(B.avg_pool2(others[-1]))
-        flow = B.concat([B.zeros_like(references[-1])] * 2, 3)
+        # x and y components lie one after the other along the batch: joining and cutting them copies whole planes.
+        flow = B.zeros_like(B.concat([references[-1], references[-1]], 0))
         for i in range(len(STEPS) - 1, -1, -1):
             if i < len(STEPS) - 1:
                 flow = B.resize_bilinear(flow, references[i].shape[1], references[i].shape[2]) * 2.0
             for _ in range(STEPS[i]):
                 flow = self._refine(references[i], others[i], flow)
-        return flow[:, :h, :w]
+        return B.concat(B.chunk(flow, 2, 0), 3)[:, :h, :w]
 
     def _luma(self, x: Tensor, unit: int) -> Tensor:
         """Luma (BT.601) with height and width grown to a multiple of ``unit`` by repeating the last pixel, ``(b, h', w', 1)``."""
@@ -58,17 +59,15 @@ class LucasKanade(B.Module):
 
     def _refine(self, reference: Tensor, other: Tensor, flow: Tensor) -> Tensor:
         """Solve the 2x2 normal equations of each neighbourhood for a step of at most one pixel along each axis."""
-        moved = warp(other, flow, True)
+        moved = warp(other, B.concat(B.chunk(flow, 2, 0), 3), True)
         mean = 0.5 * (reference + moved)
         h, w = mean.shape[1], mean.shape[2]
         gx = 0.5 * (B.take(mean, neighbour(w, 1), 2) - B.take(mean, neighbour(w, -1), 2))
         gy = 0.5 * (B.take(mean, neighbour(h, 1), 1) - B.take(mean, neighbour(h, -1), 1))
         difference = reference - moved
-        moments = B.box_mean(
-            B.concat([gx * gx, gx * gy, gy * gy, gx * difference, gy * difference], 3), WINDOW
-        )
-        xx, xy = moments[:, :, :, 0:1] + DAMPING, moments[:, :, :, 1:2]
-        yy = moments[:, :, :, 2:3] + DAMPING
-        xd, yd = moments[:, :, :, 3:4], moments[:, :, :, 4:5]
-        step = B.concat([yy * xd - xy * yd, xx * yd - xy * xd], 3) / (xx * yy - xy * xy)
+        products = B.concat([gx * gx, gx * gy, gy * gy, gx * difference, gy * difference], 0)
+        xx, xy, yy, xd, yd = B.chunk(B.box_mean(products, WINDOW), 5, 0)
+        xx, yy = xx + DAMPING, yy + DAMPING
+        determinant = xx * yy - xy * xy
+        step = B.concat([(yy * xd - xy * yd) / determinant, (xx * yd - xy * xd) / determinant], 0)
         return B.box_mean(flow + B.clamp(step, 1.0), WINDOW)

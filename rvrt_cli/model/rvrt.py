@@ -115,8 +115,11 @@ class RVRT(B.Module):
         shallow = self.shallow(small)
         backward_flows: list[Tensor] = []
         forward_flows: list[Tensor] = []
+        reverse_backward: list[Tensor] = []
+        reverse_forward: list[Tensor] = []
         if self.uses_flow:
             backward_flows, forward_flows = self.flows(rgb)
+            reverse_backward, reverse_forward = backward_flows[::-1], forward_flows[::-1]
         clips = [[clip] for clip in B.chunk(shallow, t // CLIP_SIZE, 1)]
         refined_backward: list[Tensor] = []
         refined_forward: list[Tensor] = []
@@ -125,10 +128,9 @@ class RVRT(B.Module):
             if index % 2 == 0:
                 # A backward pass is a forward pass over reversed time.
                 reverse = [[B.flip(x, 1) for x in stages] for stages in clips[::-1]]
-                flows, ahead = backward_flows, forward_flows
-                if self.uses_flow:  # MindSpore's graph mode cannot slice an empty list
-                    flows, ahead = backward_flows[::-1], forward_flows[::-1]
-                out, refined_backward = recurrent(reverse, flows, ahead, refined_backward)
+                out, refined_backward = recurrent(
+                    reverse, reverse_backward, reverse_forward, refined_backward
+                )
                 out = [B.flip(x, 1) for x in out[::-1]]
             else:
                 out, refined_forward = recurrent(clips, forward_flows, backward_flows, refined_forward)
