@@ -245,6 +245,7 @@ class _KeptOpen:
         self.scale, self.channels = inner.scale, inner.channels
         self.name, self.engine, self.fingerprint = inner.name, inner.engine, inner.fingerprint
         self.bytes_per_px = getattr(inner, "bytes_per_px", None)
+        self.reason = getattr(inner, "reason", "")
 
     def __call__(self, lq: np.ndarray) -> np.ndarray:
         return self._inner(lq)

@@ -38,6 +38,17 @@ class EvalView:
         if self._bar is not None:
             self._bar.stop()
 
+    def show_engine(self, label: str, engine: str) -> None:
+        """Say what a model runs on, and why."""
+        if self._silent:
+            return
+        line = f"{label}: {engine}"
+        if self._bar is not None:
+            self._bar.console.print(line, soft_wrap=True, markup=False, highlight=False)
+        else:
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
+
     def show_clip(self, done: int, total: int, scores: Sequence[ClipScore]) -> None:
         """Report a finished clip (or, with no scores, clips of an earlier run)."""
         note = f"{done} clips were finished before"
