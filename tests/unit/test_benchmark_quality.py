@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +29,7 @@ def test_compressed_clips_are_made_and_judged(tmp_path: Path, own_cache: Path) -
     done = subprocess.run(
         [sys.executable, SCRIPT, "--data", tmp_path / "data", "--sets", "davis", "--crf", "40", "--frames", "2", "--json",
          "--keep-lq", tmp_path / "lq"],
-        capture_output=True, text=True,
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
