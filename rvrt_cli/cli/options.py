@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -13,7 +13,6 @@ from rvrt_cli.errors import UsageError
 MODEL_PANEL = "Model and machine"
 OUTPUT_PANEL = "Messages"
 
-# Optional[...] instead of "| None": Typer reads these at import time on Python 3.10 too.
 LightOption = Annotated[
     bool,
     typer.Option(
@@ -23,7 +22,7 @@ LightOption = Annotated[
     ),
 ]
 ModelOption = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option(
         "--model",
         "-m",
@@ -33,7 +32,7 @@ ModelOption = Annotated[
     ),
 ]
 WeightsOption = Annotated[
-    Optional[Path],  # noqa: UP045
+    Path | None,
     typer.Option(
         "--weights",
         metavar="PATH",

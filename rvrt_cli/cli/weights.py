@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -56,7 +56,7 @@ def fetch_command(
         typer.Argument(metavar="NAME...", help="Names of `rvrt weights list`, or presets (rvrt, light ...)."),
     ],
     mirror: Annotated[
-        Optional[str],  # noqa: UP045 - Typer reads annotations at run time, on Python 3.10 too
+        str | None,
         typer.Option(
             "--mirror",
             metavar="URL",
@@ -64,7 +64,7 @@ def fetch_command(
         ),
     ] = None,
     source: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(
             "--from", metavar="FILE", help="Take a copy that you downloaded yourself (one NAME only)."
         ),
@@ -100,9 +100,20 @@ def fetch_command(
 
     results = []
     for entry in entries:
+
+        def waiting(name: str = entry.name) -> None:
+            if not quiet:
+                typer.echo(f"{name}: another process is fetching it; waiting for that ...", err=True)
+
         with _progress(entry.file_name, quiet) as progress:
             result = fetch(
-                entry, mirror=mirror, source=source, force=force, announce=announce, progress=progress
+                entry,
+                mirror=mirror,
+                source=source,
+                force=force,
+                announce=announce,
+                progress=progress,
+                waiting=waiting,
             )
         if not quiet:
             state = "fetched" if result.new else "already here, unchanged"

@@ -75,12 +75,14 @@ def fetch(
     force: bool = False,
     announce: Callable[[PublishedWeights], None] | None = None,
     progress: Progress | None = None,
+    waiting: Callable[[], None] | None = None,
 ) -> Fetched:
     """Bring a published file into the cache, or confirm that it is there unchanged.
 
     ``mirror``: an http(s) folder to use instead of the publisher's (default: environment variable ``RVRT_WEIGHTS_MIRROR``);
     ``source``: a local copy to use instead of a download; ``force``: fetch again and accept another hash than the recorded one.
-    ``announce`` is called before the first byte is fetched, to show the licence. Safe to call from several processes at once.
+    ``announce`` is called before the first byte is fetched, to show the licence, ``waiting`` when another process is fetching the
+    same file, for which this one waits. Safe to call from several processes at once.
 
     Errors: NetworkError; :class:`WeightsError` when the file is not the published architecture or its hash changed.
     """
@@ -89,7 +91,7 @@ def fetch(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _refuse_links(path)
-        with locked(_beside(path, ".lock")):
+        with locked(_beside(path, ".lock"), waiting):
             return _fetch_locked(entry, path, mirror, source, force, announce, progress)
     except OSError as error:
         raise explain_os_error(error, path) from error
