@@ -365,9 +365,9 @@ def _encoder_options(
         chosen["profile"] = profile
     if codec.encoder in ("libx264", "libx264rgb"):
         chosen["threads"] = str(ENCODER_THREADS)
-        private.update(_hdr_parameters(settings, "mastering-display", "cll", scaled=True))
-        if private:
-            chosen["x264-params"] = _joined(private)
+        # x264's macroblock tree gives other bytes from run to run on processors with AVX-512, with one thread too.
+        private = {"mbtree": "0", **_hdr_parameters(settings, "mastering-display", "cll", scaled=True)}
+        chosen["x264-params"] = _joined(private)
     elif codec.encoder == "libx265":
         private = {
             "pools": str(ENCODER_THREADS), "frame-threads": "2", "open-gop": "0", "info": "0", "log-level": "none",

@@ -168,7 +168,7 @@ def test_hdr_parameters() -> None:
     x264 = dict(resolve_encoding(given, EncodeOptions(codec="h264"), "o.mp4", 64, 48).encoder_options)[
         "x264-params"
     ]
-    assert x264 == f"mastering-display={text}:cll=1000,400"
+    assert x264 == f"mbtree=0:mastering-display={text}:cll=1000,400"
     av1 = dict(resolve_encoding(given, EncodeOptions(codec="av1"), "o.mp4", 64, 48).encoder_options)[
         "svtav1-params"
     ]
