@@ -339,6 +339,8 @@ def _feed(
                 if stream is None:
                     stream = out.add_stream_from_template(container.streams.video[0], opaque=True)
                     stream.time_base = settings.time_base
+                    # Most codecs' segments carry none; a Matroska feed does not take it (see _aspect_arguments).
+                    stream.codec_context.sample_aspect_ratio = settings.sar
                 for packet in read_packets(container, footer):
                     pts = cast(int, packet.pts) + shift
                     dts = order.decode_time(pts)
@@ -422,6 +424,7 @@ def _command(
         command += _codec_arguments(p, position, plan.container)
         if p.action == "upscale":
             command += [f"-bsf:{position}", _last_duration_filter(settings, footers, feed_format, shift)]
+            command += _aspect_arguments(settings, position, feed_format)
         if not from_source:
             continue
         stream = by_index[p.index]
@@ -481,6 +484,15 @@ def _last_duration_filter(
         for ticks in (footers[-1].last_pts + shift, footers[-1].last_duration, frame_step(settings))
     )
     return f"setts=pts=PTS:dts=DTS:duration=if(lt(abs(PTS-({last}))\\,0.6)\\,{max(duration, 1)}\\,min(DURATION\\,{max(step, 1)}))"
+
+
+def _aspect_arguments(settings: EncodeSettings, position: int, feed_format: str) -> list[str]:
+    """The shape of the picture, for a feed that cannot carry it; ffmpeg rounds the ratio to terms of at most 255."""
+    if feed_format != "matroska" or settings.sar == 1:
+        return []
+    width, height = settings.coded_size
+    shape = Fraction(width, height) * settings.sar
+    return [f"-aspect:{position}", f"{shape.numerator}:{shape.denominator}"]
 
 
 def _video_tags(settings: EncodeSettings, stream: Stream | None, position: int) -> list[str]:

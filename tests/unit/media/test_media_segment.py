@@ -30,7 +30,7 @@ from rvrt_cli.media.segment import DecodeOrder, read_footer, read_packets
 
 
 def settings_for(codec: str = "h264", **changes: object) -> EncodeSettings:
-    preset = {"av1": "12", "vp9": "8"}.get(codec)
+    preset = {"av1": "12"}.get(codec)
     return resolve_encoding(source(**changes), EncodeOptions(codec=codec, preset=preset), "o.mkv", 64, 48)
 
 
