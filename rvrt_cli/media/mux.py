@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -26,7 +26,7 @@ from rvrt_cli.errors import OutputError, RvrtError
 from rvrt_cli.media.encode import MUXERS, EncodeSettings, mastering_display_text
 from rvrt_cli.media.ffmpeg import explain_ffmpeg_failure, ffmpeg_executable, run_ffmpeg
 from rvrt_cli.media.guard import LIBRARY_ERRORS
-from rvrt_cli.media.probe import open_container
+from rvrt_cli.media.probe import codec_name, open_container
 from rvrt_cli.media.segment import DecodeOrder, SegmentFooter, frame_step, read_footer, read_packets
 from rvrt_cli.media.source import Source, Stream
 
@@ -201,7 +201,26 @@ def _accepted(source: Source, container: str, plans: Sequence[StreamPlan]) -> bo
             run_ffmpeg(arguments, doing="trying which streams the container can hold", timeout_s=120)
         except RvrtError:
             return False
-    return True
+        return _reads_back(Path(folder) / "trial", container, plans)
+
+
+def _reads_back(trial: Path, container: str, plans: Sequence[StreamPlan]) -> bool:
+    """Whether the trial's sound and text are what was put in: some muxers write tags that no demuxer knows.
+
+    Tracks that have no packet in the trial may be missing from it.
+    """
+    try:
+        with open_container(trial) as file:
+            found = [codec_name(s) for s in file.streams if s.type in ("audio", "subtitle")]
+    except (RvrtError, OSError, *LIBRARY_ERRORS):
+        return True  # nothing at all lies in the trial's time
+    wanted = iter(read_back_name(p.codec, container) for p in plans if p.kind in ("audio", "subtitle"))
+    return all(name in wanted for name in found)  # in order: "in" consumes
+
+
+def read_back_name(codec: str, container: str) -> str:
+    """What a codec is called when it is read from ``container``: MP4 has one name for the three layers of MPEG audio."""
+    return "mp3" if codec in ("mp1", "mp2") and container == "mp4" else codec
 
 
 def _codec_arguments(plan: StreamPlan, position: int, container: str) -> list[str]:
@@ -572,11 +591,3 @@ def _cover_bytes(source: Source, index: int) -> bytes:
     except LIBRARY_ERRORS as error:
         raise OutputError(f"The cover picture of {source.path} cannot be read ({error}).") from error
     raise OutputError(f"The cover picture of {source.path} is empty.")
-
-
-def join_timestamps(segments: Sequence[Path]) -> Iterator[int]:
-    """All timestamps of finished segments in display order, in their time base, without the shift of :func:`mux`."""
-    for path in segments:
-        footer = read_footer(path)
-        with av.open(str(path)) as container:
-            yield from sorted(cast(int, packet.pts) for packet in read_packets(container, footer))

@@ -120,14 +120,19 @@ def _disposition(stream: Any) -> frozenset[str]:
     )
 
 
+def codec_name(stream: Any) -> str:
+    """The coded format of a stream, "unknown" where FFmpeg does not know it."""
+    context = stream.codec_context
+    return str(
+        stream.metadata.get("mimetype", "unknown") if context is None else context.codec.canonical_name
+    )
+
+
 def _describe_stream(stream: Any) -> Stream:
     kind = cast(
         StreamKind, stream.type if stream.type in ("video", "audio", "subtitle", "attachment") else "data"
     )
     context = stream.codec_context
-    codec = (
-        context.codec.canonical_name if context is not None else stream.metadata.get("mimetype", "unknown")
-    )
     detail = ""
     if kind == "audio" and context is not None:
         detail = f"{context.sample_rate} Hz, {context.layout.name if context.channels else 'no channels'}"
@@ -137,7 +142,7 @@ def _describe_stream(stream: Any) -> Stream:
     return Stream(
         index=stream.index,
         kind=kind,
-        codec=codec,
+        codec=codec_name(stream),
         time_base=time_base,
         start_s=_seconds(stream.start_time, time_base),
         duration_s=_seconds(stream.duration, time_base),
