@@ -3,6 +3,7 @@
     source = probe(path)                                     # facts; InputError when it cannot be upscaled
     settings = resolve_encoding(source, EncodeOptions(), output, 4 * source.video.width, 4 * source.video.height)
     plan = plan_mux(source, settings)                        # plan.warnings before the run
+    rehearse(source, settings, plan)                         # fails where the finished file would
     with read_frames(source) as frames:                      # Frame.rgb float32 (h, w, 3)
         ...
     writer = SegmentWriter(path, settings); writer.write(rgb, pts, duration, alpha); info = writer.close()
@@ -21,6 +22,7 @@ from rvrt_cli.media.images import ImageSequenceWriter
 from rvrt_cli.media.mux import MuxPlan, StreamPlan, mux, plan_mux
 from rvrt_cli.media.probe import probe
 from rvrt_cli.media.reader import FrameReader, read_frames
+from rvrt_cli.media.rehearsal import rehearse
 from rvrt_cli.media.segment import SegmentInfo, SegmentWriter
 from rvrt_cli.media.source import Chapter, ColorTags, HdrMetadata, Source, Stream, VideoStream
 from rvrt_cli.media.verify import Expected, verify_output
@@ -49,6 +51,7 @@ __all__ = [
     "plan_mux",
     "probe",
     "read_frames",
+    "rehearse",
     "resolve_encoding",
     "run_ffmpeg",
     "verify_output",

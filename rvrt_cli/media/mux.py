@@ -249,11 +249,13 @@ def mux(
     plan: MuxPlan,
     *,
     trimmed: bool = False,
+    rehearsal: bool = False,
 ) -> None:
     """Join ``segments`` in order, add the other streams and replace ``output`` atomically after verifying the result.
 
     The video's timestamps are the segments'. trimmed: the run covers only part of the film; the output then starts at
-    zero with its first frame, and the other streams are cut to the same range.
+    zero with its first frame, and the other streams are cut to the same range. rehearsal: how long the file lasts does
+    not matter.
     Errors: :class:`OutputError`, :class:`DiskFullError`, :class:`VerifyError`; ``output`` is untouched then.
     """
     from rvrt_cli.media.verify import Expected, verify_output
@@ -274,6 +276,7 @@ def mux(
             pts=timeline.pts, time_base=settings.time_base, width=width, height=height, color=settings.color,
             sar=settings.sar, shift_s=float(shift * settings.time_base), trimmed=trimmed, last_duration=timeline.last_duration,
             rotation=source.video.rotation - settings.bake_rotation, flipped=source.video.flipped and not settings.bake_flip,
+            any_duration=rehearsal,
         )  # fmt: skip
         verify_output(source, temporary, expected, plan)
 
