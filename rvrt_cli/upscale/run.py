@@ -23,6 +23,7 @@ from rvrt_cli.media import (
     mux,
     plan_mux,
     probe,
+    rehearse,
     resolve_encoding,
 )
 from rvrt_cli.media.color import planar_format
@@ -187,6 +188,8 @@ def run_prepared(prepared: Prepared, on_event: OnEvent, stop: threading.Event) -
             shots=result.shots,
             corrupt=result.corrupt,
         )
+    if prepared.settings is not None and prepared.mux_plan is not None:
+        rehearse(prepared.source, prepared.settings, prepared.mux_plan)
     with Journal(
         prepared.work_folder,
         _identity(prepared),
