@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from rvrt_cli.errors import InputError, UsageError
+from rvrt_cli.media.clock import Clock, packets_on_one_clock
 from rvrt_cli.media.color import frame_to_rgb
 from rvrt_cli.media.frame import Frame
 from rvrt_cli.media.guard import LIBRARY_ERRORS, reading
@@ -213,7 +214,9 @@ class FrameReader:
     def _decode_container(self) -> Iterator[av.VideoFrame]:
         """Frames in display order, from a little before the wanted start where seeking works."""
         video = self.source.video
-        if self._start_s is not None and self._start_s > 2 * SEEK_MARGIN_S:
+        # A time that occurs twice in the file cannot be sought.
+        seekable = not self.source.clock_jumps
+        if seekable and self._start_s is not None and self._start_s > 2 * SEEK_MARGIN_S:
             start_s = self._start_s + self.source.start_s
             container, stream = self._open()
             frames: Iterator[av.VideoFrame] = iter(())
@@ -238,7 +241,7 @@ class FrameReader:
         self, container: av.container.InputContainer, stream: av.VideoStream
     ) -> Iterator[av.VideoFrame]:
         decoder = open_decoder(stream, self.source.video.has_alpha, self._threads)
-        packets = container.demux(stream)
+        packets = self._packets(container, stream)
         while True:
             try:
                 packet = next(packets, None)
@@ -261,6 +264,11 @@ class FrameReader:
             yield from cast("list[av.VideoFrame]", decoded)
             if packet is None or not packet.size:
                 return
+
+    def _packets(self, container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
+        if not self.source.clock_jumps:
+            return container.demux(stream)
+        return (p for p in packets_on_one_clock(container, Clock()) if p.stream_index == stream.index)
 
     def _plain(self, frame: av.VideoFrame) -> Decoded:
         return self._timed(frame, frame)

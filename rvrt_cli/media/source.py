@@ -131,7 +131,8 @@ class Source:
     """A probed input. ``video`` is never None for what :func:`rvrt_cli.media.probe` returns.
 
     kind: "video" (a container), "images" (a sequence) or "y4m" (standard input). start_s: the container's first
-    timestamp in seconds; ``--start``/``--end`` count from it. notes: sentences a user should see (guesses, repairs).
+    timestamp in seconds; ``--start``/``--end`` count from it. clock_jumps: how often its timestamps start anew; duration_s
+    is then that of all pieces. notes: sentences a user should see (guesses, repairs).
     """
 
     kind: SourceKind
@@ -145,4 +146,5 @@ class Source:
     metadata: tuple[tuple[str, str], ...]
     video: VideoStream
     images: tuple[Path, ...] = ()
+    clock_jumps: int = 0
     notes: tuple[str, ...] = field(default=())
