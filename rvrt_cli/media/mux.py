@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import subprocess
 import tempfile
+import threading
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -22,10 +23,10 @@ import av
 import numpy as np
 
 from rvrt_cli.atomic import atomic_path, explain_os_error
-from rvrt_cli.errors import OutputError, RvrtError
+from rvrt_cli.errors import InterruptedRun, OutputError, RvrtError
 from rvrt_cli.media.clock import ARBITRARY_START, Clock, packets_on_one_clock, until_damage
 from rvrt_cli.media.encode import MUXERS, EncodeSettings, mastering_display_text
-from rvrt_cli.media.ffmpeg import explain_ffmpeg_failure, ffmpeg_executable, run_ffmpeg
+from rvrt_cli.media.ffmpeg import OWN_GROUP, explain_ffmpeg_failure, ffmpeg_executable, run_ffmpeg
 from rvrt_cli.media.guard import LIBRARY_ERRORS
 from rvrt_cli.media.probe import codec_name, open_container
 from rvrt_cli.media.segment import DecodeOrder, SegmentFooter, frame_step, read_footer, read_packets
@@ -57,6 +58,7 @@ MP4_KEYS = frozenset(
 )  # fmt: skip
 # Packets of a stream lie at most this far behind those of the others.
 LATE_PACKETS_S = 10.0
+STOP_CHECKED_S = 0.2
 LARGEST_TIMESCALE = 10_000_000
 # QuickTime knows languages by their bibliographic codes (ISO 639-2/B).
 BIBLIOGRAPHIC = {
@@ -251,13 +253,15 @@ def mux(
     *,
     trimmed: bool = False,
     rehearsal: bool = False,
+    stop: threading.Event | None = None,
 ) -> None:
     """Join ``segments`` in order, add the other streams and replace ``output`` atomically after verifying the result.
 
     The video's timestamps are the segments'. trimmed: the run covers only part of the film; the output then starts at
     zero with its first frame, and the other streams are cut to the same range. rehearsal: how long the file lasts does
-    not matter.
-    Errors: :class:`OutputError`, :class:`DiskFullError`, :class:`VerifyError`; ``output`` is untouched then.
+    not matter. stop: ends the work when it is set.
+    Errors: :class:`OutputError`, :class:`DiskFullError`, :class:`VerifyError`, :class:`InterruptedRun`; ``output`` is
+    untouched then.
     """
     from rvrt_cli.media.verify import Expected, verify_output
 
@@ -271,7 +275,7 @@ def mux(
             )
     shift = _shift(source, settings.time_base, footers[0].first_pts, trimmed)
     with atomic_path(output) as temporary:
-        timeline = _assemble(source, segments, footers, temporary, settings, plan, shift, trimmed)
+        timeline = _assemble(source, segments, footers, temporary, settings, plan, shift, trimmed, stop)
         width, height = settings.coded_size
         expected = Expected(
             pts=timeline.pts, time_base=settings.time_base, width=width, height=height, color=settings.color,
@@ -299,30 +303,47 @@ def _assemble(
     plan: MuxPlan,
     shift: int,
     trimmed: bool,
+    stop: threading.Event | None,
 ) -> Timeline:
     feed_format = _feed_format(settings)
     with tempfile.TemporaryDirectory(prefix="rvrt-") as folder, tempfile.TemporaryFile() as stderr:
         command = _command(source, output, settings, plan, feed_format, footers, shift, trimmed, Path(folder))
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=stderr, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stderr=stderr, stdout=subprocess.DEVNULL, **OWN_GROUP
+        )
         assert process.stdin is not None
         broken: Exception | None = None
         pts: list[int] = []
         try:
-            pts = _feed(process.stdin, segments, footers, settings, feed_format, shift)
-        except (BrokenPipeError, av.error.BrokenPipeError) as error:
-            broken = error
+            try:
+                pts = _feed(process.stdin, segments, footers, settings, feed_format, shift, stop)
+            except (BrokenPipeError, av.error.BrokenPipeError) as error:
+                broken = error
+            with suppress(OSError):
+                process.stdin.close()
+            while process.poll() is None:
+                _check(stop)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(STOP_CHECKED_S)
         except BaseException:
             process.kill()
-            raise
-        finally:
             with suppress(OSError):
                 process.stdin.close()
             process.wait()
+            raise
         stderr.seek(0)
         said = stderr.read().decode("utf-8", "replace")
         if process.returncode != 0 or broken is not None:
             raise explain_ffmpeg_failure(said, f"assembling {output.name}") from broken
     return Timeline(np.sort(np.array(pts, np.int64)), shift, footers[-1].last_duration)
+
+
+def _check(stop: threading.Event | None) -> None:
+    if stop is not None and stop.is_set():
+        raise InterruptedRun(
+            "Interrupted while the file was being assembled; all frames are finished and kept. "
+            "Run the same command again to continue."
+        )
 
 
 def _feed_format(settings: EncodeSettings) -> str:
@@ -339,6 +360,7 @@ def _feed(
     settings: EncodeSettings,
     feed_format: str,
     shift: int,
+    stop: threading.Event | None,
 ) -> list[int]:
     """Write all packets of the segments to ``pipe``; returns their timestamps in decode order."""
     options = {}
@@ -373,6 +395,7 @@ def _feed(
                         )
                     packet.stream, packet.time_base = stream, settings.time_base
                     packet.pts, packet.dts, packet.duration = pts, dts, footers[-1].last_duration
+                    _check(stop)
                     written.append(pts)
                     count += 1
                     out.mux(packet)
