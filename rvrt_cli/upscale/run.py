@@ -270,6 +270,7 @@ def _run_journaled(
             prepared.settings,
             prepared.mux_plan,
             trimmed=prepared.options.trimmed,
+            stop=stop,
         )
         size = Path(prepared.output).stat().st_size
     else:
