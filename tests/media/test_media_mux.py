@@ -288,7 +288,7 @@ def test_a_stop_ends_the_assembly(film: Path, tmp_path: Path, monkeypatch: pytes
         mux(source, [one], tmp_path / "o.mp4", settings, plan, stop=stop)
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["1.mkv", "ffmpeg", "pid"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["1.mkv", "ffmpeg", "film.mp4", "pid"]
 
 
 @POSIX
