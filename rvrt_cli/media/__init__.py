@@ -15,7 +15,7 @@ input, ``Y4mWriter(sys.stdout.buffer, y4m_settings(source, width, height))`` wri
 
 from __future__ import annotations
 
-from rvrt_cli.media.encode import EncodeOptions, EncodeSettings, resolve_encoding
+from rvrt_cli.media.encode import EncodeOptions, EncodeSettings, resolve_encoding, with_shape_kept
 from rvrt_cli.media.ffmpeg import ffmpeg_executable, run_ffmpeg
 from rvrt_cli.media.frame import Frame
 from rvrt_cli.media.images import ImageSequenceWriter
@@ -55,5 +55,6 @@ __all__ = [
     "resolve_encoding",
     "run_ffmpeg",
     "verify_output",
+    "with_shape_kept",
     "y4m_settings",
 ]

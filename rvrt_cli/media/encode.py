@@ -12,12 +12,14 @@ import av
 
 from rvrt_cli.errors import OutputError, UsageError
 from rvrt_cli.media.color import PlanarFormat, nearest_planar_name, planar_format
-from rvrt_cli.media.source import ColorTags, HdrMetadata, Source
+from rvrt_cli.media.source import ColorTags, HdrMetadata, Source, VideoStream
 
 # A fixed number: encoders split their work, and with it their bytes, by the number of threads. A run must be
 # resumable on another machine with the same result.
 ENCODER_THREADS = 4
 MAX_ENCODER_RATE = Fraction(240)
+# Codecs hold the terms of the pixel aspect in 16 bits.
+LARGEST_ASPECT_TERM = 1000
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "mkv", ".webm": "webm"}
 MUXERS = {"mp4": "mp4", "mov": "mov", "mkv": "matroska", "webm": "webm"}
@@ -150,6 +152,17 @@ class EncodeSettings:
         """sha256 (hex) of the settings, FFmpeg's library versions included; for the journal."""
         facts = repr((replace(self, notes=()), sorted(av.library_versions.items())))
         return hashlib.sha256(facts.encode()).hexdigest()
+
+
+def with_shape_kept(video: VideoStream, height: int, width: int) -> VideoStream:
+    """``video`` with the pixel aspect that pictures of ``height`` x ``width`` (before rotation) need to keep its shape.
+
+    The aspect stays as it is where the proportions are the source's, but for sizes rounded to even numbers.
+    """
+    stretch = Fraction(video.width * height, video.height * width)
+    if abs(stretch - 1) <= Fraction(2, height) + Fraction(2, width):
+        return video
+    return replace(video, sar=(video.sar * stretch).limit_denominator(LARGEST_ASPECT_TERM))
 
 
 def resolve_encoding(

@@ -9,7 +9,7 @@ import pytest
 from media_helpers import made_up_source as source
 
 from rvrt_cli.errors import OutputError, UsageError
-from rvrt_cli.media import ColorTags, EncodeOptions, HdrMetadata, resolve_encoding
+from rvrt_cli.media import ColorTags, EncodeOptions, HdrMetadata, resolve_encoding, with_shape_kept
 from rvrt_cli.media.encode import CODECS, mastering_display_text
 
 
@@ -204,3 +204,24 @@ def test_the_fingerprint_follows_the_bytes() -> None:
     assert one.fingerprint == replace(one, notes=("x",)).fingerprint
     assert one.fingerprint != resolve_encoding(source(), EncodeOptions(crf=20), "o.mp4", 64, 48).fingerprint
     assert one.fingerprint != resolve_encoding(source(), EncodeOptions(), "o.mp4", 66, 48).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("size", "sar", "shown"),
+    [
+        ((192, 256), Fraction(1), None),
+        ((192, 256), Fraction(64, 45), None),
+        ((146, 194), Fraction(8, 9), None),  # 3 times 48.5 x 64.5, made even
+        ((108, 192), Fraction(64, 45), Fraction(64 * 64, 48 * 45)),
+        ((108, 192), Fraction(1), Fraction(4, 3)),
+        ((200, 100), Fraction(16, 15), Fraction(64 * 16, 48 * 15)),
+    ],
+)
+def test_the_shape_is_kept_in_any_size(size: tuple[int, int], sar: Fraction, shown: Fraction | None) -> None:
+    video = source(sar=sar).video
+    height, width = size
+    kept = with_shape_kept(video, height, width)
+    if shown is None:
+        assert kept == video
+    else:
+        assert float(kept.sar * width / height) == pytest.approx(float(shown), rel=1e-5)
