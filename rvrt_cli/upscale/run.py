@@ -25,6 +25,7 @@ from rvrt_cli.media import (
     probe,
     rehearse,
     resolve_encoding,
+    with_shape_kept,
 )
 from rvrt_cli.media.color import planar_format
 from rvrt_cli.media.y4m import y4m_settings
@@ -104,6 +105,7 @@ def prepare(
     video = source.video
     even = kind != "images"
     height, width = wanted_size(options, video, restorer.scale, even=even)
+    source = replace(source, video=with_shape_kept(video, height, width))
     finish = Finish(height, width, options.strength, options.compare, label=restorer.name)
     out_height, out_width = finish.output_size
     settings = plan = None
