@@ -23,7 +23,9 @@ from rvrt_cli.media import (
     mux,
     plan_mux,
     probe,
+    rehearse,
     resolve_encoding,
+    with_shape_kept,
 )
 from rvrt_cli.media.color import planar_format
 from rvrt_cli.media.y4m import y4m_settings
@@ -103,6 +105,7 @@ def prepare(
     video = source.video
     even = kind != "images"
     height, width = wanted_size(options, video, restorer.scale, even=even)
+    source = replace(source, video=with_shape_kept(video, height, width))
     finish = Finish(height, width, options.strength, options.compare, label=restorer.name)
     out_height, out_width = finish.output_size
     settings = plan = None
@@ -187,6 +190,8 @@ def run_prepared(prepared: Prepared, on_event: OnEvent, stop: threading.Event) -
             shots=result.shots,
             corrupt=result.corrupt,
         )
+    if prepared.settings is not None and prepared.mux_plan is not None:
+        rehearse(prepared.source, prepared.settings, prepared.mux_plan)
     with Journal(
         prepared.work_folder,
         _identity(prepared),
@@ -267,6 +272,7 @@ def _run_journaled(
             prepared.settings,
             prepared.mux_plan,
             trimmed=prepared.options.trimmed,
+            stop=stop,
         )
         size = Path(prepared.output).stat().st_size
     else:
