@@ -8,7 +8,9 @@ from rvrt_cli.restorer import Restorer
 from rvrt_cli.upscale.memory import (
     DEFAULT_BYTES_PER_PX,
     DEFAULT_SHARE,
+    ENGINE_MIB,
     GIB,
+    MIB,
     Need,
     parse_size,
     plan_auto,
@@ -54,7 +56,8 @@ def plan_work(
     that goes on may shorten its windows but not lengthen them, for frames before its restart are not decoded again.
     """
     hunger = getattr(restorer, "bytes_per_px", None) or DEFAULT_BYTES_PER_PX
-    need = Need(height, width, restorer.scale, hunger, encoder_bytes)
+    engine = 0 if restorer.engine.startswith("NumPy") else ENGINE_MIB * MIB
+    need = Need(height, width, restorer.scale, hunger, encoder_bytes, engine)
     limit = parse_size(options.memory_limit) if options.memory_limit else int(total_memory() * DEFAULT_SHARE)
     fixed = options.window
     if fixed is not None and longest_window is not None:

@@ -184,7 +184,7 @@ def test_another_memory_limit_and_threads_keep_what_is_done(clip, tmp_path):
     whole = output.read_bytes()
     leave_work(output, tmp_path / "out.mkv.rvrt-work", 2)
     done = upscale(
-        clip, output, *options, "--model", "bicubic", "--threads", "2", "--memory-limit", "150M", "--json"
+        clip, output, *options, "--model", "bicubic", "--threads", "2", "--memory-limit", "100M", "--json"
     )
     assert done.returncode == 0, done.stderr.decode()
     report = json.loads(done.stdout.splitlines()[-1])
