@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +65,11 @@ def peak_rss_mib() -> float:
         import psutil
 
         return psutil.Process().memory_info().peak_wset / MIB  # type: ignore[attr-defined,unused-ignore]
+    # Linux counts in ru_maxrss what the process had before its exec, which may be the size of a large parent.
+    with suppress(OSError):
+        found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+        if found:
+            return int(found[1]) / 1024
     import resource
     import sys
 
