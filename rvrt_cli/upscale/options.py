@@ -93,8 +93,6 @@ class UpscaleOptions:
             raise UsageError(
                 "--scale 1 uses no super-resolution model; leave out --light, --model and --weights."
             )
-        if self.model == "bicubic":
-            self._check_bicubic()
         if self.lossless and self.crf is not None:
             raise UsageError("--lossless and --crf contradict each other; give one of them.")
         if self.deinterlace not in ("auto", "on", "off"):
@@ -105,22 +103,6 @@ class UpscaleOptions:
         check_tiles(self.fixed_tile() or TilePlan(AUTO_TILES[0], self.tile_overlap))
         if self.memory_limit is not None:
             parse_size(self.memory_limit)
-
-    def _check_bicubic(self) -> None:
-        """Bicubic has no weights and one engine: what asks for others is a mistake."""
-        if self.weights is not None:
-            raise UsageError("--model bicubic has no weights; leave out --weights.")
-        if self.denoise is not None or self.deblur:
-            return  # these are models, and the options are theirs
-        for name, value, possible in (
-            ("--device", self.device, ("auto", "cpu")),
-            ("--backend", self.backend, ("auto",)),
-            ("--precision", self.precision, ("auto", "fp32")),
-        ):
-            if value not in possible:
-                raise UsageError(
-                    f"--model bicubic runs in NumPy on the CPU, in fp32; leave out {name} {value}."
-                )
 
     def fixed_tile(self) -> TilePlan | None:
         """The tiles the user fixed; None for "auto"."""

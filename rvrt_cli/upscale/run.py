@@ -596,7 +596,8 @@ def _started(prepared: Prepared, done: int) -> Started:
 
 def engine_reason(restorer: Restorer) -> str:
     """Why this engine was chosen, in words; empty where there was no choice."""
-    return str(getattr(getattr(restorer, "choice", None), "reason", ""))
+    choice = getattr(restorer, "choice", None)
+    return str(getattr(restorer, "reason", "") or getattr(choice, "reason", ""))
 
 
 def _frames(count: int) -> str:
