@@ -20,13 +20,18 @@ DEFAULT_RATE = Fraction(24)
 MAX_PIXELS = 1 << 28
 
 
+def is_pattern(path: Path) -> bool:
+    """Whether ``path`` names a sequence (``frames/%05d.png``): a picture's suffix, a ``%``, and no file of that very name."""
+    return "%" in path.name and path.suffix.lower() in IMAGE_SUFFIXES and not path.is_file()
+
+
 def find_images(path: Path) -> tuple[Path, ...]:
     """Files of a folder, a ``%05d`` pattern or a single picture, ordered by the numbers in their names."""
     if path.is_dir():
         found = [
             p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")
         ]
-    elif "%" in path.name:
+    elif is_pattern(path):
         directive = re.search(r"%0?(\d*)d", path.name)
         if not directive or path.name.count("%") != 1:
             raise UsageError(
@@ -160,13 +165,16 @@ class ImageSequenceWriter:
     def write(self, rgb: np.ndarray, index: int, alpha: np.ndarray | None = None) -> Path:
         """Write frame ``index``. rgb: float32 (h, w, 3), clipped to [0, 1] and rounded to bit_depth."""
         path = self.path_of(index)
-        peak = (1 << self.bit_depth) - 1
-        channels = [rgb[..., 2], rgb[..., 1], rgb[..., 0]] + ([alpha] if alpha is not None else [])
-        picture = np.stack([np.asarray(c, np.float32) * np.float32(peak) for c in channels], axis=-1)
-        done, coded = cv2.imencode(
-            ".png", saturate(picture, self.bit_depth), [cv2.IMWRITE_PNG_COMPRESSION, 3]
-        )
-        if not done:
-            raise OutputError(f"{path} could not be encoded as PNG.")
-        write_bytes(path, coded.tobytes())
+        write_png(path, rgb, alpha, self.bit_depth)
         return path
+
+
+def write_png(path: Path, rgb: np.ndarray, alpha: np.ndarray | None, bit_depth: int) -> None:
+    """Write one picture, whole or not at all. rgb: float32 (h, w, 3), clipped to [0, 1] and rounded to ``bit_depth`` (8 or 16)."""
+    peak = (1 << bit_depth) - 1
+    channels = [rgb[..., 2], rgb[..., 1], rgb[..., 0]] + ([alpha] if alpha is not None else [])
+    picture = np.stack([np.asarray(c, np.float32) * np.float32(peak) for c in channels], axis=-1)
+    done, coded = cv2.imencode(".png", saturate(picture, bit_depth), [cv2.IMWRITE_PNG_COMPRESSION, 3])
+    if not done:
+        raise OutputError(f"{path} could not be encoded as PNG.")
+    write_bytes(path, coded.tobytes())

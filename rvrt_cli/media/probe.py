@@ -56,7 +56,7 @@ def probe(path: Path | str, *, video_stream: int | None = None, fps: Fraction | 
     path = Path(path)
     from rvrt_cli.media.images import IMAGE_SUFFIXES, probe_images
 
-    if path.is_dir() or "%" in path.name or path.suffix.lower() in IMAGE_SUFFIXES:
+    if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
         return probe_images(path, fps)
     check_regular_file(path)
     with reading(path), open_container(path) as container:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from rvrt_cli.atomic import explain_os_error
 from rvrt_cli.errors import InputError, OutputError, UsageError
 from rvrt_cli.media.color import PlanarFormat, planar_format, planes_to_rgb, rgb_to_planes
 from rvrt_cli.media.source import ChromaLocation, ColorTags, Source, VideoStream
@@ -256,16 +258,23 @@ class Y4mWriter:
 
     def close(self) -> None:
         """Flush."""
-        try:
+        with _explained():
             self._file.flush()
-        except (BrokenPipeError, ValueError) as error:
-            raise OutputError("The program reading the y4m output stopped before the end.") from error
 
     def _put(self, data: bytes) -> None:
-        try:
+        with _explained():
             self._file.write(data)
-        except BrokenPipeError as error:
-            raise OutputError("The program reading the y4m output stopped before the end.") from error
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Say what went wrong with standard output: its reader left, or the disk behind it is full."""
+    try:
+        yield
+    except (BrokenPipeError, ValueError) as error:
+        raise OutputError("The program reading the y4m output stopped before the end.") from error
+    except OSError as error:
+        raise explain_os_error(error, Path("standard output")) from error
 
 
 def _nearest_siting(location: ChromaLocation) -> ChromaLocation:
