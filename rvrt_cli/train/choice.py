@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from rvrt_cli.device import ascend_driver, installed, torch_cuda
+from rvrt_cli.hardware import ascend_cards, installed, torch_cuda
 from rvrt_cli.train.export import exported_engine
 from rvrt_cli.train.recipe import Recipe
 
@@ -35,6 +35,6 @@ def choose_backend(device: str, recipe: Recipe, continued: Path | None) -> Backe
         return BackendChoice("torch", "because MindSpore trains in fp32 and fp16 here")
     if recipe.compile:
         return BackendChoice("torch", "to which --compile belongs")
-    if device == "cuda" or (device == AUTO and not ascend_driver() and torch_cuda()):
+    if device == "cuda" or (device == AUTO and not ascend_cards() and torch_cuda()):
         return BackendChoice("torch", "which can use the NVIDIA card")
     return BackendChoice("mindspore", "which is installed and can do what is asked for")

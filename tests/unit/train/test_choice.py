@@ -21,7 +21,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, bool]:
     has = {"mindspore": True, "cuda": False, "ascend": False}
     monkeypatch.setattr(choice, "installed", lambda package: has[package])
     monkeypatch.setattr(choice, "torch_cuda", lambda: has["cuda"])
-    monkeypatch.setattr(choice, "ascend_driver", lambda: has["ascend"])
+    monkeypatch.setattr(choice, "ascend_cards", lambda: has["ascend"])
     return has
 
 
