@@ -161,6 +161,13 @@ def test_resuming_across_the_thaw_of_the_flow_network_gives_the_same_bits(tmp_pa
 
 
 @pytest.mark.slow
+def test_resuming_on_two_threads_gives_the_same_bits(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    _run("torch-threads", tmp_path)
+    assert json.loads((tmp_path / "threads.json").read_text())
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_both_frameworks_train_the_flow_network_alike(tmp_path: Path) -> None:
     pytest.importorskip("torch")
@@ -174,6 +181,7 @@ def test_both_frameworks_train_the_flow_network_alike(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_compiled_network_trains_like_the_plain_one(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     if shutil.which("g++") is None:
