@@ -180,6 +180,23 @@ def test_both_frameworks_train_the_flow_network_alike(tmp_path: Path) -> None:
     assert [state.flow_updates for state in states] == [2, 2]
 
 
+def test_a_network_that_cannot_be_compiled_is_a_sentence() -> None:
+    pytest.importorskip("torch")
+    from torch._dynamo.exc import TorchDynamoException
+
+    from rvrt_cli.errors import DeviceError
+    from rvrt_cli.train.engine_torch import TorchEngine
+    from rvrt_cli.train.recipe import Recipe
+
+    engine = object.__new__(TorchEngine)
+    engine._recipe = Recipe(compile=True)
+    with (
+        pytest.raises(DeviceError, match=r"failed \(no C\+\+ compiler\); leave --compile out"),
+        engine._compiling(),
+    ):
+        raise TorchDynamoException("no C++ compiler\nmore")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_compiled_network_trains_like_the_plain_one(tmp_path: Path) -> None:
