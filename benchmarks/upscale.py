@@ -1,11 +1,13 @@
-"""What the pipeline costs beside the model, and what windows and tiles cost in quality.
+"""What the pipeline costs beside the model, what it takes to start, what it keeps in memory, and whether seams show.
 
-    python benchmarks/upscale.py [--model NAME] [--weights PATH] [--frames N] [--clip FILE] [--out result.json]
+    python benchmarks/upscale.py [--model NAME] [--weights PATH] [--frames N] [--sizes WxH,...] [--clip FILE] [--json]
 
-Speed: ``rvrt upscale`` from file to file for a 160x90 and a 480x270 source (end-to-end frames per second, share of the
-time per stage, peak memory), beside (a) ffmpeg's bicubic and lanczos with the same encoder settings and (b) the model
-alone on the same windows. Seams: PSNR between the windowed (tiled) result and that of the whole clip in one call, of the
-frames (pixels) at the boundaries. Numbers go to stdout; ``--out`` keeps them as JSON.
+Each row is one quantity with its target, if it has one. Overhead: seconds per window of ``rvrt upscale`` from file to file
+against the model alone on windows of the same shape; both are taken without what happens once (start, compilation,
+assembling the file), for the run by the difference between a long and a short one. Beside it the share of time in which
+the model was busy, peak memory against the plan, and ffmpeg's own scalers with the same encoder settings. Start: seconds to
+``rvrt --help``, and to the moment when ``rvrt upscale`` begins to decode. Memory: peak of a long film against a short one.
+Seams: PSNR between the windowed (tiled) result and that of the whole clip in one call, at the boundaries.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +32,64 @@ from rvrt_cli.media import EncodeOptions, Frame, ffmpeg_executable, probe, read_
 from rvrt_cli.restorer import Restorer, load_restorer
 from rvrt_cli.upscale.events import ignore_event
 from rvrt_cli.upscale.finish import Finish
+from rvrt_cli.upscale.memory import MIB, encoder_bytes
 from rvrt_cli.upscale.options import DEFAULT_OVERLAP, DEFAULT_TILE_OVERLAP_PX, DEFAULT_WINDOW, UpscaleOptions
 from rvrt_cli.upscale.pipeline import PipelineSettings, run_pipeline
 from rvrt_cli.upscale.plan import plan_work
 from rvrt_cli.upscale.sinks import CallbackSink
 from rvrt_cli.upscale.tiles import TilePlan, plan_spans, restore_tiled
-from rvrt_cli.upscale.windows import Windower
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 EXAMPLE = REPOSITORY / "examples" / "bunny.mp4"
 SIZES = ((160, 90), (480, 270))
+SMALL = (64, 48)
+"""Size of films whose length or first seconds matter, not their pictures."""
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure. ``least`` and ``most``: the target, both ends included; None where there is none."""
+
+    part: str
+    case: str
+    quantity: str
+    value: float
+    unit: str
+    least: float | None = None
+    most: float | None = None
+
+    @property
+    def target(self) -> str:
+        """``>= 0.8, <= 1.3``; empty without a target."""
+        bounds = ((">=", self.least), ("<=", self.most))
+        return ", ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the value is within its target; None without one."""
+        if not self.target:
+            return None
+        return (self.least is None or self.value >= self.least) and (
+            self.most is None or self.value <= self.most
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "part": self.part, "case": self.case, "quantity": self.quantity, "value": round(self.value, 4),
+            "unit": self.unit, "target": self.target, "met": self.met,
+        }  # fmt: skip
+
+    def as_line(self) -> str:
+        """A line of a Markdown table."""
+        met = {None: "", True: "yes", False: "no"}[self.met]
+        return f"| {self.part} | {self.case} | {self.quantity} | {self.value:.4g} {self.unit} | {self.target} | {met} |"
 
 
 def make_source(clip: Path, folder: Path, width: int, height: int, frames: int) -> Path:
     """``frames`` frames of ``clip`` at (width, height), without loss."""
-    path = folder / f"{width}x{height}.mp4"
+    path = folder / f"{width}x{height}-{frames}.mp4"
     scale = f"scale={width}:{height}:flags=lanczos"
     arguments = [
         "-stream_loop",
@@ -71,35 +117,13 @@ def read_all(path: Path) -> np.ndarray:
         return np.stack([np.clip(frame.rgb, 0, 1) for frame in frames])
 
 
-def children_cpu_s() -> float:
-    """CPU seconds of finished child processes: unlike the wall clock, they hardly change when other programs run."""
-    times = os.times()
-    return times.children_user + times.children_system
-
-
-def time_pipeline(path: Path, folder: Path, model: list[str]) -> dict[str, Any]:
-    """The report of ``rvrt upscale``, run twice: the first run compiles the model."""
-    output = folder / "out.mp4"
-    report: dict[str, Any] = {}
-    for _ in range(2):
-        command = [
-            sys.executable,
-            "-m",
-            "rvrt_cli",
-            "upscale",
-            str(path),
-            str(output),
-            *model,
-            "--json",
-            "--overwrite",
-            "--no-resume",
-        ]
-        started, cpu = time.perf_counter(), children_cpu_s()
-        done = subprocess.run(
-            command, capture_output=True, check=True, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}
-        )
-        report = json.loads(done.stdout.splitlines()[-1])
-        report["wall_s"], report["cpu_s"] = time.perf_counter() - started, children_cpu_s() - cpu
+def run_rvrt(path: Path, output: Path, *options: str) -> dict[str, Any]:
+    """The report of ``rvrt upscale``."""
+    command = [sys.executable, "-m", "rvrt_cli", "upscale", str(path), str(output), *options]
+    done = subprocess.run(
+        [*command, "--json", "--overwrite", "--no-resume"], capture_output=True, check=True, env=ENVIRONMENT
+    )
+    report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return report
 
 
@@ -127,18 +151,14 @@ def time_ffmpeg(path: Path, folder: Path, flags: str) -> float:
     return (source.video.frame_count_hint or 0) / (time.perf_counter() - started)
 
 
-def time_model(restorer: Restorer, clip: np.ndarray, window: int, tile: TilePlan) -> tuple[float, float]:
-    """(frames per second, CPU seconds) of the model alone on the windows that a run without cuts has; the first call is not counted."""
-    windower: Windower[np.ndarray] = Windower(((frame, False) for frame in clip), window, DEFAULT_OVERLAP)
-    work = []
-    while (item := windower.next()) is not None:
-        work.append(np.stack(item[1]))
-    for frames in {len(lq): lq for lq in work}.values():
-        restore_tiled(restorer, frames, restorer.scale, tile)
-    started, cpu = time.perf_counter(), time.process_time()
-    for lq in work:
+def time_model(restorer: Restorer, clip: np.ndarray, window: int, tile: TilePlan, repeats: int) -> float:
+    """Seconds of the model alone for one window of the clip, the mean of ``repeats``; the first call is not counted."""
+    lq = clip[:window]
+    restore_tiled(restorer, lq, restorer.scale, tile)
+    started = time.perf_counter()
+    for _ in range(repeats):
         restore_tiled(restorer, lq, restorer.scale, tile)
-    return len(clip) / (time.perf_counter() - started), time.process_time() - cpu
+    return (time.perf_counter() - started) / repeats
 
 
 def run_windows(restorer: Restorer, clip: np.ndarray, window: int) -> np.ndarray:
@@ -182,12 +202,92 @@ def run_windows(restorer: Restorer, clip: np.ndarray, window: int) -> np.ndarray
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    """PSNR in dB of two arrays in [0, 1]."""
+    """PSNR in dB of two arrays in [0, 1], at most 200: JSON has no infinity."""
     error = float(np.mean((a.astype(np.float64) - b) ** 2))
-    return float("inf") if error == 0 else -10 * float(np.log10(error))
+    return -10 * float(np.log10(max(error, 1e-20)))
 
 
-def measure_seams(restorer: Restorer, clip: np.ndarray, tile: int) -> dict[str, Any]:
+def overhead_rows(restorer: Restorer, size: str, options: argparse.Namespace, folder: Path) -> Iterator[Row]:
+    """Speed and memory of runs on a source of ``size`` ("160x90")."""
+    width, height = map(int, size.split("x"))
+    model = model_options(options)
+    work = plan_work(
+        UpscaleOptions(),
+        restorer,
+        height,
+        width,
+        encoder_bytes=encoder_bytes("libx264", 8, 16 * height * width),
+    )
+    step = work.window - DEFAULT_OVERLAP
+    windows = max(2, -(-(options.frames - DEFAULT_OVERLAP) // step))
+    frames = windows * step + DEFAULT_OVERLAP
+    long = make_source(options.clip, folder, width, height, frames)
+    short = make_source(options.clip, folder, width, height, work.window)
+    output = folder / "out.mp4"
+    run_rvrt(short, output, *model, "--no-shots")  # compiles the model
+    once = run_rvrt(short, output, *model, "--no-shots")["elapsed_s"]
+    report = run_rvrt(long, output, *model, "--no-shots")
+    per_window = (report["elapsed_s"] - once) / (windows - 1)
+    alone = time_model(restorer, read_all(short), work.window, work.tile, windows - 1)
+    yield Row("overhead", size, "over the model alone", 100 * (per_window / alone - 1), "%", most=5)
+    yield Row("overhead", size, "model busy", 100 * report["model_busy"], "%", least=95)
+    yield Row("speed", size, "rvrt upscale", step / per_window, "frames/s")
+    yield Row("speed", size, "the model alone", step / alone, "frames/s")
+    for stage, share in report["stages"].items():
+        yield Row("speed", size, f"time in {stage}", 100 * share, "%")
+    for flags in ("bicubic", "lanczos"):
+        yield Row("speed", size, f"ffmpeg {flags}", time_ffmpeg(long, folder, flags), "frames/s")
+    peak = report["peak_rss_mib"]
+    yield Row("memory", size, "peak", peak, "MiB")
+    yield Row("memory", size, "planned / peak", work.peak_bytes / MIB / peak, "", least=0.8, most=1.3)
+
+
+def start_rows(options: argparse.Namespace, folder: Path) -> Iterator[Row]:
+    """Seconds to the first sign of life, the best of three, with a warm cache."""
+    path = make_source(options.clip, folder, *SMALL, DEFAULT_WINDOW)
+    command = [sys.executable, "-m", "rvrt_cli"]
+
+    def to_help() -> float:
+        started = time.perf_counter()
+        subprocess.run([*command, "--help"], capture_output=True, check=True, env=ENVIRONMENT)
+        return time.perf_counter() - started
+
+    def to_decoding() -> float:
+        arguments = ["upscale", str(path), str(folder / "out.mp4"), *model_options(options)]
+        started = time.perf_counter()
+        with subprocess.Popen(
+            [*command, *arguments, "--json", "--overwrite", "--no-resume"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=ENVIRONMENT,
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if json.loads(line)["event"] == "started":
+                    seconds = time.perf_counter() - started
+                    process.stdout.read()  # to its end, so that the next start meets no other run
+                    return seconds
+        raise RuntimeError(f"rvrt upscale ended with {process.returncode} before it began")
+
+    yield Row("start", "", "rvrt --help", min(to_help() for _ in range(3)), "s", most=0.4)
+    yield Row("start", "", "rvrt upscale to decoding", min(to_decoding() for _ in range(3)), "s", most=2)
+
+
+def length_rows(options: argparse.Namespace, folder: Path) -> Iterator[Row]:
+    """Peak memory of a long film beside a short one; the larger of two short runs counts, for they vary a little."""
+    short, long = options.memory_frames
+    peaks = {}
+    for frames, runs in ((short, 2), (long, 1)):
+        path = make_source(options.clip, folder, *SMALL, frames)
+        peaks[frames] = max(
+            run_rvrt(path, folder / "out.mp4", *model_options(options))["peak_rss_mib"] for _ in range(runs)
+        )
+        yield Row("memory", f"{frames} frames", "peak", peaks[frames], "MiB")
+    case = f"{long} frames against {short}"
+    yield Row("memory", case, "more", 100 * (peaks[long] / peaks[short] - 1), "%", most=5)
+
+
+def seam_rows(restorer: Restorer, clip: np.ndarray, tile: int) -> Iterator[Row]:
     """PSNR at window and tile boundaries against the whole clip in one call."""
     whole = np.clip(restorer(clip), 0, 1)
     windowed = run_windows(restorer, clip, DEFAULT_WINDOW)
@@ -208,91 +308,58 @@ def measure_seams(restorer: Restorer, clip: np.ndarray, tile: int) -> dict[str, 
             seam = [slice(None)] * 4
             seam[axis] = slice(restorer.scale * start, restorer.scale * stop)
             at_tiles.append(psnr(one[tuple(seam)], tiled[tuple(seam)]))
-    return {
-        "window": DEFAULT_WINDOW,
-        "overlap": DEFAULT_OVERLAP,
-        "window_boundaries_db": at_windows,
-        "windowed_whole_film_db": psnr(whole, windowed),
-        "tile_px": tile,
-        "tile_overlap_px": DEFAULT_TILE_OVERLAP_PX,
-        "tile_boundaries_db": at_tiles,
-        "tiled_whole_picture_db": psnr(one, tiled),
-    }
+    windows = f"windows of {DEFAULT_WINDOW}, {DEFAULT_OVERLAP} shared"
+    yield Row("seams", windows, "worst boundary", min(at_windows), "dB", least=50)
+    yield Row("seams", windows, "whole film", psnr(whole, windowed), "dB")
+    tiles = f"tiles of {tile} px, {DEFAULT_TILE_OVERLAP_PX} shared"
+    yield Row("seams", tiles, "worst seam", min(at_tiles), "dB", least=50)
+    yield Row("seams", tiles, "whole picture", psnr(one, tiled), "dB")
+
+
+def model_options(options: argparse.Namespace) -> list[str]:
+    """The model on the command line of ``rvrt upscale``."""
+    weights = ["--weights", str(options.weights)] if options.weights else []
+    return ["--model", options.model, *weights]
+
+
+def measure(options: argparse.Namespace) -> Iterator[Row]:
+    """All rows, the quick ones first."""
+    restorer = load_restorer(options.model, options.weights)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        yield from start_rows(options, folder)
+        for size in filter(None, options.sizes.split(",")):
+            yield from overhead_rows(restorer, size, options, folder)
+        if options.seam_frames:
+            path = make_source(options.clip, folder, *SIZES[0], options.seam_frames)
+            yield from seam_rows(restorer, read_all(path), options.tile)
+        restorer.close()
+        yield from length_rows(options, folder)
 
 
 def main() -> None:
+    """Print a row as soon as it is known."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", default="light-s")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--clip", type=Path, default=EXAMPLE)
-    parser.add_argument("--frames", type=int, default=64, help="frames of the speed measurement")
+    parser.add_argument("--frames", type=int, default=64, help="frames of the overhead measurement")
     parser.add_argument(
         "--seam-frames", type=int, default=40, help="frames of the seam measurement; 0 leaves it out"
     )
+    parser.add_argument(
+        "--memory-frames", type=int, nargs=2, default=(200, 2000), help="of the short and the long film"
+    )
     parser.add_argument("--tile", type=int, default=64)
     parser.add_argument("--sizes", default=",".join(f"{w}x{h}" for w, h in SIZES))
-    parser.add_argument("--out", type=Path)
-    arguments = parser.parse_args()
-    model = [
-        "--model",
-        arguments.model,
-        *(["--weights", str(arguments.weights)] if arguments.weights else []),
-    ]
-    restorer = load_restorer(arguments.model, arguments.weights)
-    result: dict[str, Any] = {
-        "model": restorer.name,
-        "engine": restorer.engine,
-        "cpus": os.cpu_count(),
-        "speed": [],
-        "seams": None,
-    }
-    write = sys.stdout.write
-    write(f"{restorer.name}, {restorer.engine}, {os.cpu_count()} CPUs\n")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for size in filter(None, arguments.sizes.split(",")):
-            width, height = map(int, size.split("x"))
-            path = make_source(arguments.clip, folder, width, height, arguments.frames)
-            report = time_pipeline(path, folder, model)
-            clip = read_all(path)
-            work = plan_work(UpscaleOptions(), restorer, height, width)
-            alone, alone_cpu_s = time_model(restorer, clip, work.window, work.tile)
-            row = {
-                "source": size,
-                "frames": len(clip),
-                "fps": report["fps"],
-                "model_alone_fps": alone,
-                "overhead": alone / report["fps"] - 1,
-                "cpu_s": report["cpu_s"],
-                "model_alone_cpu_s": alone_cpu_s,
-                "stages": report["stages"],
-                "model_busy": report["model_busy"],
-                "peak_rss_mib": report["peak_rss_mib"],
-                "shots": report["shots"],
-                "ffmpeg_bicubic_fps": time_ffmpeg(path, folder, "bicubic"),
-                "ffmpeg_lanczos_fps": time_ffmpeg(path, folder, "lanczos"),
-            }
-            result["speed"].append(row)
-            shares = ", ".join(f"{stage} {100 * share:.0f} %" for stage, share in row["stages"].items())
-            write(
-                f"{size}: {row['fps']:.3f} fps end to end, model alone {alone:.3f} fps ({100 * row['overhead']:+.1f} % overhead), {shares}, "
-                f"CPU {row['cpu_s']:.1f} s with start-up, model alone {alone_cpu_s:.1f} s, "
-                f"model busy {100 * row['model_busy']:.1f} %, peak {row['peak_rss_mib']:.0f} MiB; "
-                f"ffmpeg bicubic {row['ffmpeg_bicubic_fps']:.0f} fps, lanczos {row['ffmpeg_lanczos_fps']:.0f} fps\n"
-            )
-            sys.stdout.flush()
-        if arguments.seam_frames:
-            path = make_source(arguments.clip, folder, *SIZES[0], arguments.seam_frames)
-            result["seams"] = seams = measure_seams(restorer, read_all(path), arguments.tile)
-            write(
-                f"seams: windows of {seams['window']} ({seams['overlap']} shared) {min(seams['window_boundaries_db']):.1f} dB at the worst boundary, "
-                f"tiles of {seams['tile_px']} px ({seams['tile_overlap_px']} shared) {min(seams['tile_boundaries_db']):.1f} dB at the worst seam\n"
-            )
-    restorer.close()
-    if arguments.out:
-        arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per row, not a table")
+    options = parser.parse_args()
+    if not options.json:
+        print("| part | case | quantity | value | target | met |\n|---|---|---|---|---|---|")
+    for row in measure(options):
+        print(json.dumps(row.as_dict()) if options.json else row.as_line(), flush=True)
 
 
 if __name__ == "__main__":

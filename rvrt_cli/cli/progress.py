@@ -9,9 +9,12 @@ import json
 import math
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, TextIO
 
-from rvrt_cli.errors import RvrtError
+from rvrt_cli.atomic import explain_os_error
+from rvrt_cli.errors import OutputError, RvrtError
 from rvrt_cli.upscale.events import (
     Event,
     Finishing,
@@ -21,6 +24,7 @@ from rvrt_cli.upscale.events import (
     Report,
     SegmentDone,
     Started,
+    counted,
     event_to_dict,
 )
 
@@ -71,15 +75,12 @@ def describe_progress(event: Progress) -> str:
 
 def describe_start(event: Started) -> list[str]:
     """What is going to be done, in two lines."""
-    frames = f"{event.frames_total} frames, " if event.frames_total else ""
+    frames = f"{counted(event.frames_total, 'frame')}, " if event.frames_total else ""
+    reason = f": {event.reason}" if event.reason else ""
     return [
         f"{event.input}: {frames}{event.width}x{event.height} -> {event.output_width}x{event.output_height}",
-        f"Model {event.model} ({event.engine}); windows of {event.window} frames, {event.overlap} shared; {event.tiles}.",
+        f"Model {event.model} ({event.engine}{reason}); windows of {event.window} frames, {event.overlap} shared; {event.tiles}.",
     ]
-
-
-def _s(count: int) -> str:
-    return "" if count == 1 else "s"
 
 
 def describe_report(report: Report) -> list[str]:
@@ -87,20 +88,20 @@ def describe_report(report: Report) -> list[str]:
     size = f", {format_size(report.output_bytes)}" if report.output_bytes is not None else ""
     verified = ", verified" if report.verified else ""
     lines = [
-        f"{report.output}: {report.frames} frame{_s(report.frames)}, {report.output_width}x{report.output_height}{size}{verified}."
+        f"{report.output}: {counted(report.frames, 'frame')}, {report.output_width}x{report.output_height}{size}{verified}."
     ]
     fresh = report.frames - report.frames_resumed
-    resumed = f" ({report.frames_resumed} frames were done before)" if report.frames_resumed else ""
+    resumed = f" ({counted(report.frames_resumed, 'frame')} done before)" if report.frames_resumed else ""
     facts = [
-        f"{fresh} frame{_s(fresh)} in {format_time(report.elapsed_s)}{resumed}, {format_fps(report.fps)} fps",
+        f"{counted(fresh, 'frame')} in {format_time(report.elapsed_s)}{resumed}, {format_fps(report.fps)} fps",
         shares_line(report.stages),
-        f"{report.shots} shot{_s(report.shots)}",
+        counted(report.shots, "shot"),
         f"peak memory {report.peak_rss_mib:.0f} MiB",
     ]
     lines.append("; ".join(filter(None, facts)) + ".")
     if report.corrupt_frames:
         lines.append(
-            f"{report.corrupt_frames} damaged frame{_s(report.corrupt_frames)} {'were' if report.corrupt_frames != 1 else 'was'} concealed."
+            f"{counted(report.corrupt_frames, 'damaged frame')} {'were' if report.corrupt_frames != 1 else 'was'} concealed."
         )
     lines.extend(report.notes)
     return lines
@@ -157,19 +158,26 @@ class View:
     def tell_error(self, error: RvrtError) -> None:
         """End the JSON events with the error; a person reads it on stderr, at the boundary."""
         if self._json:
-            self._out.write(
-                json.dumps({"event": "error", "exit_code": int(error.exit_code), "message": str(error)})
-                + "\n"
-            )
-            self._out.flush()
+            record = {"event": "error", "exit_code": int(error.exit_code), "message": str(error)}
+            with suppress(RvrtError):  # where standard output is what failed, stderr says so
+                self._write_out(json.dumps(record))
 
     def _write_json(self, event: Event) -> None:
         if isinstance(event, Progress):
             if event.elapsed_s - self._last_json < JSON_INTERVAL_S:
                 return
             self._last_json = event.elapsed_s
-        self._out.write(json.dumps(event_to_dict(event)) + "\n")
-        self._out.flush()
+        self._write_out(json.dumps(event_to_dict(event)))
+
+    def _write_out(self, text: str) -> None:
+        """Write a line to ``out``. Errors: :class:`OutputError`, :class:`DiskFullError` where its reader left or its disk is full."""
+        try:
+            self._out.write(text + "\n")
+            self._out.flush()
+        except BrokenPipeError as error:
+            raise OutputError("the program reading standard output stopped before the end.") from error
+        except OSError as error:
+            raise explain_os_error(error, Path("standard output")) from error
 
     def _on_started(self, event: Started) -> None:
         for line in describe_start(event):
@@ -215,7 +223,7 @@ class View:
         if self._json:
             self._write_json(event)
         else:
-            self._out.write("\n".join(lines) + "\n")
+            self._write_out("\n".join(lines))
 
     def _stop_bar(self) -> None:
         if self._bar is not None:
@@ -270,9 +278,11 @@ class _Bar:
         total = f"/{event.frames_total}" if event.frames_total else ""
         frames = f"{event.frames_done}{total}"
         rate, eta = f"{format_fps(event.fps)} fps", f"ETA {format_time(event.eta_s)}"
+        stages = Text(shares_line(event.stages), no_wrap=True, overflow="crop", style="dim")
         if self._console.width < NARROW_COLUMNS:
             share = f"{100 * event.frames_done / event.frames_total:.0f} % " if event.frames_total else ""
-            return Text(f"{share}{frames} {eta}"[: self._console.width])
+            lines = (f"{share}{frames} {eta}", f"{rate}, {format_time(event.elapsed_s)}")
+            return Group(*(Text(line, no_wrap=True, overflow="crop") for line in lines), stages)
         row = Table.grid(padding=(0, 1), expand=True)
         row.add_column(ratio=1)
         for _ in range(4):
@@ -281,6 +291,4 @@ class _Bar:
             total=event.frames_total, completed=event.frames_done, pulse=event.frames_total is None
         )
         row.add_row(bar, frames, rate, format_time(event.elapsed_s), eta)
-        return Group(
-            row, Text(f"time: {shares_line(event.stages)}", no_wrap=True, overflow="crop", style="dim")
-        )
+        return Group(row, Text("time: ", style="dim", no_wrap=True, overflow="crop").append_text(stages))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rvrt_cli.cli.options import (
+    MODEL_PANEL,
     BackendOption,
     DebugOption,
     DeviceOption,
@@ -20,12 +24,11 @@ from rvrt_cli.cli.options import (
     ModelOption,
     PrecisionOption,
     QuietOption,
-    ThreadsOption,
     VerboseOption,
     WeightsOption,
     choose_model,
 )
-from rvrt_cli.errors import InterruptedRun, RvrtError, UsageError
+from rvrt_cli.errors import InterruptedRun, OutOfMemoryError_, RvrtError, UsageError
 
 if TYPE_CHECKING:
     from rvrt_cli.cli.progress import View
@@ -47,8 +50,9 @@ HELP = """Upscale a video four times, from neighbouring frames.
 
 IN is a video, a folder of videos (each becomes a video in OUT; what exists is skipped), an image sequence
 (frames/%05d.png or a folder of images), or - for y4m on standard input.
-OUT is a video (its suffix names the container), a folder, an image sequence (frames/%05d.png), one .png, or - for
-y4m on standard output.
+OUT is a video (its suffix names the container), a folder, an image sequence (frames/%05d.png), one .png (for one
+picture, or with --frame), or - for y4m on standard output. Pictures keep the numbers and, in a folder, the names of
+the pictures they are made from.
 
 Sound, subtitles, chapters, attachments, metadata, timestamps and colour are carried over, and the finished file is
 checked. An interrupted or killed run continues where it was: give the same command again.
@@ -148,7 +152,7 @@ def upscale_command(
         typer.Option(
             "--codec",
             metavar="NAME",
-            help="h264, h265, av1, vp9, prores, ffv1 or an encoder of ffmpeg; default by container.",
+            help="h264, h265, av1, vp9, prores, ffv1 or libx264rgb; default by container.",
             rich_help_panel=ENCODING,
         ),
     ] = None,
@@ -284,7 +288,7 @@ def upscale_command(
         typer.Option(
             "--memory-limit",
             metavar="SIZE",
-            help="Plan windows and tiles for this much memory, for example 6G; default half of the machine's.",
+            help="Plan windows and tiles for this much memory, for example 6G; default half of the machine's. A run that goes on under another limit keeps what is done.",
             rich_help_panel=MEMORY,
         ),
     ] = None,
@@ -297,7 +301,15 @@ def upscale_command(
     device: DeviceOption = "auto",
     backend: BackendOption = "auto",
     precision: PrecisionOption = "auto",
-    threads: ThreadsOption = 0,
+    threads: Annotated[
+        int,
+        typer.Option(
+            "--threads",
+            metavar="N",
+            help="CPU threads of the model and of the decoder; 0 takes all cores. Encoders always take 4: their number would change the file.",
+            rich_help_panel=MODEL_PANEL,
+        ),
+    ] = 0,
     resume: Annotated[
         bool,
         typer.Option(
@@ -305,14 +317,19 @@ def upscale_command(
         ),
     ] = True,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace OUT when the run is finished.", rich_help_panel=RUN)
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace OUT when the run is finished; of a numbered sequence also the pictures that the new one does not have.",
+            rich_help_panel=RUN,
+        ),
     ] = False,
     work_dir: Annotated[
         Path | None,
         typer.Option(
             "--work-dir",
             metavar="FOLDER",
-            help="Where finished segments are kept until the end; default beside OUT.",
+            help="Where finished segments are kept until the end; default beside OUT. Work begun beside OUT may be moved here by hand.",
             rich_help_panel=RUN,
         ),
     ] = None,
@@ -346,6 +363,10 @@ def upscale_command(
         raise UsageError("OUT is missing; name the file to write, or add --estimate.")
     if frame is not None and (start, end, frames, preview) != (None, None, None, None):
         raise UsageError("--frame picks one frame; leave out --start, --end, --frames and --preview.")
+    if frame is not None and estimate:
+        raise UsageError("--estimate measures a run over many frames; leave out --frame.")
+    if scale == 1 and (light or model is not None):
+        raise UsageError("--scale 1 uses no super-resolution model; leave out --light and --model.")
     from rvrt_cli.upscale.options import UpscaleOptions
 
     options = UpscaleOptions(
@@ -407,14 +428,14 @@ def _run(
     if estimate:
         from rvrt_cli.upscale.estimate import describe_estimate, estimate_run
 
-        plan = estimate_run(input_path, output, options)
+        plan = estimate_run(input_path, output, options, say=view.say, on_event=view)
         view.show_lines(plan, describe_estimate(plan))
         return
     assert output is not None
     if frame_s is not None:
         from rvrt_cli.upscale.single import upscale_frame
 
-        view(upscale_frame(input_path, output, frame_s, options))
+        view(upscale_frame(input_path, output, frame_s, options, on_event=view))
         return
     from rvrt_cli.upscale.batch import is_batch, upscale_folder
     from rvrt_cli.upscale.run import upscale
@@ -428,12 +449,32 @@ def _run(
 
 @contextmanager
 def errors_as_events(view: View) -> Iterator[None]:
-    """Let a reader of ``--json`` see the error too."""
+    """Let a reader of ``--json`` see the error too, and explain what the command-line library would swallow."""
     try:
         yield
     except RvrtError as error:
         view.tell_error(error)
+        release_stdout()
         raise
+    except KeyboardInterrupt as error:
+        interrupted = InterruptedRun("Interrupted; nothing was written.")
+        view.tell_error(interrupted)
+        raise interrupted from error
+    except MemoryError as error:
+        short = OutOfMemoryError_(
+            "memory ran out; give --memory-limit a smaller size, or upscale a smaller video."
+        )
+        view.tell_error(short)
+        raise short from error
+
+
+def release_stdout() -> None:
+    """Where standard output cannot take what is left for it, drop that: Python would fail on it once more at its end."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
@@ -471,7 +512,7 @@ def parse_time(option: str, text: str | None) -> float | None:
         parts = []
     if (
         not 1 <= len(parts) <= 3
-        or any(part < 0 or part != part for part in parts)
+        or any(part < 0 or not math.isfinite(part) for part in parts)
         or any(part >= 60 for part in parts[1:])
     ):
         raise UsageError(f"{option} must be a time such as 12.5, 1:02.5 or 1:00:02; got {text!r}.")

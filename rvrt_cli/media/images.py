@@ -12,11 +12,17 @@ import numpy as np
 from rvrt_cli.atomic import write_bytes
 from rvrt_cli.errors import InputError, OutputError, UsageError
 from rvrt_cli.media.color import saturate
+from rvrt_cli.media.picture_tags import exif_orientation, is_srgb, turn_upright
 from rvrt_cli.media.source import ColorTags, Source, VideoStream
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 DEFAULT_RATE = Fraction(24)
 MAX_PIXELS = 1 << 28
+
+
+def is_pattern(path: Path) -> bool:
+    """Whether ``path`` names a sequence (``frames/%05d.png``): a picture's suffix, a ``%``, and no file of that very name."""
+    return "%" in path.name and path.suffix.lower() in IMAGE_SUFFIXES and not path.is_file()
 
 
 def find_images(path: Path) -> tuple[Path, ...]:
@@ -25,7 +31,7 @@ def find_images(path: Path) -> tuple[Path, ...]:
         found = [
             p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")
         ]
-    elif "%" in path.name:
+    elif is_pattern(path):
         directive = re.search(r"%0?(\d*)d", path.name)
         if not directive or path.name.count("%") != 1:
             raise UsageError(
@@ -52,9 +58,10 @@ def find_images(path: Path) -> tuple[Path, ...]:
 
 
 def decode_image(path: Path) -> np.ndarray:
-    """uint8 or uint16 (h, w, 3 or 4) in RGB(A) order. Errors: :class:`InputError`."""
+    """uint8 or uint16 (h, w, 3 or 4) in RGB(A) order, turned upright. Errors: :class:`InputError`."""
     try:
-        coded = np.frombuffer(path.read_bytes(), np.uint8)
+        data = path.read_bytes()
+        coded = np.frombuffer(data, np.uint8)
         image = cv2.imdecode(coded, cv2.IMREAD_UNCHANGED) if coded.size else None
     except (OSError, cv2.error) as error:
         raise InputError(f"{path} cannot be read as a picture ({error}).") from error
@@ -62,6 +69,7 @@ def decode_image(path: Path) -> np.ndarray:
         raise InputError(
             f"{path} is damaged or not an 8- or 16-bit picture; replace it and run the same command again."
         )
+    image = turn_upright(image, exif_orientation(data))
     if image.ndim == 2:
         return np.ascontiguousarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB))
     if image.shape[2] == 4:
@@ -99,7 +107,26 @@ def probe_images(path: Path, fps: Fraction | None) -> Source:
         frame_count_hint=len(images), start_pts=0, duration_s=duration_s,
     )  # fmt: skip
     size = sum(p.stat().st_size for p in images)
-    return Source("images", path, "image sequence", size, duration_s, 0.0, (), (), (), video, images=images)
+    notes = []
+    if not is_srgb(images[0].read_bytes()):
+        notes.append(
+            "The pictures carry a colour profile other than sRGB, which the output does not; convert them to sRGB first "
+            "to keep their colours."
+        )
+    return Source(
+        "images",
+        path,
+        "image sequence",
+        size,
+        duration_s,
+        0.0,
+        (),
+        (),
+        (),
+        video,
+        images=images,
+        notes=tuple(notes),
+    )
 
 
 class ImageSequenceWriter:
@@ -138,13 +165,16 @@ class ImageSequenceWriter:
     def write(self, rgb: np.ndarray, index: int, alpha: np.ndarray | None = None) -> Path:
         """Write frame ``index``. rgb: float32 (h, w, 3), clipped to [0, 1] and rounded to bit_depth."""
         path = self.path_of(index)
-        peak = (1 << self.bit_depth) - 1
-        channels = [rgb[..., 2], rgb[..., 1], rgb[..., 0]] + ([alpha] if alpha is not None else [])
-        picture = np.stack([np.asarray(c, np.float32) * np.float32(peak) for c in channels], axis=-1)
-        done, coded = cv2.imencode(
-            ".png", saturate(picture, self.bit_depth), [cv2.IMWRITE_PNG_COMPRESSION, 3]
-        )
-        if not done:
-            raise OutputError(f"{path} could not be encoded as PNG.")
-        write_bytes(path, coded.tobytes())
+        write_png(path, rgb, alpha, self.bit_depth)
         return path
+
+
+def write_png(path: Path, rgb: np.ndarray, alpha: np.ndarray | None, bit_depth: int) -> None:
+    """Write one picture, whole or not at all. rgb: float32 (h, w, 3), clipped to [0, 1] and rounded to ``bit_depth`` (8 or 16)."""
+    peak = (1 << bit_depth) - 1
+    channels = [rgb[..., 2], rgb[..., 1], rgb[..., 0]] + ([alpha] if alpha is not None else [])
+    picture = np.stack([np.asarray(c, np.float32) * np.float32(peak) for c in channels], axis=-1)
+    done, coded = cv2.imencode(".png", saturate(picture, bit_depth), [cv2.IMWRITE_PNG_COMPRESSION, 3])
+    if not done:
+        raise OutputError(f"{path} could not be encoded as PNG.")
+    write_bytes(path, coded.tobytes())

@@ -176,11 +176,12 @@ def tensors_sha256(tensors: dict[str, np.ndarray]) -> str:
 
 
 def estimate_bytes_per_px(config: ModelConfig) -> int:
-    """Peak memory per LQ pixel and frame, in bytes: feature maps of every stage plus the working set of one clip.
+    """Peak memory per LQ pixel and frame, in bytes: feature maps of the stages, the working set of one clip, the result.
 
-    For ``light-s`` in OpenVINO 2700 against 2420 measured (6 frames of 64x64 to 192x192); the other presets are estimates.
+    For ``light-s`` in OpenVINO 2304 against 2100 to 2500 measured (16 frames of 160x90 to 480x270); the other presets are
+    estimates.
     """
-    features = (config.passes + 6) * config.embed_dim * 4
+    features = (config.passes + 4) * config.embed_dim * 4
     full_size = 64 * 16 * 4 * 3 if config.upsampler == "full" else 48 * 4 * 4
     scale = 1 if config.upscale == 4 else 1 / 16
     return int((features + full_size) * scale + 16 * 3 * 4 * 2)

@@ -6,7 +6,9 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from rvrt_cli.atomic import explain_os_error
 from rvrt_cli.errors import ExitCode, InputError, InterruptedRun, OutputError, PartialError, RvrtError
+from rvrt_cli.media.encode import CONTAINERS
 from rvrt_cli.upscale.events import Event, Notice, OnEvent, Report
 from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.run import upscale
@@ -34,8 +36,10 @@ VIDEO_SUFFIXES = frozenset(
         ".y4m",
     ]
 )
-FATAL = (ExitCode.USAGE, ExitCode.DEVICE, ExitCode.WEIGHTS, ExitCode.DISK_FULL)
+FATAL = (ExitCode.DEVICE, ExitCode.WEIGHTS, ExitCode.DISK_FULL)
 """What fails for one video in these ways fails for all: the batch stops at once."""
+FALLBACK_SUFFIX = ".mkv"
+"""For videos in containers that are read but not written (.avi, .ts, .wmv ...): Matroska holds whatever they held."""
 
 
 @dataclass(frozen=True)
@@ -60,21 +64,24 @@ def is_batch(input_path: str) -> bool:
     return input_path != "-" and path.is_dir() and bool(list_videos(path))
 
 
+def output_suffix(video: Path, container: str | None) -> str:
+    """The suffix of a video's output: the container's where one is asked for, else its own where that can be written."""
+    if container is not None:
+        name = container.lower().lstrip(".")
+        return "." + {"matroska": "mkv"}.get(name, name)
+    return video.suffix if video.suffix.lower() in CONTAINERS else FALLBACK_SUFFIX
+
+
 def batch_targets(videos: list[Path], folder: Path, container: str | None) -> list[Path]:
-    """The output of each video: its own name in ``folder``, with the container's suffix where one is asked for.
+    """The output of each video: its own name in ``folder``, with :func:`output_suffix`.
 
     Errors: :class:`OutputError` when two videos would get the same name.
     """
-    suffixes = {"matroska": "mkv", "mpegts": "ts"}
-    targets = [
-        folder / (f"{video.stem}.{suffixes.get(container, container)}" if container else video.name)
-        for video in videos
-    ]
+    targets = [folder / (video.stem + output_suffix(video, container)) for video in videos]
     for target in targets:
-        if targets.count(target) > 1:
-            raise OutputError(
-                f"two videos would become {target}; rename one of them or leave out --container."
-            )
+        twins = [video.name for video, other in zip(videos, targets, strict=True) if other == target]
+        if len(twins) > 1:
+            raise OutputError(f"{' and '.join(twins)} would both become {target}; rename one of them.")
     return targets
 
 
@@ -85,7 +92,7 @@ def upscale_folder(
 
     Errors: :class:`PartialError` when some failed; :class:`InterruptedRun` as in a single run.
     """
-    if output.suffix and not output.is_dir():
+    if not output.is_dir() and (output.suffix or output.exists()):
         raise OutputError(
             f"{folder} is a folder of videos, so the output must be a folder too; got {output}."
         )
@@ -94,13 +101,15 @@ def upscale_folder(
     videos = list_videos(folder)
     if not videos:
         raise InputError(f"{folder} holds no videos.")
-    output.mkdir(parents=True, exist_ok=True)
+    targets = batch_targets(videos, output, options.container)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explain_os_error(error, output) from error
     done: list[str] = []
     skipped: list[str] = []
     failed: list[tuple[str, str]] = []
-    for number, (video, target) in enumerate(
-        zip(videos, batch_targets(videos, output, options.container), strict=True), start=1
-    ):
+    for number, (video, target) in enumerate(zip(videos, targets, strict=True), start=1):
         if target.exists() and not options.overwrite:
             # A finished output appears whole and verified or not at all, so a file that exists is done.
             on_event(Notice(f"{number}/{len(videos)}: {target} exists and is skipped."))

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import math
+import shutil
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rvrt_cli.errors import InputError, UsageError
+from rvrt_cli.errors import InputError, OutOfMemoryError_, UsageError
 from rvrt_cli.media import Frame, SegmentWriter, read_frames
+from rvrt_cli.media.images import IMAGE_SUFFIXES
 from rvrt_cli.restorer import Restorer
-from rvrt_cli.upscale.batch import is_batch
-from rvrt_cli.upscale.events import Event
+from rvrt_cli.upscale.advice import compression_advice
+from rvrt_cli.upscale.batch import is_batch, output_suffix
+from rvrt_cli.upscale.events import Event, OnEvent, counted, ignore_event
 from rvrt_cli.upscale.film import open_film
+from rvrt_cli.upscale.ladder import Ladder
 from rvrt_cli.upscale.memory import MIB
 from rvrt_cli.upscale.options import UpscaleOptions
-from rvrt_cli.upscale.run import Prepared, prepare
+from rvrt_cli.upscale.run import Prepared, engine_reason, make_rungs, prepare
 from rvrt_cli.upscale.shots import CutDetector, flag_cuts
-from rvrt_cli.upscale.tiles import count_tiles, restore_tiled
+from rvrt_cli.upscale.tiles import count_tiles
 
 PLACES = (0.1, 0.5, 0.9)
 """Where in the film windows are measured, as shares of its length."""
@@ -33,7 +38,8 @@ SHOT_SCAN_FRAMES = 1500
 class Estimate(Event):
     """The plan of a run and what it will need. Times in seconds, sizes in bytes; None where nothing is known.
 
-    ``shots`` is exact when ``shots_exact``, otherwise what the first ``SHOT_SCAN_FRAMES`` frames suggest.
+    ``shots`` is exact when ``shots_exact``, otherwise what the first ``SHOT_SCAN_FRAMES`` frames suggest. ``free_bytes``:
+    on the disk of the output. ``reason``: why this engine was chosen. ``advice``: which shipped network suits the film better.
     """
 
     input: str
@@ -68,32 +74,45 @@ class Estimate(Event):
     memory_limit_bytes: int
     output_bytes: int | None
     warnings: tuple[str, ...]
+    free_bytes: int | None = None
+    reason: str = ""
+    advice: str = ""
 
 
 def estimate_run(
-    input_path: str, output: str | None, options: UpscaleOptions, restorer: Restorer | None = None
+    input_path: str,
+    output: str | None,
+    options: UpscaleOptions,
+    restorer: Restorer | None = None,
+    *,
+    say: Callable[[str], None] = lambda _: None,
+    on_event: OnEvent = ignore_event,
 ) -> Estimate:
     """Plan a run of ``input_path`` and measure up to three windows of it.
 
-    Without ``output`` a file of the input's own format is assumed. Errors: as for a run.
+    Without ``output`` a file of the input's own format is assumed; one that exists is no hindrance. ``say`` gets a line
+    for each thing that is measured, ``on_event`` what the out-of-memory ladder does. Errors: as for a run.
     """
     if input_path == "-" or is_batch(input_path):
         raise UsageError(
             "--estimate measures one video; give it a file instead of standard input or a folder of videos."
         )
     source_path = Path(input_path)
+    given = output is not None
     if output is None:
-        suffix = source_path.suffix if source_path.is_file() else ".mp4"
-        output = str(source_path.with_name(f"{source_path.stem}-x4{suffix}"))
-    prepared = prepare(input_path, output, options, restorer)
+        suffix = ".mp4"
+        if source_path.is_file() and source_path.suffix.lower() not in IMAGE_SUFFIXES:
+            suffix = output_suffix(source_path, options.container)
+        output = str(source_path.with_name(f"{source_path.stem.replace('%', '')}-x4{suffix}"))
+    prepared = prepare(input_path, output, replace(options, overwrite=True), restorer, check_place=given)
     try:
-        return _measure(prepared)
+        return _measure(prepared, say, on_event)
     finally:
         prepared.restorer.close()
 
 
-def _measure(prepared: Prepared) -> Estimate:
-    source, options, finish = prepared.source, prepared.options, prepared.finish
+def _measure(prepared: Prepared, say: Callable[[str], None], on_event: OnEvent) -> Estimate:
+    source, options = prepared.source, prepared.options
     video = source.video
     frames_total = prepared.film.frames_total
     duration = video.duration_s or source.duration_s
@@ -102,7 +121,15 @@ def _measure(prepared: Prepared) -> Estimate:
     decoded = modelled = encoded = 0
     encoded_bytes = 0
     warm = False
-    for at_s in places:
+    ladder = Ladder(
+        make_rungs(options, prepared.restorer, brought=prepared.brought),
+        prepared.window,
+        options.overlap,
+        prepared.tile,
+        on_event,
+    )
+    for number, at_s in enumerate(places, start=1):
+        say(f"Measuring window {number} of {len(places)} ...")
         before = time.perf_counter()
         frames = _window_at(prepared, at_s)
         decode_s += time.perf_counter() - before
@@ -112,10 +139,12 @@ def _measure(prepared: Prepared) -> Estimate:
         lq = np.clip(np.stack([frame.rgb for frame in frames]), 0, 1)
         if not warm:
             # The first call compiles and allocates; a run pays that once, so it is not measured.
-            restore_tiled(prepared.restorer, lq, prepared.restorer.scale, prepared.tile)
+            _run(ladder, lq)
             warm = True
+        frames, lq = frames[: ladder.window], lq[: ladder.window]
         before = time.perf_counter()
-        pictures = restore_tiled(prepared.restorer, lq, prepared.restorer.scale, prepared.tile)
+        pictures = _run(ladder, lq)
+        frames = frames[: len(pictures)]
         model_s += time.perf_counter() - before
         modelled += len(frames)
         before = time.perf_counter()
@@ -124,6 +153,8 @@ def _measure(prepared: Prepared) -> Estimate:
         encoded += len(frames)
     if not modelled:
         raise InputError(f"{source.path} gave no frame to measure; it may be damaged.")
+    prepared = replace(prepared, window=ladder.window, tile=ladder.tile, restorer=ladder.restorer)
+    say("Counting shots ...")
     shots, scanned, exact = _count_shots(prepared)
     if frames_total is None and exact:
         frames_total = scanned
@@ -152,8 +183,16 @@ def _measure(prepared: Prepared) -> Estimate:
         if "cpu" in prepared.restorer.engine.lower()
         else max(per_model, per_decode, per_encode)
     )
-    height, width = finish.output_size
+    height, width = prepared.picture_size
     settings = prepared.settings
+    output_bytes = None if frames_total is None else round(encoded_bytes / encoded * frames_total)
+    # Segments and the joined file exist at the same time.
+    free, warnings = free_bytes(prepared), prepared.warnings
+    if output_bytes is not None and free is not None and 2 * output_bytes > free:
+        warnings = (
+            *warnings,
+            f"The disk has {free / 1e9:.1f} GB free, less than the {2 * output_bytes / 1e9:.1f} GB that the run needs.",
+        )
     return Estimate(
         input=str(source.path),
         output=str(prepared.output),
@@ -185,10 +224,35 @@ def _measure(prepared: Prepared) -> Estimate:
         expected_s=None if frames_total is None else per_frame * frames_total,
         memory_bytes=prepared.work.peak_bytes,
         memory_limit_bytes=prepared.work.limit_bytes,
-        # Segments and the joined file exist at the same time.
-        output_bytes=None if frames_total is None else round(encoded_bytes / encoded * frames_total),
-        warnings=prepared.warnings,
+        output_bytes=output_bytes,
+        warnings=warnings,
+        free_bytes=free,
+        reason=engine_reason(prepared.restorer),
+        advice=compression_advice(source, prepared.restorer.name),
     )
+
+
+def _run(ladder: Ladder, lq: np.ndarray) -> np.ndarray:
+    """The pictures of a window, or of its first frames where memory is too short for all of them."""
+    while True:
+        try:
+            return ladder.run(lq[: ladder.window])
+        except (OutOfMemoryError_, MemoryError) as error:
+            if not ladder.step_down(*lq.shape[1:3]):
+                raise OutOfMemoryError_(
+                    f"memory ran out even with {ladder.tile} and windows of {ladder.window} frames; close other programs, use "
+                    "a machine with more memory, or upscale a smaller video."
+                ) from error
+
+
+def free_bytes(prepared: Prepared) -> int | None:
+    """Free space where the output will be; None where there is no such folder, or the output is a stream."""
+    if prepared.output == "-":
+        return None
+    for folder in Path(prepared.output).resolve().parents:
+        if folder.is_dir():
+            return shutil.disk_usage(folder).free
+    return None
 
 
 def _window_at(prepared: Prepared, at_s: float) -> list[Frame]:
@@ -198,6 +262,7 @@ def _window_at(prepared: Prepared, at_s: float) -> list[Frame]:
             start_s=at_s or None,
             max_frames=prepared.window,
             deinterlace=prepared.options.deinterlace,
+            threads=prepared.options.threads,
         ) as reader:
             return list(reader)
     except InputError:
@@ -245,20 +310,16 @@ def _count_shots(prepared: Prepared) -> tuple[int, int, bool]:
 def describe_estimate(estimate: Estimate) -> list[str]:
     """The plan in words, one fact a line."""
     fps = f"{estimate.fps:.3f}".rstrip("0").rstrip(".") + " fps" if estimate.fps else "unknown rate"
-    frames = f"{estimate.frames} frames" if estimate.frames is not None else "unknown length"
+    frames = counted(estimate.frames, "frame") if estimate.frames is not None else "unknown length"
     about = "" if estimate.shots_exact else "about "
-    windows = (
-        f", {'' if estimate.shots_exact else 'about '}{estimate.windows} windows"
-        if estimate.windows is not None
-        else ""
-    )
+    windows = f", {about}{counted(estimate.windows, 'window')}" if estimate.windows is not None else ""
     tiles = f" ({estimate.tiles_per_window} a window)" if estimate.tiles_per_window > 1 else ""
     lines = [
         f"Input    {estimate.input}: {estimate.format}, {estimate.codec} {estimate.pix_fmt}, {estimate.width}x{estimate.height}, {frames}, {fps}",
         f"Output   {estimate.output}: {estimate.output_encoder} {estimate.output_pix_fmt}, {estimate.output_width}x{estimate.output_height}",
         f"Model    {estimate.model}",
-        f"Engine   {estimate.engine}",
-        f"Work     {about}{estimate.shots} shots{windows} of {estimate.window} frames ({estimate.overlap} shared), {estimate.tiles}{tiles}, "
+        f"Engine   {estimate.engine}" + (f": {estimate.reason}" if estimate.reason else ""),
+        f"Work     {about}{counted(estimate.shots, 'shot')}{windows} of {estimate.window} frames ({estimate.overlap} shared), {estimate.tiles}{tiles}, "
         f"segments of {estimate.segment_frames} frames",
         f"Measured model {estimate.model_s_per_frame:.3f} s, decode {estimate.decode_s_per_frame:.3f} s, encode {estimate.encode_s_per_frame:.3f} s a frame",
     ]
@@ -273,6 +334,10 @@ def describe_estimate(estimate: Estimate) -> list[str]:
         f"Memory   about {estimate.memory_bytes // MIB} MiB (limit {estimate.memory_limit_bytes // MIB} MiB)"
     )
     if estimate.output_bytes is not None:
-        mb = estimate.output_bytes / 1e6
-        lines.append(f"Disk     about {mb:.1f} MB, and as much again while the segments are joined")
+        free = f" ({estimate.free_bytes / 1e6:.0f} MB free)" if estimate.free_bytes is not None else ""
+        lines.append(
+            f"Disk     about {estimate.output_bytes / 1e6:.1f} MB, and as much again while the segments are joined{free}"
+        )
+    if estimate.advice:
+        lines.append(f"Advice   {estimate.advice}")
     return [*lines, *(f"Warning  {warning}" for warning in estimate.warnings)]

@@ -31,7 +31,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Started(Event):
-    """The run begins; ``lines`` describe it to a person. ``frames_total`` is None where the container does not say."""
+    """The run begins. ``frames_total`` is None where the container does not say; ``reason``: why this engine was chosen."""
 
     input: str
     output: str
@@ -47,6 +47,7 @@ class Started(Event):
     overlap: int
     tiles: str
     segment_frames: int
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,11 @@ class Report(Event):
     output_bytes: int | None
     verified: bool
     notes: tuple[str, ...] = field(default=())
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 frame``, ``2 frames``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 OnEvent = Callable[[Event], None]

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from rvrt_cli.errors import InputError
 from rvrt_cli.media import Frame, FrameReader, Source, read_frames
 from rvrt_cli.upscale.options import PREVIEW_PIECE_S, UpscaleOptions
 from rvrt_cli.upscale.shots import CutDetector
@@ -31,6 +32,10 @@ class Film:
         """A cut detector that also cuts where a piece begins."""
         return CutDetector(first_index, shot_start, forced=self.forced_cuts)
 
+    def corrupt_frames(self) -> int:
+        """Damaged frames, and packets that gave none, that the readers met."""
+        return sum(reader.corrupt_frames for reader in self.readers)
+
     def notes(self) -> tuple[str, ...]:
         """Sentences of the readers for the report, each once."""
         return tuple(dict.fromkeys(note for reader in self.readers for note in reader.notes))
@@ -51,6 +56,7 @@ def open_film(source: Source, options: UpscaleOptions) -> Film:
             max_frames=options.frames,
             skip_frames=skip,
             deinterlace=options.deinterlace,
+            threads=options.threads,
         )
         readers.append(reader)
         with reader:
@@ -105,17 +111,32 @@ def _open_preview(source: Source, options: UpscaleOptions, readers: list[FrameRe
             first_pts: int | None = None
             forced.add(index)
             with read_frames(
-                source, start_s=start, end_s=start + length, deinterlace=options.deinterlace
+                source,
+                start_s=start,
+                end_s=start + length,
+                deinterlace=options.deinterlace,
+                threads=options.threads,
             ) as reader:
                 readers.append(reader)
                 end = offset
-                for frame in reader:
+                for frame in _unless_empty(reader):
                     first_pts = frame.pts if first_pts is None else first_pts
                     pts = offset + frame.pts - first_pts
                     end = pts + (frame.duration or step)
                     yield replace(frame, index=index, pts=pts)
                     index += 1
                 offset = end
+        if index == 0:
+            raise InputError(f"{source.path} has no frame at the places of the preview; give --preview 1.")
 
     total = max(1, round(length * rate)) * options.preview
     return Film(decode, total, forced, readers)
+
+
+def _unless_empty(reader: FrameReader) -> Iterator[Frame]:
+    """The frames of a piece; none where the piece is shorter than a frame and falls between two."""
+    try:
+        yield from reader
+    except InputError:
+        if reader.frame_count:
+            raise

@@ -11,24 +11,33 @@ from rvrt_cli.data.bicubic import imresize
 from rvrt_cli.errors import UsageError
 
 Compare = Literal["side", "split"]
+MAX_OUTPUT_PIXELS = 1 << 29
+"""A float picture of this size takes 6 GiB: beyond it nothing but a typing error is likely."""
 EXCESS_TOLERANCE = 0.5 / 255
 """Values this far outside [0, 1] are rounding, not picture."""
 
 
 @dataclass(frozen=True)
 class Finish:
-    """Settings of the last step. ``height`` and ``width``: of the restored picture, before a comparison doubles it."""
+    """Settings of the last step. ``height`` and ``width``: of the restored picture, before a comparison doubles it.
+
+    ``rotation`` and ``flipped``, as in :class:`rvrt_cli.media.VideoStream`: pictures are turned upright by them, which a
+    comparison needs, for its halves and labels are placed as a person sees them.
+    """
 
     height: int
     width: int
     strength: float = 1.0
     compare: Compare | None = None
     label: str = "rvrt"
+    rotation: int = 0
+    flipped: bool = False
 
     @property
     def output_size(self) -> tuple[int, int]:
         """(height, width) of what is encoded."""
-        return self.height, self.width * (2 if self.compare == "side" else 1)
+        height, width = (self.width, self.height) if self.rotation % 180 else (self.height, self.width)
+        return height, width * (2 if self.compare == "side" else 1)
 
     def picture(self, lq: np.ndarray, sr: np.ndarray) -> np.ndarray:
         """``lq`` (h, w, 3) float32 and its restored ``sr`` (s*h, s*w, 3) float32 → (H, W, 3) float32.
@@ -47,18 +56,29 @@ class Finish:
         excess = lq - seen
         if np.abs(excess).max() > EXCESS_TOLERANCE:
             out = out + _resized(excess, size)
+        out = upright(out, self.rotation, self.flipped)
         if self.compare is None:
             return out
-        return compose(np.clip(_resized(seen, size), 0, 1), out, self.compare, ("bicubic", self.label))
+        bicubic = upright(np.clip(_resized(seen, size), 0, 1), self.rotation, self.flipped)
+        return compose(bicubic, out, self.compare, ("bicubic", self.label))
 
     def alpha(self, alpha: np.ndarray) -> np.ndarray:
         """(h, w) float32 in [0, 1] → (H, W), by bicubic: the model is made for colours, and edges must stay in place."""
         out = np.clip(_resized(alpha[..., None], (self.height, self.width))[..., 0], 0, 1)
+        out = upright(out, self.rotation, self.flipped)
         return np.concatenate([out, out], axis=1) if self.compare == "side" else out
 
 
 def _resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return picture if picture.shape[:2] == size else imresize(picture, size=size)
+
+
+def upright(picture: np.ndarray, rotation: int, flipped: bool) -> np.ndarray:
+    """``picture`` (h, w) or (h, w, c) turned and mirrored as a stream's display matrix says; itself where that is nothing."""
+    if not rotation and not flipped:
+        return picture
+    picture = np.rot90(picture, rotation // 90)
+    return np.ascontiguousarray(picture[:, ::-1] if flipped else picture)
 
 
 def compose(left: np.ndarray, right: np.ndarray, how: Compare, labels: tuple[str, str]) -> np.ndarray:
@@ -102,23 +122,31 @@ def output_size(
     """(height, width) of the result for a source of (height, width).
 
     One of ``to_height`` and ``to_width`` alone keeps the proportions; ``even`` rounds sizes computed here up to even
-    numbers, which chroma subsampling needs. Errors: :class:`UsageError` for contradictions and sizes below 2.
+    numbers, which chroma subsampling needs. Errors: :class:`UsageError` for contradictions, sizes below 2 and
+    more than :data:`MAX_OUTPUT_PIXELS`.
     """
     if scale is not None and (to_height or to_width):
         raise UsageError("--scale and --height/--width contradict each other; give one of them.")
     for name, value in (("--height", to_height), ("--width", to_width)):
         if value is not None and value < 2:
             raise UsageError(f"{name} must be at least 2; got {value}.")
-    if to_height and to_width:
-        return to_height, to_width
-    if to_height:
-        return to_height, _rounded(width * to_height / height, even)
-    if to_width:
-        return _rounded(height * to_width / width, even), to_width
     factor = scale if scale is not None else model_scale
     if not 1 <= factor <= 4:
         raise UsageError(f"--scale must be 2, 3 or 4; got {factor}.")
-    return _rounded(height * factor, even), _rounded(width * factor, even)
+    if to_height and to_width:
+        size = to_height, to_width
+    elif to_height:
+        size = to_height, _rounded(width * to_height / height, even)
+    elif to_width:
+        size = _rounded(height * to_width / width, even), to_width
+    else:
+        size = _rounded(height * factor, even), _rounded(width * factor, even)
+    if size[0] * size[1] > MAX_OUTPUT_PIXELS:
+        raise UsageError(
+            f"the result would have {size[1]}x{size[0]} pixels; at most {MAX_OUTPUT_PIXELS >> 20} megapixels are possible, "
+            "choose a smaller --height, --width or --scale."
+        )
+    return size
 
 
 def _rounded(value: float, even: bool) -> int:

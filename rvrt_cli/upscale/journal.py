@@ -2,7 +2,7 @@
 
 A work directory holds ``journal.jsonl`` and the finished segments. The first line of the journal says what the run is
 (version, input, options, weights); each further line is one finished segment with its SHA-256 and the state from which
-planning continues. Lines are appended, carry a check sum and are fsynced; a line that a crash cut off is ignored, and
+planning continues, or a new plan for the rest of the run. Lines are appended, carry a check sum and are fsynced; a line that a crash cut off is ignored, and
 so is a segment whose file does not match, with everything after it.
 """
 
@@ -118,12 +118,24 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     return json.loads(text)
 
 
+def find_work(folder: Path, moved: Path, identity: Mapping[str, Any]) -> Path:
+    """``folder``; where it is absent and ``moved`` holds the work of this very run, that is renamed to ``folder`` first."""
+    if folder.exists() or not (moved / JOURNAL_NAME).is_file():
+        return folder
+    with open(moved / JOURNAL_NAME, "rb") as file:
+        header = _parse(file.readline())
+    if header is not None and header.get("identity") == json.loads(json.dumps(identity)):
+        os.replace(moved, folder)
+    return folder
+
+
 class Journal:
     """The work directory of one run, locked for this run. Use as a context manager.
 
     ``identity`` (nested dict of JSON values) is what the output's bytes depend on. ``resolved`` is what was chosen for
-    the run from the machine's state (tile and window of "auto"); on a continued run the first run's choice is kept.
-    After opening, ``segments`` are the finished ones; ``started_anew`` says in words why older work was thrown away.
+    the run from the machine's state (tile and window of "auto"); on a continued run the earlier choice is kept until
+    :meth:`amend` replaces it. After opening, ``segments`` are the finished ones; ``started_anew`` says in words why older
+    work was thrown away; ``amended``: the choice was replaced after the last segment.
     Errors: :class:`OutputError` when another run holds the directory or it cannot be written.
     """
 
@@ -135,6 +147,7 @@ class Journal:
         self.resolved: dict[str, Any] = json.loads(json.dumps(resolved))
         self.segments: list[SegmentRecord] = []
         self.started_anew: str | None = None
+        self.amended = False
         self._resume = resume
         self._file: IO[bytes] | None = None
         self._lock: IO[bytes] | None = None
@@ -173,6 +186,13 @@ class Journal:
         """Record a finished segment whose file is already on the disk."""
         self._write({"kind": "segment", **asdict(record)})
         self.segments.append(record)
+        self.amended = False
+
+    def amend(self, resolved: Mapping[str, Any]) -> None:
+        """Record another choice for the rest of the run; a run that continues later goes on with it."""
+        self.resolved = json.loads(json.dumps(resolved))
+        self._write({"kind": "plan", "resolved": self.resolved})
+        self.amended = True
 
     def remove(self) -> None:
         """Remove the work directory: the run is finished, or its work is not wanted."""
@@ -232,7 +252,10 @@ class Journal:
             record = _parse(line)
             if record is None:
                 break
-            record.pop("kind")
+            if record.pop("kind") == "plan":
+                self.resolved, self.amended = record["resolved"], True
+                good_bytes += len(line)
+                continue
             try:
                 segment = SegmentRecord(**{**record, "restart": Restart(**record["restart"])})
             except (TypeError, KeyError):
@@ -244,11 +267,12 @@ class Journal:
                 self.started_anew = f"segment {segment.index} of the earlier run is damaged; continuing from the one before it"
                 break
             self.segments.append(segment)
+            self.amended = False
             good_bytes += len(line)
         return good_bytes
 
     def _start_anew(self) -> None:
-        self.segments = []
+        self.segments, self.amended = [], False
         self.path.unlink(missing_ok=True)
         self._remove_strays()
         self._file = open(self.path, "wb")  # noqa: SIM115 - closed in __exit__

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +17,10 @@ GIB = 1 << 30
 FLOAT_BYTES = 4
 DEFAULT_SHARE = 0.5
 """Share of the machine's memory that a run may plan to use; the rest is for other programs and the page cache."""
-BASE_MIB = 600
-"""Interpreter, engine, decoder and encoder before the first frame, measured with OpenVINO."""
+BASE_MIB = 130
+"""Interpreter, decoder and encoder before the first frame."""
+ENGINE_MIB = 175
+"""An engine with its compiled model, whatever the size of the pictures, measured with OpenVINO and light-s."""
 FINISHING_PICTURES = 3
 """Float pictures that exist beside the windows: one being finished, two of an overlap that wait for the next window."""
 ENCODER_BYTES_PER_PX = {"libx264": 105, "libx265": 185, "libsvtav1": 340, "libvpx-vp9": 140, "ffv1": 50}
@@ -26,7 +29,7 @@ OTHER_ENCODER_BYTES_PER_PX = 150
 PICTURE_BYTES_PER_PX = 30
 """The same where no encoder runs (PNG, y4m): the conversion of one picture."""
 DEFAULT_BYTES_PER_PX = 6000
-"""Peak bytes a restorer needs per LQ pixel and frame of a tile where it does not say so itself."""
+"""Peak bytes a restorer needs per LQ pixel and frame of a tile, its result included, where it does not say so itself."""
 GOOD_TILE = 96
 AUTO_TILES = (1024, 768, 512, 384, 256, 192, 128, 96, 64, MIN_TILE)
 
@@ -62,6 +65,11 @@ def peak_rss_mib() -> float:
         import psutil
 
         return psutil.Process().memory_info().peak_wset / MIB  # type: ignore[attr-defined,unused-ignore]
+    # Linux counts in ru_maxrss what the process had before its exec, which may be the size of a large parent.
+    with suppress(OSError):
+        found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+        if found:
+            return int(found[1]) / 1024
     import resource
     import sys
 
@@ -82,31 +90,29 @@ def encoder_bytes(encoder: str | None, bit_depth: int, output_px: int) -> int:
 
 @dataclass(frozen=True)
 class Need:
-    """What a run needs: LQ size, scale, how hungry the restorer is, and the bytes that the encoder holds."""
+    """What a run needs: LQ size, scale, how hungry the restorer is, and the bytes that engine and encoder hold."""
 
     height: int
     width: int
     scale: int
     bytes_per_px: int = DEFAULT_BYTES_PER_PX
     encoder_bytes: int = 0
+    engine_bytes: int = ENGINE_MIB * MIB
 
     def peak_bytes(self, window: int, tile: TilePlan, overlapped: bool = True) -> int:
         """Estimated peak memory of a run with this window and these tiles.
 
-        Two windows of pictures exist at once when model and encoder work ``overlapped``: one being made and one being
-        encoded; otherwise one. Of source frames there are always two windows more: the decoder runs a window ahead, and
-        the last one is kept for the overlap.
+        The window of pictures that is being made counts as the restorer's, or, where tiles are put together, beside it; the
+        one before is being encoded meanwhile when model and encoder work ``overlapped``. Of source frames there are five
+        windows: the decoder runs a window ahead, the last one is kept for the overlap, the restorer holds copies.
         """
         picture = self.height * self.width * self.scale**2 * 3 * FLOAT_BYTES
         source = self.height * self.width * 3 * FLOAT_BYTES
         side = tile.tile_px
         tile_px = min(side or self.height, self.height) * min(side or self.width, self.width)
-        fixed = BASE_MIB * MIB + FINISHING_PICTURES * picture + self.encoder_bytes
-        return (
-            fixed
-            + window * ((2 if overlapped else 1) * picture + 5 * source)
-            + window * tile_px * self.bytes_per_px
-        )
+        windows = int(overlapped) + int(tile_px < self.height * self.width)
+        fixed = BASE_MIB * MIB + self.engine_bytes + self.encoder_bytes + FINISHING_PICTURES * picture
+        return fixed + window * (windows * picture + 5 * source) + window * tile_px * self.bytes_per_px
 
 
 @dataclass(frozen=True)

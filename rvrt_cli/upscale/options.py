@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from rvrt_cli.errors import UsageError
 from rvrt_cli.upscale.finish import Compare
-from rvrt_cli.upscale.memory import parse_size
+from rvrt_cli.upscale.memory import AUTO_TILES, parse_size
 from rvrt_cli.upscale.tiles import TilePlan, check_tiles
 from rvrt_cli.upscale.windows import check_window
 
@@ -71,6 +72,9 @@ class UpscaleOptions:
         _in_range("--denoise", self.denoise, 0, 100)
         _in_range("--crf", self.crf, 0, 63)
         _at_least("--start", self.start_s, 0)
+        for name, seconds in (("--start", self.start_s), ("--end", self.end_s)):
+            if seconds is not None and not math.isfinite(seconds):
+                raise UsageError(f"{name} must be a finite number of seconds; got {seconds:g}.")
         _at_least("--frames", self.frames, 1)
         _at_least("--preview", self.preview, 1)
         _at_least("--threads", self.threads, 0)
@@ -85,6 +89,10 @@ class UpscaleOptions:
             raise UsageError(
                 "--scale 1 keeps the size and needs --denoise or --deblur, or nothing would be done."
             )
+        if self.scale == 1 and (self.model != DEFAULT_MODEL or self.weights is not None):
+            raise UsageError(
+                "--scale 1 uses no super-resolution model; leave out --light, --model and --weights."
+            )
         if self.lossless and self.crf is not None:
             raise UsageError("--lossless and --crf contradict each other; give one of them.")
         if self.deinterlace not in ("auto", "on", "off"):
@@ -92,9 +100,7 @@ class UpscaleOptions:
         if self.compare not in (None, "side", "split"):
             raise UsageError(f"--compare must be side or split; got {self.compare!r}.")
         check_window(self.window if self.window is not None else DEFAULT_WINDOW, self.overlap)
-        fixed = self.fixed_tile()
-        if fixed is not None:
-            check_tiles(fixed)
+        check_tiles(self.fixed_tile() or TilePlan(AUTO_TILES[0], self.tile_overlap))
         if self.memory_limit is not None:
             parse_size(self.memory_limit)
 
@@ -116,13 +122,16 @@ class UpscaleOptions:
     def identity(self) -> dict[str, Any]:
         """The options that the output's bytes depend on, as JSON values, for the journal.
 
-        Weights, device, backend and precision are in the restorer's fingerprint; the work directory changes no byte.
+        Weights, device, backend and precision are in the restorer's fingerprint; threads and the work directory change no
+        byte; a new memory limit plans the rest of a run anew, it does not undo what is done.
         """
         elsewhere = {
             "weights",
             "device",
             "backend",
             "precision",
+            "threads",
+            "memory_limit",
             "resume",
             "overwrite",
             "work_dir",

@@ -23,12 +23,12 @@ import numpy as np
 from rvrt_cli.errors import InterruptedRun, NonFiniteError, OutOfMemoryError_
 from rvrt_cli.media.frame import Frame
 from rvrt_cli.restorer import Restorer
-from rvrt_cli.upscale.events import MemoryReduced, OnEvent, Progress, SegmentDone, StageTimes
+from rvrt_cli.upscale.events import OnEvent, Progress, SegmentDone, StageTimes
 from rvrt_cli.upscale.finish import Finish
 from rvrt_cli.upscale.journal import Restart
-from rvrt_cli.upscale.memory import smaller_steps
+from rvrt_cli.upscale.ladder import Ladder
 from rvrt_cli.upscale.shots import LOOKBACK, CutDetector, flag_cuts
-from rvrt_cli.upscale.tiles import TilePlan, restore_tiled
+from rvrt_cli.upscale.tiles import TilePlan
 from rvrt_cli.upscale.windows import Window, WindowBlender, Windower
 
 TICK_S = 0.1
@@ -161,40 +161,6 @@ class _Channel:
             del item  # it may be large, and the next one can be long in coming
 
 
-class _Engine:
-    """The restorer in use and the out-of-memory ladder; lives in the model thread."""
-
-    def __init__(self, settings: PipelineSettings, emit: OnEvent) -> None:
-        restart = settings.restart
-        self._settings = settings
-        self._emit = emit
-        self.rung = restart.rung if restart else 0
-        self.window = restart.window if restart else settings.window
-        self.tile = settings.tile
-        if restart is not None and restart.tile_px != settings.tile.tile_px:
-            self.tile = TilePlan(restart.tile_px, restart.tile_overlap_px)
-        self.restorer = settings.rungs[self.rung]()
-
-    def run(self, lq: np.ndarray) -> np.ndarray:
-        """One attempt at a window; (t, h, w, 3) float32 [0, 1] → (t, s*h, s*w, 3) float32."""
-        return restore_tiled(self.restorer, lq, self.restorer.scale, self.tile)
-
-    def step_down(self, height: int, width: int) -> bool:
-        """Take the next step of the ladder; False when there is none."""
-        step = next(smaller_steps(self.window, self.tile, self._settings.overlap, height, width), None)
-        if step is not None:
-            self.window, self.tile = step
-        elif self.rung + 1 < len(self._settings.rungs):
-            self.restorer.close()
-            self.rung += 1
-            self.restorer = self._settings.rungs[self.rung]()
-            self.window, self.tile = self._settings.window, self._settings.tile
-        else:
-            return False
-        self._emit(MemoryReduced(self.window, str(self.tile), self.restorer.engine))
-        return True
-
-
 @dataclass(frozen=True)
 class _Restored:
     """A window on its way to the encoder."""
@@ -247,7 +213,19 @@ class _Run:
 
     def model(self) -> None:
         settings, restart = self.settings, self.settings.restart
-        engine = _Engine(settings, self.events.put)
+        # A continued run goes on with the window and tiles that made its last frame; the plan is for a further rung.
+        engine = Ladder(
+            settings.rungs,
+            settings.window,
+            settings.overlap,
+            settings.tile,
+            self.events.put,
+            rung=restart.rung if restart else 0,
+        )
+        if restart is not None:
+            engine.window = restart.window
+            if restart.tile_px != settings.tile.tile_px:
+                engine.tile = TilePlan(restart.tile_px, restart.tile_overlap_px)
         windower: Windower[Frame] = Windower(
             iter(self.decoded),
             engine.window,

@@ -8,7 +8,9 @@ from rvrt_cli.restorer import Restorer
 from rvrt_cli.upscale.memory import (
     DEFAULT_BYTES_PER_PX,
     DEFAULT_SHARE,
+    ENGINE_MIB,
     GIB,
+    MIB,
     Need,
     parse_size,
     plan_auto,
@@ -40,21 +42,32 @@ class WorkPlan:
 
 
 def plan_work(
-    options: UpscaleOptions, restorer: Restorer, height: int, width: int, *, encoder_bytes: int = 0
+    options: UpscaleOptions,
+    restorer: Restorer,
+    height: int,
+    width: int,
+    *,
+    encoder_bytes: int = 0,
+    longest_window: int | None = None,
 ) -> WorkPlan:
     """Window and tiles for pictures of (height, width) LQ pixels within ``--memory-limit`` or half of the machine's memory.
 
-    ``encoder_bytes``: what the encoder holds, see :func:`rvrt_cli.upscale.memory.encoder_bytes`.
+    ``encoder_bytes``: what the encoder holds, see :func:`rvrt_cli.upscale.memory.encoder_bytes`. ``longest_window``: a run
+    that goes on may shorten its windows but not lengthen them, for frames before its restart are not decoded again.
     """
     hunger = getattr(restorer, "bytes_per_px", None) or DEFAULT_BYTES_PER_PX
-    need = Need(height, width, restorer.scale, hunger, encoder_bytes)
+    engine = 0 if restorer.engine.startswith("NumPy") else ENGINE_MIB * MIB
+    need = Need(height, width, restorer.scale, hunger, encoder_bytes, engine)
     limit = parse_size(options.memory_limit) if options.memory_limit else int(total_memory() * DEFAULT_SHARE)
+    fixed = options.window
+    if fixed is not None and longest_window is not None:
+        fixed = min(fixed, longest_window)
     auto = plan_auto(
         need,
         limit,
-        options.window,
+        fixed,
         options.fixed_tile(),
-        default_window=DEFAULT_WINDOW,
+        default_window=longest_window or DEFAULT_WINDOW,
         overlap=options.overlap,
         tile_overlap=options.tile_overlap,
     )

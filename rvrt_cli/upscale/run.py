@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import hashlib
 import sys
 import threading
 import time
@@ -23,24 +23,34 @@ from rvrt_cli.media import (
     mux,
     plan_mux,
     probe,
+    rehearse,
     resolve_encoding,
+    with_shape_kept,
 )
 from rvrt_cli.media.color import planar_format
+from rvrt_cli.media.images import is_pattern
 from rvrt_cli.media.y4m import y4m_settings
 from rvrt_cli.restorer import ChainRestorer, DenoisingRestorer, Restorer, load_restorer
-from rvrt_cli.upscale.events import Finishing, Notice, OnEvent, Report, Started, ignore_event
+from rvrt_cli.upscale.events import Finishing, Notice, OnEvent, Report, Started, counted, ignore_event
 from rvrt_cli.upscale.film import Film, open_film
 from rvrt_cli.upscale.finish import Finish, output_size
-from rvrt_cli.upscale.journal import WORK_SUFFIX, Journal, identify_file
+from rvrt_cli.upscale.journal import WORK_SUFFIX, Journal, Restart, find_work, identify_file
+from rvrt_cli.upscale.losses import losses, varies
 from rvrt_cli.upscale.memory import encoder_bytes, peak_rss_mib
 from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.pipeline import PipelineResult, PipelineSettings, run_pipeline
 from rvrt_cli.upscale.plan import WorkPlan, plan_work
 from rvrt_cli.upscale.sinks import ImageSink, StreamSink, VideoSink, image_bit_depth
+from rvrt_cli.upscale.target import (
+    OutputKind,
+    PictureNames,
+    check_target,
+    gap_warnings,
+    output_kind,
+    picture_names,
+)
 from rvrt_cli.upscale.tiles import TilePlan
 
-OutputKind = Literal["video", "images", "stream"]
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 SEGMENT_PIXELS = 96 * 1920 * 1080
 """Pixels in a segment: 96 frames of full HD. A killed run loses at most one segment; each begins with a key frame."""
 MIN_SEGMENT_FRAMES = 24
@@ -51,7 +61,9 @@ MAX_SEGMENT_FRAMES = 240
 class Prepared:
     """Everything that is settled before the first frame.
 
-    ``settings`` and ``mux_plan`` are None for images. ``brought``: the restorer is the caller's, not the options'.
+    ``source``: as the output shows it, which is upright for a comparison. ``settings`` and ``mux_plan`` are None for
+    images, ``names`` for everything else. ``brought``: the restorer is the caller's, not the options'. ``losses``: what
+    this kind of output cannot hold, in sentences.
     """
 
     source: Source
@@ -63,18 +75,41 @@ class Prepared:
     finish: Finish
     settings: EncodeSettings | None
     mux_plan: MuxPlan | None
+    names: PictureNames | None
     window: int
     tile: TilePlan
     segment_frames: int
     work: WorkPlan
+    encoder_bytes: int = 0
     brought: bool = False
+    losses: tuple[str, ...] = ()
 
     @property
     def work_folder(self) -> Path:
-        """The work directory: beside the output, or in ``--work-dir``."""
-        output = Path(self.output)
-        base = output.parent if "%" in output.name else output
-        return (self.options.work_dir or base.parent) / f"{base.name}{WORK_SUFFIX}"
+        """The work directory: beside the output, or in ``--work-dir`` under a name that no other output has there."""
+        base = Path(self.output)
+        if self.names is not None and is_pattern(base):
+            base = self.names.folder
+        if self.options.work_dir is None:
+            return base.parent / f"{base.name}{WORK_SUFFIX}"
+        place = hashlib.sha256(str(base.resolve()).encode()).hexdigest()[:8]
+        return self.options.work_dir / f"{base.name}.{place}{WORK_SUFFIX}"
+
+    @property
+    def moved_work_folder(self) -> Path:
+        """Where the work lies after a person moved it from beside the output into ``--work-dir``."""
+        folder = self.work_folder
+        return folder.with_name(f"{folder.name.removesuffix(WORK_SUFFIX)[:-9]}{WORK_SUFFIX}")
+
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        """(height, width) of the pictures in the output, turned upright where the container cannot say how to turn them."""
+        height, width = self.finish.output_size
+        if self.settings is not None:
+            width, height = self.settings.coded_size
+        elif self.source.video.rotation % 180:
+            height, width = width, height
+        return height, width
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -82,35 +117,58 @@ class Prepared:
         settings = self.settings.notes if self.settings else ()
         plan = self.mux_plan.warnings if self.mux_plan else ()
         memory = (self.work.warning,) if self.work.warning else ()
-        return (*self.source.notes, *settings, *plan, *memory)
+        return (*self.source.notes, *settings, *plan, *self.losses, *memory)
 
 
 def prepare(
-    input_path: Path | str, output: Path | str, options: UpscaleOptions, restorer: Restorer | None = None
+    input_path: Path | str,
+    output: Path | str,
+    options: UpscaleOptions,
+    restorer: Restorer | None = None,
+    *,
+    check_place: bool = True,
 ) -> Prepared:
     """Probe, check and plan; writes nothing.
 
-    ``restorer`` replaces the one that ``options`` name (tests, in-memory use). Errors: those of :mod:`rvrt_cli.errors`.
+    ``restorer`` replaces the one that ``options`` name (tests, in-memory use). ``check_place`` False: nothing is going to
+    be written, so it does not matter what is there. Errors: those of :mod:`rvrt_cli.errors`.
     """
     options.check()
-    source = probe(str(input_path) if str(input_path) == "-" else Path(input_path), fps=_rate(options.fps))
-    kind = output_kind(output, source)
+    source = open_source(input_path, options)
+    kind = output_kind(output, source, one_frame=options.frames == 1 or len(source.images) == 1)
     target: Path | Literal["-"] = "-" if str(output) == "-" else Path(output)
+    names = None
     if target != "-":
-        check_target(target, source, kind, overwrite=options.overwrite)
+        if kind == "images":
+            names = picture_names(target, source, preview=options.preview is not None)
+        if check_place:
+            check_target(target, source, kind, names, overwrite=options.overwrite)
+    lost = [*gap_warnings(source), *losses(source, kind)]
     brought = restorer is not None
     restorer = restorer or load_chain(options)
     video = source.video
     even = kind != "images"
     height, width = wanted_size(options, video, restorer.scale, even=even)
+    film = open_film(source, options)
+    source = replace(source, video=with_shape_kept(video, height, width))
     finish = Finish(height, width, options.strength, options.compare, label=restorer.name)
+    if options.compare is not None and (video.rotation or video.flipped):
+        # The halves of a comparison lie side by side as a person sees them, so its pictures are made upright.
+        finish = replace(finish, rotation=video.rotation, flipped=video.flipped)
+        source = replace(source, video=upright_stream(source.video))
     out_height, out_width = finish.output_size
     settings = plan = None
     if kind == "images":
-        _refuse_encoding(options, "PNG images")
+        refuse_encoding(options, "PNG images, which are always lossless")
+        image_bit_depth(source, options.pix_fmt)
     else:
         if target == "-":
-            _refuse_encoding(options, "y4m, which is not compressed")
+            refuse_encoding(options, "y4m, which is not compressed")
+            refuse_work(options, "a stream")
+            if source.kind == "video" and not options.trimmed and varies(source):
+                raise OutputError(
+                    "the film has a variable frame rate, which y4m cannot hold; write a video file instead."
+                )
             settings = y4m_settings(source, out_width, out_height, options.pix_fmt)
         else:
             encode = EncodeOptions(
@@ -138,17 +196,37 @@ def prepare(
         output=target,
         kind=kind,
         options=options,
-        film=open_film(source, options),
+        film=film,
         restorer=restorer,
         finish=finish,
         settings=settings,
         mux_plan=plan,
+        names=names,
         window=work.window,
         tile=work.tile,
         segment_frames=options.segment_frames or segment_length(*finish.output_size),
         work=work,
+        encoder_bytes=held,
         brought=brought,
+        losses=tuple(lost),
     )
+
+
+def open_source(input_path: Path | str, options: UpscaleOptions) -> Source:
+    """Probe the input. Errors: :class:`UsageError` for options that this kind of input has no use for."""
+    source = probe(str(input_path) if str(input_path) == "-" else Path(input_path), fps=_rate(options.fps))
+    if options.fps is not None and source.kind != "images":
+        raise UsageError(
+            "--fps is the rate of an image sequence, and the input has a rate of its own; leave it out."
+        )
+    if options.preview is not None and source.kind == "y4m":
+        raise UsageError("--preview picks places in a film; it cannot seek in standard input.")
+    return source
+
+
+def upright_stream(video: VideoStream) -> VideoStream:
+    """The stream as it is shown: not turned, its pixel aspect that of the turned picture."""
+    return replace(video, rotation=0, flipped=False, sar=1 / video.sar if video.rotation % 180 else video.sar)
 
 
 def upscale(
@@ -185,20 +263,33 @@ def run_prepared(prepared: Prepared, on_event: OnEvent, stop: threading.Event) -
             frames=result.frames,
             resumed=0,
             shots=result.shots,
-            corrupt=result.corrupt,
+            corrupt=max(result.corrupt, prepared.film.corrupt_frames()),
         )
+    if prepared.settings is not None and prepared.mux_plan is not None:
+        rehearse(prepared.source, prepared.settings, prepared.mux_plan)
+    identity, folder = _identity(prepared), prepared.work_folder
+    if prepared.options.work_dir is not None:
+        folder = find_work(folder, prepared.moved_work_folder, identity)
     with Journal(
-        prepared.work_folder,
-        _identity(prepared),
+        folder,
+        identity,
         _resolved(prepared),
         resume=prepared.options.resume and prepared.source.kind != "y4m",
     ) as journal:
         try:
             report = _run_journaled(prepared, journal, on_event, stop, began)
-        except BaseException:
+        except BaseException as error:
             if not journal.segments or prepared.source.kind == "y4m":
                 # Nothing is worth keeping, or nothing can be continued: leave no trace.
                 journal.remove()
+            elif isinstance(error, Exception) and not isinstance(error, InterruptedRun):
+                on_event(
+                    Notice(
+                        f"{_frames(journal.segments[-1].stop)} finished and kept in {journal.folder}: the same command continues after "
+                        "them, or delete that folder.",
+                        "warning",
+                    )
+                )
             raise
         if not prepared.options.keep_work:
             journal.remove()
@@ -217,6 +308,7 @@ def _run_journaled(
                 "warning",
             )
         )
+    _amend(prepared, journal)
     # "auto" was settled by the run that began; the machine's state may have changed since, the result must not.
     prepared = replace(
         prepared,
@@ -232,9 +324,10 @@ def _run_journaled(
         assert prepared.settings is not None
         sink = VideoSink(journal, prepared.settings)
     else:
+        assert prepared.names is not None
         sink = ImageSink(
             journal,
-            Path(prepared.output),
+            prepared.names,
             prepared.source.video,
             image_bit_depth(prepared.source, prepared.options.pix_fmt),
         )
@@ -246,8 +339,12 @@ def _run_journaled(
             raise InterruptedRun(
                 "Interrupted; frames from standard input cannot be read again, so nothing is kept."
             ) from error
+        if not done:
+            raise InterruptedRun(
+                "Interrupted before the first segment was finished; nothing is kept."
+            ) from error
         raise InterruptedRun(
-            f"Interrupted; {done} frames are finished and kept in {journal.folder}. Run the same command again to continue."
+            f"Interrupted; {_frames(done)} finished and kept in {journal.folder}. Run the same command again to continue."
         ) from error
     on_event(
         Finishing(
@@ -259,6 +356,11 @@ def _run_journaled(
     if isinstance(sink, VideoSink):
         assert prepared.settings is not None
         assert prepared.mux_plan is not None
+        if Path(prepared.output).exists() and not prepared.options.overwrite:
+            raise OutputError(
+                f"{prepared.output} appeared while the film was made and is not replaced; move it away or add --overwrite, and "
+                "run the same command again."
+            )
         remove_leftovers(Path(prepared.output))  # of runs that were killed here; the journal is locked
         mux(
             prepared.source,
@@ -267,6 +369,7 @@ def _run_journaled(
             prepared.settings,
             prepared.mux_plan,
             trimmed=prepared.options.trimmed,
+            stop=stop,
         )
         size = Path(prepared.output).stat().st_size
     else:
@@ -278,54 +381,10 @@ def _run_journaled(
         frames=journal.segments[-1].stop,
         resumed=resumed,
         shots=sum(segment.shots for segment in journal.segments),
-        corrupt=sum(segment.corrupt for segment in journal.segments),
+        corrupt=max(sum(segment.corrupt for segment in journal.segments), prepared.film.corrupt_frames()),
         size=size,
         verified=True,
     )
-
-
-def output_kind(output: Path | str, source: Source) -> OutputKind:
-    """Whether ``output`` means a video file, an image sequence or a stream.
-
-    A folder, or a name without suffix, is an image sequence when the input is one.
-    """
-    if str(output) == "-":
-        return "stream"
-    path = Path(output)
-    if "%" in path.name or path.suffix.lower() == ".png":
-        return "images"
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        raise OutputError(f"images are written as PNG; name the output {path.with_suffix('.png')}.")
-    if source.kind == "images" and (path.is_dir() or not path.suffix):
-        return "images"
-    if path.is_dir() or not path.suffix:
-        raise OutputError(
-            f"{path} has no suffix that names a format; use for example {path / 'out.mp4'} or {path / '%05d.png'}."
-        )
-    return "video"
-
-
-def check_target(output: Path, source: Source, kind: OutputKind, *, overwrite: bool) -> None:
-    """Raise :class:`OutputError` where the output exists, is the input, or its folder is missing or read-only."""
-    folder = output.parent
-    if kind == "images" and "%" in output.name:
-        folder = output.parent.parent
-    if not folder.is_dir():
-        raise OutputError(f"the folder {folder} does not exist; create it first.")
-    if not os.access(folder, os.W_OK):
-        raise OutputError(
-            f"the folder {folder} cannot be written; choose another place or fix its permissions."
-        )
-    if source.kind != "y4m" and output.exists() and output.resolve() == source.path.resolve():
-        raise OutputError("the output is the input; choose another name.")
-    if overwrite:
-        return
-    if kind == "video" and output.exists():
-        raise OutputError(f"{output} exists; choose another name or add --overwrite.")
-    if kind == "images":
-        images = output.parent if "%" in output.name else output
-        if images.is_file() or (images.is_dir() and any(path.suffix == ".png" for path in images.iterdir())):
-            raise OutputError(f"{images} already holds images; choose another name or add --overwrite.")
 
 
 def wanted_size(
@@ -346,16 +405,28 @@ def wanted_size(
     )
 
 
-def _refuse_encoding(options: UpscaleOptions, what: str) -> None:
+def refuse_encoding(options: UpscaleOptions, what: str) -> None:
     """Raise :class:`UsageError` for options that mean nothing where no encoder runs."""
     for name, value in (
         ("--codec", options.codec),
         ("--crf", options.crf),
         ("--preset", options.preset),
         ("--container", options.container),
+        ("--lossless", options.lossless or None),
     ):
         if value is not None:
             raise UsageError(f"{name} has no meaning for {what}; leave it out.")
+
+
+def refuse_work(options: UpscaleOptions, what: str) -> None:
+    """Raise :class:`UsageError` for options about segments where there are none."""
+    for name, value in (
+        ("--work-dir", options.work_dir),
+        ("--keep-work", options.keep_work or None),
+        ("--segment-frames", options.segment_frames),
+    ):
+        if value is not None:
+            raise UsageError(f"{name} has no meaning for {what}, which has no segments; leave it out.")
 
 
 def encoded_depth(settings: EncodeSettings | None) -> int:
@@ -394,15 +465,17 @@ def load_chain(
     return parts[0] if len(parts) == 1 else ChainRestorer(parts)
 
 
-def _rungs(prepared: Prepared) -> Sequence[Callable[[], Restorer]]:
+def make_rungs(
+    options: UpscaleOptions, restorer: Restorer, *, brought: bool
+) -> Sequence[Callable[[], Restorer]]:
     """The restorer in use, then what to try when memory runs out with the smallest tile and window.
 
-    A restorer that the caller brought has no further rungs: ``options`` do not say which model it holds.
+    A restorer that the caller ``brought`` has no further rungs: ``options`` do not say which model it holds.
     """
-    options, engine = prepared.options, prepared.restorer.engine.lower()
-    rungs: list[Callable[[], Restorer]] = [lambda: prepared.restorer]
+    engine = restorer.engine.lower()
+    rungs: list[Callable[[], Restorer]] = [lambda: restorer]
     on_cpu = "cpu" in engine
-    if prepared.brought or on_cpu:
+    if brought or on_cpu:
         return rungs
     if options.precision == "auto" and "mixed" not in engine:
         rungs.append(lambda: load_chain(options, precision="mixed"))
@@ -411,11 +484,43 @@ def _rungs(prepared: Prepared) -> Sequence[Callable[[], Restorer]]:
     return rungs
 
 
+def _amend(prepared: Prepared, journal: Journal) -> None:
+    """Plan the rest of an earlier run anew where ``--memory-limit`` is another one now, and record that."""
+    limit = prepared.options.memory_limit
+    if limit is None or limit == journal.resolved.get("memory_limit"):
+        return
+    video = prepared.source.video
+    longest = journal.segments[-1].restart.window if journal.segments else None
+    work = plan_work(
+        prepared.options,
+        prepared.restorer,
+        video.height,
+        video.width,
+        encoder_bytes=prepared.encoder_bytes,
+        longest_window=longest,
+    )
+    journal.amend(_resolved(replace(prepared, window=work.window, tile=work.tile)))
+
+
+def _restart(journal: Journal) -> Restart:
+    """From where planning continues: with what made the last frame, or with the plan that was made since."""
+    restart = journal.segments[-1].restart
+    if not journal.amended:
+        return restart
+    resolved = journal.resolved
+    return replace(
+        restart,
+        window=resolved["window"],
+        tile_px=resolved["tile_px"],
+        tile_overlap_px=resolved["tile_overlap_px"],
+    )
+
+
 def _pipeline_settings(prepared: Prepared, journal: Journal | None = None) -> PipelineSettings:
     last = journal.segments[-1] if journal and journal.segments else None
     return PipelineSettings(
         decode=prepared.film.decode,
-        rungs=_rungs(prepared),
+        rungs=make_rungs(prepared.options, prepared.restorer, brought=prepared.brought),
         finish=prepared.finish,
         window=prepared.window,
         overlap=prepared.options.overlap,
@@ -424,7 +529,7 @@ def _pipeline_settings(prepared: Prepared, journal: Journal | None = None) -> Pi
         frames_total=prepared.film.frames_total,
         start_frame=last.stop if last else 0,
         first_segment=last.index + 1 if last else 0,
-        restart=last.restart if last else None,
+        restart=_restart(journal) if journal and last else None,
         detect_shots=prepared.options.shots,
         overlapped=prepared.work.overlapped,
         shot_detector=prepared.film.detector,
@@ -446,6 +551,8 @@ def _identity(prepared: Prepared) -> dict[str, Any]:
         "model": prepared.restorer.fingerprint,
         "encoder": prepared.settings.fingerprint if prepared.settings else "png",
         "segment_frames": prepared.segment_frames,
+        # A video's name is no part of its bytes; the pictures' names are what a segment holds.
+        "names": prepared.names.pattern if prepared.names else None,
     }
 
 
@@ -454,6 +561,7 @@ def _resolved(prepared: Prepared) -> dict[str, Any]:
         "window": prepared.window,
         "tile_px": prepared.tile.tile_px,
         "tile_overlap_px": prepared.tile.overlap_px,
+        "memory_limit": prepared.options.memory_limit,
     }
 
 
@@ -472,7 +580,7 @@ def _rate(text: str | None) -> Any:
 
 
 def _started(prepared: Prepared, done: int) -> Started:
-    height, width = prepared.finish.output_size
+    height, width = prepared.picture_size
     return Started(
         input=str(prepared.source.path),
         output=str(prepared.output),
@@ -488,7 +596,18 @@ def _started(prepared: Prepared, done: int) -> Started:
         overlap=prepared.options.overlap,
         tiles=str(prepared.tile),
         segment_frames=prepared.segment_frames,
+        reason=engine_reason(prepared.restorer),
     )
+
+
+def engine_reason(restorer: Restorer) -> str:
+    """Why this engine was chosen, in words; empty where there was no choice."""
+    choice = getattr(restorer, "choice", None)
+    return str(getattr(restorer, "reason", "") or getattr(choice, "reason", ""))
+
+
+def _frames(count: int) -> str:
+    return f"{counted(count, 'frame')} {'is' if count == 1 else 'are'}"
 
 
 def _report(
@@ -504,7 +623,7 @@ def _report(
     verified: bool = False,
 ) -> Report:
     elapsed = time.perf_counter() - began
-    height, width = prepared.finish.output_size
+    height, width = prepared.picture_size
     return Report(
         input=str(prepared.source.path),
         output=str(prepared.output),

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from rvrt_cli.atomic import atomic_path
 from rvrt_cli.errors import InputError, OutputError, UsageError
-from rvrt_cli.media import Frame, ImageSequenceWriter, probe, read_frames
+from rvrt_cli.media import Frame, read_frames
+from rvrt_cli.media.images import is_pattern, write_png
 from rvrt_cli.restorer import Restorer
-from rvrt_cli.upscale.events import Report
+from rvrt_cli.upscale.events import OnEvent, Report, ignore_event
 from rvrt_cli.upscale.finish import Finish
 from rvrt_cli.upscale.memory import peak_rss_mib
 from rvrt_cli.upscale.options import UpscaleOptions
+from rvrt_cli.upscale.pipeline import PipelineSettings, run_pipeline
 from rvrt_cli.upscale.plan import plan_work
-from rvrt_cli.upscale.run import load_chain, wanted_size
+from rvrt_cli.upscale.run import (
+    load_chain,
+    make_rungs,
+    open_source,
+    refuse_encoding,
+    refuse_work,
+    wanted_size,
+)
 from rvrt_cli.upscale.shots import LOOKBACK, CutDetector, flag_cuts
-from rvrt_cli.upscale.sinks import image_bit_depth, upright
-from rvrt_cli.upscale.tiles import restore_tiled
+from rvrt_cli.upscale.sinks import CallbackSink, image_bit_depth
+from rvrt_cli.upscale.target import NUMBER
 
 
 def upscale_frame(
@@ -29,6 +40,7 @@ def upscale_frame(
     at_s: float,
     options: UpscaleOptions,
     restorer: Restorer | None = None,
+    on_event: OnEvent = ignore_event,
 ) -> Report:
     """Restore the frame shown ``at_s`` seconds after the film's start and write it to the PNG ``output``.
 
@@ -37,22 +49,23 @@ def upscale_frame(
     options.check()
     began = time.perf_counter()
     output = Path(output)
-    if str(input_path) == "-":
-        raise UsageError("--frame needs a file to seek in; it cannot read standard input.")
-    if at_s < 0:
-        raise UsageError(f"--frame must be at least 0 seconds; got {at_s:g}.")
-    if output.suffix.lower() != ".png" or "%" in output.name:
-        raise OutputError(
-            f"--frame writes one PNG image; name the output like {output.with_suffix('.png').name.replace('%', '')}."
-        )
-    if output.exists() and not options.overwrite:
-        raise OutputError(f"{output} exists; choose another name or add --overwrite.")
-    source = probe(Path(input_path))
+    _check(input_path, output, at_s, options)
+    source = open_source(input_path, options)
+    bit_depth = image_bit_depth(source, options.pix_fmt)
+    brought = restorer is not None
     restorer = restorer or load_chain(options)
     video = source.video
     try:
         height, width = wanted_size(options, video, restorer.scale, even=False)
-        finish = Finish(height, width, options.strength, options.compare, label=restorer.name)
+        finish = Finish(
+            height,
+            width,
+            options.strength,
+            options.compare,
+            label=restorer.name,
+            rotation=video.rotation,
+            flipped=video.flipped,
+        )
         work = plan_work(options, restorer, video.height, video.width)
         window = work.window
 
@@ -63,7 +76,9 @@ def upscale_frame(
         start_s = max(0.0, at_s - (window // 2 + LOOKBACK) / rate)
         shot: deque[Frame] = deque()
         position = None
-        with read_frames(source, start_s=start_s, deinterlace=options.deinterlace) as frames:
+        with read_frames(
+            source, start_s=start_s, deinterlace=options.deinterlace, threads=options.threads
+        ) as frames:
             for frame, starts_shot in flag_cuts(frames, CutDetector()):
                 if position is not None and (starts_shot or len(shot) >= position + window - window // 2):
                     break
@@ -88,18 +103,33 @@ def upscale_frame(
         first = max(0, min(position - window // 2, len(shot) - window))
         chosen = [shot[i] for i in range(first, min(len(shot), first + window))]
         target = chosen[position - first]
-        sr = restore_tiled(
-            restorer, np.clip(np.stack([frame.rgb for frame in chosen]), 0, 1), restorer.scale, work.tile
+        made: list[tuple[np.ndarray, np.ndarray | None]] = []
+
+        def take(frame: Frame, picture: np.ndarray, alpha: np.ndarray | None) -> None:
+            if frame.index == position - first:
+                made.append((picture, alpha))
+
+        @contextmanager
+        def decode(skip: int) -> Iterator[Iterator[Frame]]:
+            yield (replace(frame, index=i) for i, frame in enumerate(chosen) if i >= skip)
+
+        # A run of one window: the ladder, the check for NaN and the progress are those of any run.
+        result = run_pipeline(
+            PipelineSettings(
+                decode=decode,
+                rungs=make_rungs(options, restorer, brought=brought),
+                finish=finish,
+                window=window,
+                overlap=options.overlap,
+                tile=work.tile,
+                segment_frames=len(chosen),
+                frames_total=len(chosen),
+                detect_shots=False,
+            ),
+            CallbackSink(take),
+            on_event,
         )
-        picture = upright(finish.picture(target.rgb, sr[position - first]), video)
-        alpha = upright(finish.alpha(target.alpha), video) if target.alpha is not None else None
-        with atomic_path(output) as temporary:
-            # The writer names files by a pattern; a number is put into the temporary name to satisfy it.
-            pattern = temporary.with_name(temporary.stem.replace("%", "%%") + ".%d.png")
-            written = ImageSequenceWriter(pattern, bit_depth=image_bit_depth(source, options.pix_fmt)).write(
-                picture, 0, alpha
-            )
-            written.replace(temporary)
+        write_png(output, *made[0], bit_depth)
         elapsed = time.perf_counter() - began
         return Report(
             input=str(source.path),
@@ -112,11 +142,11 @@ def upscale_frame(
             height=video.height,
             output_width=finish.output_size[1],
             output_height=finish.output_size[0],
-            model=restorer.name,
-            engine=restorer.engine,
+            model=result.model,
+            engine=result.engine,
             window=len(chosen),
             overlap=0,
-            tiles=str(work.tile),
+            tiles=str(result.tile),
             elapsed_s=elapsed,
             fps=1 / elapsed,
             stages={},
@@ -128,3 +158,20 @@ def upscale_frame(
         )
     finally:
         restorer.close()
+
+
+def _check(input_path: Path | str, output: Path, at_s: float, options: UpscaleOptions) -> None:
+    """Refuse, before anything is read, what cannot work or would be ignored."""
+    if str(input_path) == "-":
+        raise UsageError("--frame needs a file to seek in; it cannot read standard input.")
+    if at_s < 0:
+        raise UsageError(f"--frame must be at least 0 seconds; got {at_s:g}.")
+    if str(output) == "-":
+        raise OutputError("--frame writes one PNG file; name the output like frame.png.")
+    if output.suffix.lower() != ".png" or (is_pattern(output) and NUMBER.search(output.name)):
+        name = NUMBER.sub("", output.with_suffix(".png").name)
+        raise OutputError(f"--frame writes one PNG image; name the output like {name}.")
+    if output.exists() and not options.overwrite:
+        raise OutputError(f"{output} exists; choose another name or add --overwrite.")
+    refuse_encoding(options, "--frame, which writes a PNG image")
+    refuse_work(options, "--frame")

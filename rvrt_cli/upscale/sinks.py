@@ -8,21 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+import av
 import numpy as np
 
 from rvrt_cli.atomic import explain_os_error, sync_directory
-from rvrt_cli.errors import VerifyError
-from rvrt_cli.media import (
-    EncodeSettings,
-    Frame,
-    ImageSequenceWriter,
-    SegmentWriter,
-    Source,
-    VideoStream,
-    Y4mWriter,
-)
+from rvrt_cli.errors import UsageError, VerifyError
+from rvrt_cli.media import EncodeSettings, Frame, SegmentWriter, Source, VideoStream, Y4mWriter
+from rvrt_cli.media.images import write_png
+from rvrt_cli.upscale.finish import upright
 from rvrt_cli.upscale.journal import Journal, SegmentRecord, hash_file
 from rvrt_cli.upscale.pipeline import FinishedSegment
+from rvrt_cli.upscale.target import PictureNames, stale_pictures
 
 SEGMENT_SUFFIX = ".mkv"
 
@@ -72,35 +68,31 @@ class VideoSink:
 
 
 class ImageSink:
-    """Numbered PNG files; a segment is a folder in the work directory, and all move to their place when the run is done.
+    """PNG files; a segment is a folder in the work directory, and all move to their place when the run is done.
 
     PNG cannot carry a rotation, so pictures are turned as ``video`` says they are to be shown.
     """
 
-    def __init__(
-        self, journal: Journal, target: Path, video: VideoStream, bit_depth: int, first_number: int = 1
-    ) -> None:
+    def __init__(self, journal: Journal, names: PictureNames, video: VideoStream, bit_depth: int) -> None:
         self._journal = journal
+        self._names = names
         self._video = video
-        self._target = target
         self._bit_depth = bit_depth
-        self._first_number = first_number
         self._folder: Path | None = None
-        self._writer: ImageSequenceWriter | None = None
 
     def begin_segment(self, index: int) -> None:
         self._folder = self._journal.folder / f"{index:06d}.part"
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir()
-        pattern = self._target.name if "%" in self._target.name else "%08d.png"
-        self._writer = ImageSequenceWriter(
-            self._folder / pattern, bit_depth=self._bit_depth, first_number=self._first_number
-        )
 
     def write(self, frame: Frame, picture: np.ndarray, alpha: np.ndarray | None) -> None:
-        assert self._writer is not None
-        self._writer.write(
-            upright(picture, self._video), frame.index, None if alpha is None else upright(alpha, self._video)
+        assert self._folder is not None
+        turn = self._video.rotation, self._video.flipped
+        write_png(
+            self._folder / self._names.name(frame),
+            upright(picture, *turn),
+            None if alpha is None else upright(alpha, *turn),
+            self._bit_depth,
         )
 
     def end_segment(self, finished: FinishedSegment) -> None:
@@ -121,15 +113,19 @@ class ImageSink:
             self._folder = None
 
     def publish(self, expected: int) -> int:
-        """Put all images into their place; return how many bytes they have. Errors: :class:`VerifyError` unless there are ``expected``."""
-        target = self._target.parent if "%" in self._target.name else self._target
-        size = count = 0
+        """Put all pictures into their place and remove an older run's others; return how many bytes they have.
+
+        Errors: :class:`VerifyError` unless there are ``expected``.
+        """
+        target = self._names.folder
+        size = 0
+        written = []
         try:
             target.mkdir(parents=True, exist_ok=True)
             for segment in self._journal.segments:
                 for path in sorted((self._journal.folder / segment.name).iterdir()):
                     size += path.stat().st_size
-                    count += 1
+                    written.append(path.name)
                     # Linked, not moved: a crash in the middle must leave the segments whole for the next run.
                     temporary = target / f".{path.name}.part"
                     temporary.unlink(missing_ok=True)
@@ -138,12 +134,15 @@ class ImageSink:
                     except OSError:
                         shutil.copyfile(path, temporary)
                     os.replace(temporary, target / path.name)
+            if len(set(written)) == expected:
+                for stale in stale_pictures(self._names, written):
+                    stale.unlink()
             sync_directory(target)
         except OSError as error:
             raise explain_os_error(error, target) from error
-        if count != expected:
+        if len(set(written)) != expected:
             raise VerifyError(
-                f"{target} holds {count} images where {expected} frames were upscaled; please report this."
+                f"{target} holds {len(set(written))} images where {expected} frames were upscaled; please report this."
             )
         return size
 
@@ -189,17 +188,20 @@ class CallbackSink:
         """Nothing to drop."""
 
 
-def upright(picture: np.ndarray, video: VideoStream) -> np.ndarray:
-    """``picture`` (h, w) or (h, w, c) turned and mirrored as the stream's display matrix says."""
-    picture = np.rot90(picture, video.rotation // 90)
-    return np.ascontiguousarray(picture[:, ::-1] if video.flipped else picture)
-
-
 def image_bit_depth(source: Source, pix_fmt: str | None) -> int:
-    """Bits per channel of PNG output: as the source has, unless a pixel format with 16 bits (rgb48, rgba64) or 8 is asked for."""
+    """Bits per channel of PNG output: 8 or 16, as the source's or ``pix_fmt``'s samples need.
+
+    Errors: :class:`UsageError` for a pixel format that does not exist.
+    """
+    depth = source.video.bit_depth
     if pix_fmt is not None:
-        return 16 if any(mark in pix_fmt for mark in ("48", "64", "16")) else 8
-    return 16 if source.video.bit_depth > 8 else 8
+        try:
+            depth = max(component.bits for component in av.VideoFormat(pix_fmt).components)
+        except ValueError as error:
+            raise UsageError(
+                f"--pix-fmt {pix_fmt} is no pixel format; for PNG images choose rgb24 (8 bits) or rgb48 (16 bits)."
+            ) from error
+    return 16 if depth > 8 else 8
 
 
 def _alpha_or_opaque(picture: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:

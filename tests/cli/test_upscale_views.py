@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
 
-from rvrt_cli.cli.progress import View, describe_progress, format_fps, format_size, format_time
+from rvrt_cli.cli.progress import (
+    View,
+    describe_progress,
+    describe_start,
+    format_fps,
+    format_size,
+    format_time,
+)
 from rvrt_cli.upscale.events import Finishing, MemoryReduced, Notice, Progress, Report, SegmentDone, Started
 
 STARTED = Started(
@@ -122,6 +130,10 @@ def test_a_terminal_of_any_width(monkeypatch, columns):
         view(progress(50, 10.0))
         view._bar._live.refresh()
     assert "50/100" in err.getvalue()
+    if columns >= 40:
+        assert "5.00 fps" in err.getvalue()
+        assert "0:10" in err.getvalue()
+        assert "decode 3 %" in err.getvalue()
     if columns >= 80:
         assert "model 95 %" in err.getvalue()
         assert "ETA 0:10" in err.getvalue()
@@ -175,6 +187,12 @@ def test_numbers():
         "4.5 GB",
     ]
     assert [format_fps(f) for f in (0.123, 12.34, 123.4)] == ["0.12", "12.3", "123"]
+
+
+def test_the_start_says_why_the_engine_was_chosen():
+    line = describe_start(replace(STARTED, frames_total=1, reason="the fastest here"))
+    assert line[0].startswith("in.mp4: 1 frame, ")
+    assert "(NumPy on CPU: the fastest here)" in line[1]
 
 
 def test_nothing_done_yet_says_what_goes_on():

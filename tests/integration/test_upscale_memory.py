@@ -22,3 +22,19 @@ def test_peak_memory_of_2000_frames_is_that_of_200(tmp_path):
     peak_short = max(peak_mib(short, output) for _ in range(2))
     peak_long = peak_mib(long, output)
     assert peak_long <= 1.05 * peak_short
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", ["160x90", "320x180"])
+def test_the_plan_is_near_the_truth(tmp_path, size):
+    from rvrt_cli.restorer import BicubicRestorer
+    from rvrt_cli.upscale.memory import MIB
+    from rvrt_cli.upscale.options import UpscaleOptions
+    from rvrt_cli.upscale.run import prepare
+
+    clip = make_clip(tmp_path / "in.mp4", 48, size)
+    plan = prepare(clip, tmp_path / "out.mp4", UpscaleOptions(), BicubicRestorer()).work
+    done = upscale(clip, tmp_path / "out.mp4", "--model", "bicubic", "--json")
+    assert done.returncode == 0, done.stderr.decode()
+    measured = json.loads(done.stdout.splitlines()[-1])["peak_rss_mib"]
+    assert 0.8 * measured <= plan.peak_bytes / MIB <= 1.3 * measured

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -51,14 +52,30 @@ def leave_interrupted(clip: Path, output: Path) -> None:
     journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:4]))
 
 
-def test_killed_at_random_moments_ends_in_the_same_bytes(clip, whole, tmp_path):
-    output = tmp_path / "out.mp4"
+def content(output: Path) -> dict[str, bytes]:
+    """The bytes of a file, or of each file in a folder; nothing where there is neither."""
+    if output.is_dir():
+        return {path.name: path.read_bytes() for path in output.iterdir() if not path.name.startswith(".")}
+    return {output.name: output.read_bytes()} if output.exists() else {}
+
+
+def remove(output: Path) -> None:
+    if output.is_dir():
+        shutil.rmtree(output)
+    else:
+        output.unlink(missing_ok=True)
+
+
+def kill_and_continue(
+    clip: Path, target: Path, output: Path, options: tuple[str, ...], kills: int, whole: dict[str, bytes]
+) -> None:
+    """Kill runs that write ``target`` (a file or pattern; ``output``: what appears) at random moments; the last one ends."""
     rng = random.Random(11)
-    kills = 0
-    for _ in range(5 * KILLS):
-        if kills == KILLS:
+    killed = 0
+    for _ in range(5 * kills):
+        if killed == kills:
             break
-        process = start(clip, output, *OPTIONS)
+        process = start(clip, target, *options, "--overwrite")
         # Wait until this run has done something new, then a random moment more: kills fall on every phase of a segment.
         before = journal_lines(output)
         deadline = time.monotonic() + 60
@@ -70,19 +87,43 @@ def test_killed_at_random_moments_ends_in_the_same_bytes(clip, whole, tmp_path):
         if process.returncode != -signal.SIGKILL:
             # An idle machine finished the film before the kill: begin another one.
             assert process.returncode == 0
-            assert output.read_bytes() == whole
-            output.unlink()
+            assert content(output) == whole
+            remove(output)
             continue
-        kills += 1
-        # The kill may fall between the last rename and the end of the process: then the output is there, and whole.
-        if output.exists():
-            assert output.read_bytes() == whole
-            output.unlink()
-    assert kills == KILLS
-    done = upscale(clip, output, *OPTIONS)
+        killed += 1
+    assert killed == kills
+    done = upscale(clip, target, *options, "--overwrite")
     assert done.returncode == 0, done.stderr.decode()
-    assert output.read_bytes() == whole
+    assert content(output) == whole
+
+
+def test_killed_at_random_moments_ends_in_the_same_bytes(clip, whole, tmp_path):
+    output = tmp_path / "out.mp4"
+    kill_and_continue(clip, output, output, OPTIONS, KILLS, {"out.mp4": whole})
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("frames/%04d.png", ()),
+        pytest.param(
+            "tiled.mkv",
+            ("--codec", "ffv1", "--tile", "32", "--tile-overlap", "8"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("woven.mkv", ("--codec", "h265", "--deinterlace", "on"), marks=pytest.mark.slow),
+    ],
+)
+def test_killed_runs_of_other_kinds(clip, tmp_path, name, options):
+    """Pictures, tiles and a deinterlacer, which has a memory of its own, continue as exactly."""
+    target = tmp_path / name
+    output = target.parent if "%" in name else target
+    assert upscale(clip, target, *OPTIONS, *options).returncode == 0
+    whole = content(output)
+    remove(output)
+    kill_and_continue(clip, target, output, (*OPTIONS, *options), 3, whole)
+    assert [path.name for path in tmp_path.iterdir()] == [output.name]
 
 
 def test_a_second_run_says_that_it_continues(clip, whole, tmp_path):

@@ -134,3 +134,12 @@ def test_large_files_are_sampled(tmp_path, monkeypatch):
     before = identify_file(path)
     path.write_bytes(bytes(range(255)) + b"\0")
     assert differences(before, identify_file(path)) == ["mtime_ns", "samples_sha256"]
+
+
+def test_another_plan_is_kept_for_the_rest_of_a_run(folder):
+    with Journal(folder, IDENTITY, {"window": 16}) as journal:
+        journal.amend({"window": 8})
+        assert journal.amended
+    with Journal(folder, IDENTITY, {"window": 4}) as journal:
+        assert journal.resolved == {"window": 8}
+        assert journal.amended

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
+import numpy as np
 import pytest
 
 from rvrt_cli.errors import UsageError
@@ -12,6 +16,7 @@ from rvrt_cli.upscale.memory import (
     Need,
     encoder_bytes,
     parse_size,
+    peak_rss_mib,
     plan_auto,
     smaller_steps,
     total_memory,
@@ -110,3 +115,12 @@ def test_the_ladder_takes_smaller_tiles_first_and_ends():
 
 def test_total_memory_is_plausible():
     assert total_memory() > 64 << 20
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="how Linux counts")
+def test_the_peak_of_a_child_is_not_that_of_its_parent():
+    ballast = np.ones(300 << 20, np.uint8)
+    code = "from rvrt_cli.upscale.memory import peak_rss_mib; print(peak_rss_mib())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 300
+    assert peak_rss_mib() > ballast.nbytes / (1 << 20)

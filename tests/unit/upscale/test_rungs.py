@@ -14,7 +14,7 @@ from rvrt_cli.model.initialise import initial_tensors
 from rvrt_cli.model.shapes import parameter_shapes
 from rvrt_cli.restorer import BicubicRestorer
 from rvrt_cli.upscale.options import UpscaleOptions
-from rvrt_cli.upscale.run import Prepared, _rungs, prepare
+from rvrt_cli.upscale.run import Prepared, make_rungs, prepare
 from rvrt_cli.weights import Weights, save_weights
 
 
@@ -34,24 +34,28 @@ def prepared(tmp_path: Path) -> Prepared:
     return prepare(clip, tmp_path / "out.mp4", UpscaleOptions(weights=weights))
 
 
+def rungs_of(prepared: Prepared) -> list:
+    return list(make_rungs(prepared.options, prepared.restorer, brought=prepared.brought))
+
+
 def test_a_gpu_has_half_precision_and_the_cpu_to_fall_back_on(prepared: Prepared) -> None:
-    rungs = _rungs(replace(prepared, restorer=OnGpu("fp32")))
+    rungs = rungs_of(replace(prepared, restorer=OnGpu("fp32")))
     loaded = [rung() for rung in rungs]
     assert [restorer.engine.rpartition(", ")[2] for restorer in loaded] == ["fp32", "mixed", "fp32"]
     assert " on CPU" in loaded[2].engine
-    assert len(_rungs(replace(prepared, restorer=OnGpu("mixed")))) == 2
+    assert len(rungs_of(replace(prepared, restorer=OnGpu("mixed")))) == 2
 
 
 def test_the_last_rung_restores(prepared: Prepared) -> None:
-    last = _rungs(replace(prepared, restorer=OnGpu("mixed")))[-1]()
+    last = rungs_of(replace(prepared, restorer=OnGpu("mixed")))[-1]()
     assert last(np.zeros((2, 16, 16, 3), np.float32)).shape == (2, 64, 64, 3)
 
 
 def test_what_the_user_fixed_is_kept(prepared: Prepared) -> None:
     fixed = replace(prepared.options, precision="fp32", device="gpu")
-    assert len(_rungs(replace(prepared, restorer=OnGpu("fp32"), options=fixed))) == 1
+    assert len(rungs_of(replace(prepared, restorer=OnGpu("fp32"), options=fixed))) == 1
 
 
 def test_a_cpu_and_a_callers_restorer_have_no_other_rung(prepared: Prepared) -> None:
-    assert len(_rungs(prepared)) == 1
-    assert len(_rungs(replace(prepared, restorer=OnGpu("fp32"), brought=True))) == 1
+    assert len(rungs_of(prepared)) == 1
+    assert len(rungs_of(replace(prepared, restorer=OnGpu("fp32"), brought=True))) == 1
