@@ -35,10 +35,12 @@ def main(clip: Path, engine: str, names: list[str]) -> None:
         if weights.config.in_channels == 4:
             sigma = np.full_like(lq[..., :1], 10 / 255)
             lq = np.concatenate([lq, sigma], -1)
-        full, mixed = (
-            ModelRestorer(weights, choose("cpu", engine, precision), name=name, threads=1)(lq)
-            for precision in ("fp32", "mixed")
-        )
+        results = []
+        for precision in ("fp32", "mixed"):
+            restorer = ModelRestorer(weights, choose("cpu", engine, precision), name=name, threads=1)
+            results.append(restorer(lq))
+            restorer.close()
+        full, mixed = results
         psnr = float(-10 * np.log10(np.mean((full - mixed) ** 2) + 1e-20))
         row = {"engine": engine, "model": name, "psnr_db": psnr, "differ": bool((full != mixed).any())}
         sys.stdout.write(json.dumps(row) + "\n")
