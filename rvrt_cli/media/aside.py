@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import av
@@ -67,7 +68,8 @@ def set_aside(
                 ends_s = begins_s + float((packet.duration or 0) * packet.time_base)
                 if packet.stream_index in copies and (from_s is None or ends_s > from_s):
                     packet.stream = copies[packet.stream_index]
-                    out.mux(packet)
+                    with suppress(av.error.ArgumentError):  # a damaged packet; verification counts them
+                        out.mux(packet)
     except OSError as error:
         raise explain_os_error(error, path) from error
     except LIBRARY_ERRORS as error:

@@ -118,15 +118,15 @@ class FrameReader:
         if self.resized_frames:
             video = self.source.video
             notes.append(
-                f"The resolution changes in the film; {self.resized_frames} frames were scaled to {video.width}x{video.height} first."
+                f"The resolution changes in the film; {_frames(self.resized_frames)} scaled to {video.width}x{video.height} first."
             )
         if self.recolored_frames:
             notes.append(
-                f"The colour matrix or range changes in the film; {self.recolored_frames} frames were converted to the first one's."
+                f"The colour matrix or range changes in the film; {_frames(self.recolored_frames)} converted to the first one's."
             )
         if self.repaired_timestamps:
             notes.append(
-                f"{self.repaired_timestamps} frames had a missing or repeated timestamp and were moved to the next free tick."
+                f"{_frames(self.repaired_timestamps)} moved to the next free tick for want of a timestamp of their own."
             )
         hint = self.source.video.frame_count_hint
         if (
@@ -365,6 +365,10 @@ class FrameReader:
         ]
         graph.link_nodes(*nodes).configure()
         return graph
+
+
+def _frames(count: int) -> str:
+    return "1 frame was" if count == 1 else f"{count} frames were"
 
 
 def picture_of(decoded: Decoded, pix_fmt: str, tags: ColorTags) -> av.VideoFrame:
