@@ -49,7 +49,8 @@ class FrameReader:
 
     frame_count: frames passed so far, skipped ones included. corrupt_frames: frames with concealed damage plus packets
     that gave no frame. resized_frames: frames scaled to the first frame's size after a change of resolution.
-    recolored_frames: frames whose colour matrix or range is not the first frame's. repaired_timestamps: frames whose timestamp was missing or not increasing. notes: sentences for the final report.
+    recolored_frames: frames whose colour matrix or range is not the first frame's. repaired_timestamps: frames whose
+    timestamp was missing or not increasing. notes: sentences for the final report.
     """
 
     def __init__(
@@ -295,6 +296,8 @@ class FrameReader:
     def _tags(self, frame: av.VideoFrame) -> ColorTags:
         """The film's colour with the frame's own matrix and range: a broadcast may change them between programmes."""
         tags = self.source.video.effective_color
+        if tags.matrix == 0:
+            return tags  # RGB
         matrix, color_range = int(frame.colorspace), int(frame.color_range)
         return replace(
             tags,
@@ -338,9 +341,8 @@ class FrameReader:
                 graph = self._graph(frame, everything)
                 self.deinterlaces = True
                 if before is not None and shape == (before.width, before.height, before.format.name):
-                    waiting.append(
-                        None
-                    )  # the neighbour of the first interlaced frame; it was delivered as it is
+                    # The neighbour of the first interlaced frame, which was delivered as it is.
+                    waiting.append(None)
                     graph.push(before)
                 before = None
             waiting.append(decoded)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 from media_helpers import Passed, tracks
 
+from rvrt_cli.cli import app as cli
 from rvrt_cli.media import probe, read_frames, run_ffmpeg
 from rvrt_cli.media.clock import Clock
 
@@ -163,3 +166,20 @@ def test_packets_without_decode_time_move_along() -> None:
     late = packet(0, None)
     clock.move(late)
     assert (late.dts, late.pts) == (None, 7 + 93_600)
+
+
+def test_the_command_joins_the_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = join(tmp_path, "a.ts", [0, 0])
+    output = tmp_path / "out" / "o.mp4"
+    output.parent.mkdir()
+    monkeypatch.setattr(sys, "argv", ["rvrt", "upscale", str(source), str(output), "--model", "bicubic"])
+    with suppress(SystemExit):  # what it says is looked at instead
+        cli.main()
+    said = " ".join(capsys.readouterr().err.split())
+    assert "timestamps start anew at one place" in said
+    assert "50 frames" in said
+    assert "verified" in said
+    assert list(output.parent.iterdir()) == [output]
+    assert tracks(output)[0].times_s[-1] == pytest.approx(1.96, abs=0.1)
