@@ -105,7 +105,8 @@ def prepare(
     video = source.video
     even = kind != "images"
     height, width = wanted_size(options, video, restorer.scale, even=even)
-    source = replace(source, video=with_shape_kept(video, height, width))
+    video = with_shape_kept(video, height, width)
+    source = replace(source, video=video)
     finish = Finish(height, width, options.strength, options.compare, label=restorer.name)
     out_height, out_width = finish.output_size
     settings = plan = None
