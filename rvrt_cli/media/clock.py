@@ -19,6 +19,8 @@ from rvrt_cli.media.guard import LIBRARY_ERRORS
 ARBITRARY_START = frozenset({"mpegts", "mpeg", "mpegtsraw"})
 BACKWARD_S = 0.1
 FORWARD_S = 10.0
+# Packets this far apart are so in every container's clock, too.
+SEPARATE_S = 0.001
 
 
 @dataclass
@@ -64,8 +66,8 @@ class Clock:
             packet.pts += offset
         if packet.dts is not None:
             packet.dts += offset
-            if track.last_dts is not None and packet.dts <= track.last_dts:
-                packet.dts = track.last_dts + 1  # pieces may overlap a little
+            if track.last_dts is not None and packet.dts <= track.last_dts:  # pieces may overlap a little
+                packet.dts = track.last_dts + max(1, round(SEPARATE_S / tick_s))
                 packet.pts = None if packet.pts is None else max(packet.pts, packet.dts)
         track.last_dts = packet.dts if packet.dts is not None else track.last_dts
 

@@ -22,9 +22,10 @@ from typing import IO, Any, cast
 import av
 import numpy as np
 
-from rvrt_cli.atomic import atomic_path, explain_os_error
+from rvrt_cli.atomic import atomic_path
 from rvrt_cli.errors import InterruptedRun, OutputError, RvrtError
-from rvrt_cli.media.clock import ARBITRARY_START, Clock, packets_on_one_clock, until_damage
+from rvrt_cli.media.aside import hides_sound, set_aside
+from rvrt_cli.media.clock import ARBITRARY_START
 from rvrt_cli.media.encode import MUXERS, EncodeSettings, mastering_display_text
 from rvrt_cli.media.ffmpeg import OWN_GROUP, explain_ffmpeg_failure, ffmpeg_executable, run_ffmpeg
 from rvrt_cli.media.guard import LIBRARY_ERRORS
@@ -56,8 +57,6 @@ MP4_KEYS = frozenset(
      "hd_video", "gapless_playback", "encoding_tool", "season_number", "episode_sort", "compilation", "rating", "timecode",
      "handler_name", "vendor_id", "duration", "alpha_mode", "bps", "number_of_frames", "number_of_bytes"}
 )  # fmt: skip
-# Packets of a stream lie at most this far behind those of the others.
-LATE_PACKETS_S = 10.0
 STOP_CHECKED_S = 0.2
 LARGEST_TIMESCALE = 10_000_000
 # QuickTime knows languages by their bibliographic codes (ISO 639-2/B).
@@ -457,24 +456,19 @@ def _command(
     from_source = source.kind == "video"
     time_base = settings.time_base
     in_order = [p for p in plan.kept if p.action != "attach"]
-    copied = {p.index: f"1:{p.index}" for p in in_order}
+    taken_from = {p.index: f"1:{p.index}" for p in in_order}
     if from_source:
-        command += ["-itsoffset", f"{float(shift * time_base):.6f}"] if shift else []
-        if trimmed:
-            start = float(footers[0].first_pts * time_base)
-            command += ["-seek_timestamp", "1", "-ss", f"{start:.6f}"]
-        others = [p.index for p in in_order if p.action != "upscale"]
-        if source.clock_jumps and others:
-            end = footers[-1].last_pts + footers[-1].last_duration
-            path = _copy_on_one_clock(source, others, folder, float(end * time_base) if trimmed else None)
-            copied = {index: f"1:{number}" for number, index in enumerate(others)}
-            command += ["-i", f"file:{path}"]
-            metadata = "2"
-        else:
-            metadata = "1"
-        command += ["-protocol_whitelist", "file", "-i", f"file:{source.path}"]
+        start_s = float(footers[0].first_pts * time_base) if trimmed else None
+        end_s = float((footers[-1].last_pts + footers[-1].last_duration) * time_base) if trimmed else None
+        timing = ["-itsoffset", f"{float(shift * time_base):.6f}"] if shift else []
+        timing += ["-seek_timestamp", "1", "-ss", f"{start_s:.6f}"] if trimmed else []
+        command += [*timing, "-protocol_whitelist", "file", "-i", f"file:{source.path}"]
+        aside = _streams_set_aside(source, in_order, plan.container, trimmed)
+        if aside:
+            taken_from |= {index: f"2:{number}" for number, index in enumerate(aside)}
+            command += [*timing, "-i", f"file:{set_aside(source, aside, folder, start_s, end_s)}"]
     for p in in_order:
-        command += ["-map", "0:v:0" if p.action == "upscale" else copied[p.index]]
+        command += ["-map", "0:v:0" if p.action == "upscale" else taken_from[p.index]]
     by_index = {s.index: s for s in source.streams}
     for position, p in enumerate(in_order):
         command += _codec_arguments(p, position, plan.container)
@@ -488,7 +482,7 @@ def _command(
             # Seeking lands before the range; packets copied from there would start before zero, and Matroska would
             # move everything later to make up for it.
             command += [f"-copypriorss:{position}", "0"]
-        command += [f"-map_metadata:s:{position}", f"{metadata}:s:{p.index}"]
+        command += [f"-map_metadata:s:{position}", f"1:s:{p.index}"]
         command += [f"-disposition:{position}", "+".join(sorted(stream.disposition)) or "0"]
         if plan.container == "mov" and stream.language in BIBLIOGRAPHIC:
             command += [f"-metadata:s:{position}", f"language={BIBLIOGRAPHIC[stream.language]}"]
@@ -502,7 +496,7 @@ def _command(
     for number, stream in enumerate(covers):
         command += _attach_arguments(source, stream, number, len(in_order), folder)
     if from_source:
-        command += ["-map_metadata", metadata, "-map_chapters", metadata]
+        command += ["-map_metadata", "1", "-map_chapters", "1"]
     command += [
         "-fflags",
         "+bitexact",
@@ -526,30 +520,15 @@ def _command(
     return [*command, "-f", MUXERS[plan.container], f"file:{output}"]
 
 
-def _copy_on_one_clock(source: Source, indices: Sequence[int], folder: Path, until_s: float | None) -> Path:
-    """A file in ``folder`` with the streams ``indices``, in this order, of a source whose clock jumps.
-
-    NUT holds every codec and time base. until_s: on the common clock; what comes later is left out.
-    """
-    path = folder / "others.nut"
-    clock = Clock()
-    try:
-        with open_container(source.path) as container, av.open(str(path), "w", format="nut") as out:
-            copies = {i: out.add_stream_from_template(container.streams[i], opaque=True) for i in indices}
-            for packet in until_damage(packets_on_one_clock(container, clock)):
-                if packet.size and packet.stream_index in copies and packet.dts is not None:
-                    packet.stream = copies[packet.stream_index]
-                    out.mux(packet)
-                if until_s is not None and (clock.now_s or 0) > until_s + LATE_PACKETS_S:
-                    break
-    except OSError as error:
-        raise explain_os_error(error, path) from error
-    except LIBRARY_ERRORS as error:
-        raise OutputError(
-            f"The sound and subtitles of {source.path} cannot be put on one clock ({error}); "
-            "join the recordings with ffmpeg first."
-        ) from error
-    return path
+def _streams_set_aside(
+    source: Source, plans: Sequence[StreamPlan], container: str, trimmed: bool
+) -> list[int]:
+    """Indices of the streams that must be copied into a file of their own first, because ffmpeg would misplace them."""
+    others = [p for p in plans if p.action != "upscale"]
+    if source.clock_jumps:
+        return [p.index for p in others]
+    sound = [p.index for p in others if p.kind == "audio"]
+    return sound if sound and trimmed and container in ("mkv", "webm") and hides_sound(source) else []
 
 
 def _last_duration_filter(

@@ -49,7 +49,8 @@ class FrameReader:
 
     frame_count: frames passed so far, skipped ones included. corrupt_frames: frames with concealed damage plus packets
     that gave no frame. resized_frames: frames scaled to the first frame's size after a change of resolution.
-    recolored_frames: frames whose colour matrix or range is not the first frame's. repaired_timestamps: frames whose timestamp was missing or not increasing. notes: sentences for the final report.
+    recolored_frames: frames whose colour matrix or range is not the first frame's. repaired_timestamps: frames whose
+    timestamp was missing or not increasing. notes: sentences for the final report.
     """
 
     def __init__(
@@ -118,15 +119,15 @@ class FrameReader:
         if self.resized_frames:
             video = self.source.video
             notes.append(
-                f"The resolution changes in the film; {self.resized_frames} frames were scaled to {video.width}x{video.height} first."
+                f"The resolution changes in the film; {_frames(self.resized_frames)} scaled to {video.width}x{video.height} first."
             )
         if self.recolored_frames:
             notes.append(
-                f"The colour matrix or range changes in the film; {self.recolored_frames} frames were converted to the first one's."
+                f"The colour matrix or range changes in the film; {_frames(self.recolored_frames)} converted to the first one's."
             )
         if self.repaired_timestamps:
             notes.append(
-                f"{self.repaired_timestamps} frames had a missing or repeated timestamp and were moved to the next free tick."
+                f"{_frames(self.repaired_timestamps)} moved to the next free tick for want of a timestamp of their own."
             )
         hint = self.source.video.frame_count_hint
         if (
@@ -295,6 +296,8 @@ class FrameReader:
     def _tags(self, frame: av.VideoFrame) -> ColorTags:
         """The film's colour with the frame's own matrix and range: a broadcast may change them between programmes."""
         tags = self.source.video.effective_color
+        if tags.matrix == 0:
+            return tags  # RGB
         matrix, color_range = int(frame.colorspace), int(frame.color_range)
         return replace(
             tags,
@@ -338,9 +341,8 @@ class FrameReader:
                 graph = self._graph(frame, everything)
                 self.deinterlaces = True
                 if before is not None and shape == (before.width, before.height, before.format.name):
-                    waiting.append(
-                        None
-                    )  # the neighbour of the first interlaced frame; it was delivered as it is
+                    # The neighbour of the first interlaced frame, which was delivered as it is.
+                    waiting.append(None)
                     graph.push(before)
                 before = None
             waiting.append(decoded)
@@ -365,6 +367,10 @@ class FrameReader:
         ]
         graph.link_nodes(*nodes).configure()
         return graph
+
+
+def _frames(count: int) -> str:
+    return "1 frame was" if count == 1 else f"{count} frames were"
 
 
 def picture_of(decoded: Decoded, pix_fmt: str, tags: ColorTags) -> av.VideoFrame:

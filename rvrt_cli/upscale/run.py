@@ -150,7 +150,8 @@ def prepare(
     even = kind != "images"
     height, width = wanted_size(options, video, restorer.scale, even=even)
     film = open_film(source, options)
-    source = replace(source, video=with_shape_kept(video, height, width))
+    video = with_shape_kept(video, height, width)
+    source = replace(source, video=video)
     finish = Finish(height, width, options.strength, options.compare, label=restorer.name)
     if options.compare is not None and (video.rotation or video.flipped):
         # The halves of a comparison lie side by side as a person sees them, so its pictures are made upright.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 from media_helpers import Passed, tracks
 
+from rvrt_cli.cli import app as cli
 from rvrt_cli.media import probe, read_frames, run_ffmpeg
 from rvrt_cli.media.clock import Clock
 
@@ -44,7 +47,9 @@ def join(folder: Path, name: str, starts_s: list[float], **changes: Any) -> Path
 
 @pytest.mark.parametrize("output", ["o.mp4", "o.mkv", pytest.param("o.webm", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", JOINED)
-@pytest.mark.parametrize("starts_s", [[0, 0], [100, 0], [0, 300, 10]], ids=str)
+@pytest.mark.parametrize(
+    "starts_s", [[0, 0], pytest.param([100, 0], marks=pytest.mark.slow), [0, 300, 10]], ids=str
+)
 def test_joined_recordings_follow_one_another(
     starts_s: list[float], name: str, output: str, tmp_path: Path, run_through: Callable[..., Passed]
 ) -> None:
@@ -85,8 +90,29 @@ def test_other_sound_of_joined_recordings(
 ) -> None:
     source = join(tmp_path, "a.ts", [0, 0], sound=sound)
     for output in ("o.mp4", "o.mkv"):
-        after = tracks(run_through(source, output, factor=2).output)[1]
+        first = run_through(source, output, factor=2).output.read_bytes()
+        done = run_through(source, output, factor=2)
+        assert done.output.read_bytes() == first, "the same film gives the same bytes"
+        after = tracks(done.output)[1]
         assert after.times_s[-1] - after.times_s[0] == pytest.approx(2, abs=0.1)
+
+
+def test_lost_reception_is_closed(tmp_path: Path, run_through: Callable[..., Passed]) -> None:
+    """The middle of a recording is missing; its sound has another clock than the transport stream."""
+    whole = tmp_path / "whole.ts"
+    arguments = [
+        "-f", "lavfi", "-i", "color=red:size=32x24:rate=25:duration=16",
+        "-f", "lavfi", "-i", "sine=sample_rate=44100:duration=16", "-c:v", "mpeg2video", "-c:a", "ac3",
+    ]  # fmt: skip
+    run_ffmpeg(["-v", "error", *arguments, str(whole)], doing="making a recording")
+    data = whole.read_bytes()
+    packets = len(data) // 188
+    (tmp_path / "a.ts").write_bytes(data[: packets // 8 * 188] + data[packets * 7 // 8 * 188 :])
+    done = run_through(tmp_path / "a.ts", "o.mp4", factor=1)
+    assert done.source.clock_jumps == 1
+    film, sound = tracks(done.output)
+    assert film.times_s[-1] == pytest.approx(4, abs=0.8)
+    assert sound.times_s[-1] == pytest.approx(film.times_s[-1], abs=0.8)
 
 
 @pytest.mark.parametrize("name", JOINED)
@@ -117,7 +143,7 @@ def test_late_packets_of_the_piece_before_stay_in_it() -> None:
         packet(1, 3600, "audio"),
     )  # fmt: skip
     assert clock.jumps == 1
-    assert times == [90_000, 90_000, 93_600, 93_600, 93_601, 97_200]
+    assert times == [90_000, 90_000, 93_600, 93_600, 93_690, 97_200]
 
 
 def test_gaps_and_sparse_streams_are_no_jumps() -> None:
@@ -140,3 +166,20 @@ def test_packets_without_decode_time_move_along() -> None:
     late = packet(0, None)
     clock.move(late)
     assert (late.dts, late.pts) == (None, 7 + 93_600)
+
+
+def test_the_command_joins_the_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = join(tmp_path, "a.ts", [0, 0])
+    output = tmp_path / "out" / "o.mp4"
+    output.parent.mkdir()
+    monkeypatch.setattr(sys, "argv", ["rvrt", "upscale", str(source), str(output), "--model", "bicubic"])
+    with suppress(SystemExit):  # what it says is looked at instead
+        cli.main()
+    said = " ".join(capsys.readouterr().err.split())
+    assert "timestamps start anew at one place" in said
+    assert "50 frames" in said
+    assert "verified" in said
+    assert list(output.parent.iterdir()) == [output]
+    assert tracks(output)[0].times_s[-1] == pytest.approx(1.96, abs=0.1)

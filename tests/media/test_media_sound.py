@@ -42,7 +42,9 @@ def decoded_sound_s(path: Path) -> float:
     return len(np.frombuffer(done.stdout, np.int16)) / 48000
 
 
-@pytest.mark.parametrize("read", [{}, {"max_frames": 12}], ids=["whole", "trimmed"])
+@pytest.mark.parametrize(
+    "read", [{}, pytest.param({"max_frames": 12}, marks=pytest.mark.slow)], ids=["whole", "trimmed"]
+)
 @pytest.mark.parametrize(
     ("source", "video", "sound", "output", "action"),
     [
@@ -81,3 +83,5 @@ def test_what_an_edit_list_hides_stays_hidden(
     assert len(done.pts) == 5
     assert probe(done.output).start_s == pytest.approx(0, abs=1e-3)
     assert decoded_sound_s(done.output) == pytest.approx(decoded_sound_s(source), abs=0.03)
+    part = run_through(source, output, factor=2, max_frames=4)
+    assert decoded_sound_s(part.output) == pytest.approx(0.16, abs=0.05)

@@ -1,0 +1,83 @@
+"""Copies of sound and subtitles that ffmpeg cannot take from the source itself, in a file of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import av
+
+from rvrt_cli.atomic import explain_os_error
+from rvrt_cli.errors import OutputError, RvrtError
+from rvrt_cli.media.clock import Clock, packets_on_one_clock, until_damage
+from rvrt_cli.media.guard import LIBRARY_ERRORS
+from rvrt_cli.media.probe import open_container
+from rvrt_cli.media.source import Source
+
+# Sound this long before zero is hidden by an edit list; less is what decoders need to warm up.
+HIDDEN_SOUND_S = 0.1
+PACKETS_TO_FIRST_SOUND = 2000
+
+
+def hides_sound(source: Source) -> bool:
+    """Whether an edit list hides more than a decoder's warming up at the beginning of the sound.
+
+    FFmpeg writes that length into a Matroska file as the codec's delay, also when the beginning is cut off; players would
+    then skip as much of what is left.
+    """
+    if not source.format.startswith("mov"):
+        return False
+    waiting = {stream.index for stream in source.streams if stream.kind == "audio"}
+    try:
+        with open_container(source.path) as container:
+            for number, packet in enumerate(container.demux(audio=tuple(range(len(waiting))))):
+                if packet.pts is not None and packet.time_base is not None:
+                    if packet.pts * packet.time_base < -HIDDEN_SOUND_S:
+                        return True
+                    waiting.discard(packet.stream_index)
+                if not waiting or number > PACKETS_TO_FIRST_SOUND:
+                    return False
+    except (RvrtError, OSError, *LIBRARY_ERRORS):
+        return False
+    return False
+
+
+def set_aside(
+    source: Source, indices: Sequence[int], folder: Path, from_s: float | None, until_s: float | None
+) -> Path:
+    """A file in ``folder`` with the streams ``indices`` of the source, in this order, on one clock.
+
+    NUT holds every codec and time base, and no codec delay. from_s, until_s: what ends before or begins after may be
+    left out. Errors: :class:`OutputError`, :class:`DiskFullError`.
+    """
+    path = folder / "aside.nut"
+    clock = Clock()
+    try:
+        with open_container(source.path) as container, av.open(str(path), "w", format="nut") as out:
+            copies = {i: out.add_stream_from_template(container.streams[i], opaque=True) for i in indices}
+            waiting = {i for i in indices if container.streams[i].type == "audio"}  # for their end
+            for packet in until_damage(_packets(source, container, clock)):
+                if not packet.size or packet.dts is None or packet.time_base is None:
+                    continue
+                begins_s = float(packet.dts * packet.time_base)
+                if until_s is not None and begins_s > until_s and packet.stream_index in waiting:
+                    waiting.discard(packet.stream_index)
+                    if not waiting:
+                        break
+                ends_s = begins_s + float((packet.duration or 0) * packet.time_base)
+                if packet.stream_index in copies and (from_s is None or ends_s > from_s):
+                    packet.stream = copies[packet.stream_index]
+                    with suppress(av.error.ArgumentError):  # a damaged packet; verification counts them
+                        out.mux(packet)
+    except OSError as error:
+        raise explain_os_error(error, path) from error
+    except LIBRARY_ERRORS as error:
+        raise OutputError(
+            f"The sound and subtitles of {source.path} cannot be copied ({error}); copy the film with ffmpeg first."
+        ) from error
+    return path
+
+
+def _packets(source: Source, container: av.container.InputContainer, clock: Clock) -> Iterator[av.Packet]:
+    return packets_on_one_clock(container, clock) if source.clock_jumps else container.demux()
