@@ -152,7 +152,7 @@ def prepare(
     if options.compare is not None and (video.rotation or video.flipped):
         # The halves of a comparison lie side by side as a person sees them, so its pictures are made upright.
         finish = replace(finish, rotation=video.rotation, flipped=video.flipped)
-        source = replace(source, video=upright_stream(video))
+        source = replace(source, video=upright_stream(source.video))
     out_height, out_width = finish.output_size
     settings = plan = None
     if kind == "images":
