@@ -142,7 +142,7 @@ def main() -> None:
             source.sample(np.random.default_rng(index), 1, 32)  # photographs into the cache
         generators = (np.random.default_rng(seed) for seed in itertools.count())
         rate = frames_per_second(
-            lambda: degrade_bi(source.sample(next(generators), 6, 128)), 5 * arguments.seconds
+            lambda: degrade_bi(source.sample(next(generators), 6, 128).frames), 5 * arguments.seconds
         )
         write(
             f"Training clips of 6 frames, 128×128, from photographs, with their low quality: {rate:,.0f}/s.\n"

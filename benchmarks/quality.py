@@ -1,7 +1,9 @@
 """Quality tables: each model on each set, beside bicubic, as Markdown for the README and the model cards.
 
-Run: ``python benchmarks/quality.py --data DIR [--model light-s ...] [--frames N] [--json FILE]`` where DIR holds
-``davis_mini`` and ``vimeo90k_mini`` (or full sets under their protocols' names).
+Run: ``python benchmarks/quality.py --data DIR [--model light-s ...] [--frames N] [--crf 20]`` where DIR holds ``davis_mini``
+and ``vimeo90k_mini`` (or full sets under their protocols' names). ``--crf`` encodes the reduced clips with x264 (4:2:0) and
+gives the decoded frames to the models: how they do on compressed films. ``--json`` prints one JSON object per set, model and
+clip instead of tables, ``--out FILE`` keeps the whole reports.
 """
 
 from __future__ import annotations
@@ -9,12 +11,20 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
+from rvrt_cli.data.degrade import compress_h264
+from rvrt_cli.data.images import write_png
 from rvrt_cli.errors import RvrtError
+from rvrt_cli.evaluate.datasets import load_clip, open_dataset
 from rvrt_cli.evaluate.models import Feeding, ModelSpec
 from rvrt_cli.evaluate.protocols import PROTOCOLS
 from rvrt_cli.evaluate.run import EvalOptions, EvalReport, evaluate
+
+SCALE = 4
+X264_PRESET = "medium"  # x264's own default
 
 FOLDERS = {
     "davis": ("davis", "davis_mini"),
@@ -57,6 +67,32 @@ def markdown(report: EvalReport, repeated: EvalReport | None) -> str:
     return "\n".join(lines) + "\n"
 
 
+def rows(report: EvalReport) -> list[dict[str, object]]:
+    """The same figures as plain values: each clip, the mean last."""
+    found: list[dict[str, object]] = []
+    for score in [*report.scores, *report.totals]:
+        clip = getattr(score, "clip", "mean")
+        found.append(
+            {"set": report.dataset, "low_quality": report.low_quality, "clip": clip, "model": score.model, "psnr": score.psnr,
+             "ssim": score.ssim, "flicker": score.flicker}
+        )  # fmt: skip
+    return found
+
+
+def make_compressed(name: str, root: Path, crf: float, folder: Path) -> Path:
+    """Write the clips of a set, reduced by :data:`SCALE` and compressed with x264 at ``crf``, as PNG folders; → their root.
+
+    They lie under the clips' own names, or for Vimeo-90K as septuplets, so that ``rvrt eval --lq`` finds them.
+    """
+    for clip in open_dataset(PROTOCOLS[name], root, make_lq=True):
+        _, lq = load_clip(clip, SCALE, "BI")
+        target = folder / clip.name
+        target.mkdir(parents=True)
+        for path, frame in zip(clip.gt, compress_h264(lq, crf, preset=X264_PRESET), strict=True):
+            write_png(target / f"{path.stem}.png", frame)
+    return folder
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True)
@@ -68,8 +104,21 @@ def main() -> None:
     parser.add_argument(
         "--neighbours", action="store_true", help="also feed each frame alone (six times the work)"
     )
-    parser.add_argument("--json", type=Path, help="write the reports there")
+    parser.add_argument("--crf", type=float, help="compress the low quality with x264, 0 to 51")
+    parser.add_argument("--keep-lq", type=Path, metavar="DIR", help="keep the compressed frames there")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per clip, no tables")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the whole reports there, as JSON")
     arguments = parser.parse_args()
+    if arguments.keep_lq and arguments.crf is None:
+        parser.error("--keep-lq needs --crf")
+    with tempfile.TemporaryDirectory(prefix="rvrt-quality-") as scratch:
+        reports = measure(arguments, Path(scratch))
+    if arguments.out:
+        arguments.out.write_text(json.dumps(reports, indent=2) + "\n", encoding="utf-8")
+
+
+def measure(arguments: argparse.Namespace, scratch: Path) -> list[dict[str, object]]:
+    """Every model on every set; prints as it goes."""
     reports = []
     for name in arguments.sets:
         root = next(
@@ -77,6 +126,13 @@ def main() -> None:
         )
         if root is None:
             sys.exit(f"{arguments.data} holds none of {', '.join(FOLDERS[name])}.")
+        lq = None
+        try:
+            if arguments.crf is not None:
+                folder = (arguments.keep_lq or scratch) / name
+                lq = make_compressed(name, root, arguments.crf, folder)
+        except (RvrtError, FileExistsError) as error:
+            sys.exit(str(error))
         for model in arguments.model:
             label = Path(model).stem if len(Path(model).parts) > 1 else model
             spec = ModelSpec(label, model, device=arguments.device, backend=arguments.backend)
@@ -84,23 +140,36 @@ def main() -> None:
                 PROTOCOLS[name],
                 root,
                 (spec, ModelSpec("bicubic", "bicubic")),
+                lq_root=lq,
                 frames=arguments.frames,
                 temporal=True,
             )
             try:
                 report = evaluate(options)
+                if lq is not None:
+                    words = f"BI x{SCALE}, then x264 CRF {arguments.crf:g}, {X264_PRESET}"
+                    report = replace(report, low_quality=words)
                 repeated = None
                 if arguments.neighbours:
-                    alone = EvalOptions(
-                        PROTOCOLS[name], root, (spec,), frames=arguments.frames, feeding=Feeding(repeat=True)
+                    repeated = evaluate(
+                        EvalOptions(
+                            PROTOCOLS[name],
+                            root,
+                            (spec,),
+                            lq_root=lq,
+                            frames=arguments.frames,
+                            feeding=Feeding(repeat=True),
+                        )
                     )
-                    repeated = evaluate(alone)
             except RvrtError as error:
                 sys.exit(str(error))
             reports.append(report.to_dict())
-            sys.stdout.write(markdown(report, repeated) + "\n")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(reports, indent=2) + "\n", encoding="utf-8")
+            if arguments.json:
+                sys.stdout.writelines(json.dumps(row) + "\n" for row in rows(report))
+            else:
+                sys.stdout.write(markdown(report, repeated) + "\n")
+            sys.stdout.flush()
+    return reports
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """One command, one report: runs the other benchmarks one after the other and writes Markdown and JSON.
 
-Run: ``python benchmarks/report.py --out DIR [--only model upscale] [--data DIR]``. The report holds the machine, the versions, the
-commit, the load while each part ran, each part's command, and what it printed. Parts run in their own processes, so that
-one backend's memory and threads do not touch another's figures; one that fails is in the report with its error.
+Run: ``python benchmarks/report.py --out DIR [--only model upscale] [--data DIR] [--quick]``. The report holds the machine, the
+versions, the commit, the load while each part ran, each part's command, and what it printed. Parts run in their own
+processes, so that one backend's memory and threads do not touch another's figures; one that fails, or is stopped after
+``--timeout``, is in the report with its error and what it had printed until then.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import argparse
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -22,6 +25,19 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 PARTS = ("model", "upscale", "preprocess", "train", "quality")
 """The benchmarks, in the order in which they run; each is a script beside this one."""
+
+QUICK: dict[str, tuple[str, ...]] = {
+    "model": ("--quick",),
+    "upscale": ("--frames", "16", "--sizes", "160x120", "--seam-frames", "0"),
+    "preprocess": ("--seconds", "0.2"),
+    "train": ("--steps", "4", "--skip", "1", "--batch", "1", "--patch", "64"),
+    "quality": ("--frames", "4"),
+}
+"""A look at each part in a minute or so, for --quick."""
+
+TIMEOUT_S, QUICK_TIMEOUT_S = 1800.0, 300.0
+ERROR_CHARACTERS = 4000
+STOPPED = 124
 
 PACKAGES = (
     "numpy",
@@ -39,7 +55,8 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Part:
-    """What became of one benchmark. ``output``: its standard output, Markdown; ``tables``: the tables in it, as rows of cells.
+    """What became of one benchmark. ``output``: its standard output, Markdown; ``tables``: the tables in it, as rows of cells, or
+    the objects that it printed as they are. ``error``: the end of its standard error, kept where it succeeded too.
 
     ``load``: the machine's 1-minute load before and after; above the number of cores, other work disturbed the timings.
     """
@@ -51,7 +68,7 @@ class Part:
     load: tuple[float, float]
     output: str
     error: str
-    tables: list[list[dict[str, str]]]
+    tables: list[list[dict[str, Any]]]
 
 
 def machine() -> dict[str, Any]:
@@ -110,22 +127,35 @@ def run_part(name: str, arguments: list[str], timeout_s: float) -> Part:
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH")])),
     }
-    command = [sys.executable, str(script), *arguments]
+    if '"--json"' in script.read_text(encoding="utf-8"):
+        arguments = [*arguments, "--json"]
     before, began = _load(), time.monotonic()
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            env=environment,
+    # Files, not pipes: what a part printed before it was stopped is there.
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as out,
+        tempfile.TemporaryFile("w+", encoding="utf-8") as err,
+    ):
+        process = subprocess.Popen(
+            [sys.executable, str(script), *arguments],
             stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            env=environment,
+            start_new_session=True,
         )
-        code, output, error = done.returncode, done.stdout, done.stderr
-    except subprocess.TimeoutExpired:
-        code, output, error = 124, "", f"stopped after {timeout_s:.0f} s"
-    output = as_markdown(output)
+        try:
+            code = process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            code = STOPPED
+            _stop(process)
+        out.seek(0)
+        err.seek(0)
+        output, error = out.read(), err.read()
+    if code == STOPPED:
+        error += f"\nstopped after {timeout_s:.0f} s"
     shown = " ".join(["python", f"benchmarks/{name}.py", *arguments])
+    rows = json_rows(output)
+    output = as_markdown(output)
     return Part(
         name,
         shown,
@@ -133,23 +163,48 @@ def run_part(name: str, arguments: list[str], timeout_s: float) -> Part:
         code,
         (before, _load()),
         output,
-        error[-4000:] if code else "",
-        tables(output),
+        error[-ERROR_CHARACTERS:],
+        [rows] if rows else tables(output),
     )
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End a part with the processes that it started."""
+    if hasattr(os, "killpg"):
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    process.wait()
+
+
+def json_rows(output: str) -> list[dict[str, Any]]:
+    """The objects of an output that is JSON objects, one a line; the last may be cut off. Empty for any other output."""
+    lines = output.strip().splitlines()
+    if not lines or not all(line.startswith("{") for line in lines):
+        return []
+    rows = []
+    for line in lines:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
 
 
 def as_markdown(output: str) -> str:
     """A part's output; where it is JSON objects, one a line, a table of them."""
-    lines = output.strip().splitlines()
-    if not lines or not all(line.startswith("{") for line in lines):
+    rows = json_rows(output)
+    if not rows:
         return output
-    rows = [json.loads(line) for line in lines]
     names = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [
-        [f"{row[name]:.4g}" if isinstance(row.get(name), float) else str(row.get(name, "")) for name in names]
-        for row in rows
-    ]
+    cells = [[_cell(row.get(name)) for name in names] for row in rows]
     return "\n".join("| " + " | ".join(row) + " |" for row in [names, ["---"] * len(names), *cells])
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_cell(part)}" for key, part in value.items())
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def tables(markdown_text: str) -> list[list[dict[str, str]]]:
@@ -191,24 +246,29 @@ def markdown(facts: dict[str, Any], parts: list[Part]) -> str:
             "",
         ]
         if part.exit_code:
-            lines += [f"Failed with exit code {part.exit_code}:", "", "```", part.error.strip(), "```", ""]
+            lines += [f"Failed with exit code {part.exit_code}:", ""]
+        if part.error.strip() and part.exit_code:
+            lines += ["```", part.error.strip(), "```", ""]
         if part.output.strip():
             lines += [part.output.strip(), ""]
     return "\n".join(lines)
 
 
-def part_arguments(name: str, data: Path | None, models: list[str]) -> list[str] | None:
+def part_arguments(name: str, data: Path | None, models: list[str], quick: bool) -> list[str] | None:
     """The arguments of a part; None when it cannot run without ``data``."""
-    if name == "model":
-        return ["--json"]
     photos = data / "photos" if data is not None and (data / "photos").is_dir() else None
+    arguments: list[str] = []
     if name == "quality":
-        return None if data is None else ["--data", str(data), "--model", *models]
-    if name == "train":
-        return None if data is None else ["--data", str(photos or data)]
-    if name == "preprocess" and photos is not None:
-        return ["--photos", str(photos)]
-    return []
+        if data is None:
+            return None
+        arguments = ["--data", str(data), "--model", *models]
+    elif name == "train":
+        if data is None:
+            return None
+        arguments = ["--data", str(photos or data)]
+    elif name == "preprocess" and photos is not None and not quick:
+        arguments = ["--photos", str(photos)]
+    return [*arguments, *(QUICK[name] if quick else ())]
 
 
 def main() -> int:
@@ -224,8 +284,15 @@ def main() -> int:
         help="folder with davis_mini, vimeo90k_mini and photos (or full sets), for quality and train",
     )
     parser.add_argument("--model", nargs="+", default=["light-s"], help="models of the quality table")
-    parser.add_argument("--timeout", type=float, default=3600.0, metavar="S", help="for each part")
+    parser.add_argument("--quick", action="store_true", help="a look at each part, in minutes")
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        metavar="S",
+        help=f"for each part; {TIMEOUT_S:g}, or {QUICK_TIMEOUT_S:g} with --quick, unless given",
+    )
     arguments = parser.parse_args()
+    timeout_s = arguments.timeout or (QUICK_TIMEOUT_S if arguments.quick else TIMEOUT_S)
     facts, parts = machine(), []
     for name in arguments.only:
         if not (HERE / f"{name}.py").is_file():
@@ -233,12 +300,12 @@ def main() -> int:
                 Part(name, "", 0.0, 1, (_load(), _load()), "", f"benchmarks/{name}.py does not exist", [])
             )
             continue
-        part = part_arguments(name, arguments.data, arguments.model)
+        part = part_arguments(name, arguments.data, arguments.model, arguments.quick)
         if part is None:
             print(f"{name}: left out, because it needs --data", file=sys.stderr)
             continue
         print(f"{name} ...", file=sys.stderr, flush=True)
-        parts.append(run_part(name, part, arguments.timeout))
+        parts.append(run_part(name, part, timeout_s))
         arguments.out.mkdir(
             parents=True, exist_ok=True
         )  # after each part: hours of figures must survive a stop

@@ -1,10 +1,11 @@
 """Seconds per training step of both backends: the whole of ``rvrt train`` beside the bare model step.
 
-Run: ``python benchmarks/train.py --data FOLDER``. Prints one Markdown table. "Bare" is forward, loss and backward of
-the network on one batch that is already there; "rvrt train" adds decoding, synthetic motion, degradation (in a worker
-process), clipping, Adam, the moving average and the log. Each row is measured in its own process; the first steps
-(compilation, caches) are left out. Seconds are the clock's; "CPU" is what the training process itself computed, which
-stays comparable on a machine that is busy with something else.
+Run: ``python benchmarks/train.py --data FOLDER``. Prints one Markdown table with a row for the data and one for a 720p
+video, which costs most to read. "Bare" is forward, loss and backward of the network on one batch that is already there;
+"rvrt train" adds decoding, synthetic motion, degradation (in worker processes), clipping, Adam, the moving average and
+the log. Each cell is measured in its own process; the first steps (compilation, caches) are left out. Seconds are the
+clock's; "CPU" is what the training process itself computed, which stays comparable on a machine that is busy with
+something else. Memory is the largest of the device, or of the training process on CPU.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ import numpy as np
 
 
 def bare_step(backend: str, options: argparse.Namespace) -> dict[str, float]:
-    """Median seconds of forward, loss and backward, by the clock and of the processor."""
+    """Median seconds of forward, loss and backward, by the clock and of the processor; peak memory."""
     from rvrt_cli.model.config import PRESETS
     from rvrt_cli.train.engine import Place, create_engine
     from rvrt_cli.train.recipe import Recipe, Stage
 
     config = PRESETS[options.model]
     recipe = Recipe(stages=(Stage(1, options.batch, options.frames, options.patch),), ema=0.0)
-    engine: Any = create_engine(backend, config, recipe, None, "cpu", options.threads, Place())
+    engine: Any = create_engine(backend, config, recipe, None, options.device, options.threads, Place())
     rng = np.random.default_rng(0)
     lq_px = options.patch // config.upscale
     lq = rng.integers(0, 256, (options.batch, options.frames, lq_px, lq_px, 3), dtype=np.uint8)
@@ -57,15 +58,17 @@ def bare_step(backend: str, options: argparse.Namespace) -> dict[str, float]:
         step()
         times.append((time.perf_counter() - began[0], time.process_time() - began[1]))
     clock, cpu = np.median(times[options.skip :], axis=0)
-    return {"step_s": float(clock), "cpu_s": float(cpu)}
+    return {"step_s": float(clock), "cpu_s": float(cpu), "memory_mib": engine.peak_memory_mib()}
 
 
 def whole_run(backend: str, options: argparse.Namespace) -> dict[str, float]:
     """Medians over the rows of a real run's log: seconds, samples per second, data wait, peak memory."""
     from rvrt_cli.model.config import PRESETS
-    from rvrt_cli.train.batches import parse_source
-    from rvrt_cli.train.loop import RunSettings, Stepped, run_training
+    from rvrt_cli.train.batches import default_workers, parse_source
+    from rvrt_cli.train.events import Stepped
+    from rvrt_cli.train.loop import run_training
     from rvrt_cli.train.recipe import Recipe, Stage
+    from rvrt_cli.train.settings import RunSettings
 
     rows = []
     cpu = []
@@ -84,7 +87,7 @@ def whole_run(backend: str, options: argparse.Namespace) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as out:
         settings = RunSettings(
             Path(out), options.model, tuple(parse_source(text) for text in options.data), backend=backend,
-            device="cpu", threads=options.threads, workers=1, log_interval=1,
+            device=options.device, threads=options.threads, workers=options.workers or default_workers(1), log_interval=1,
         )  # fmt: skip
         run_training(settings, PRESETS[options.model], recipe, None, report)
     rows = rows[options.skip :]
@@ -98,47 +101,87 @@ def whole_run(backend: str, options: argparse.Namespace) -> dict[str, float]:
     }
 
 
+def make_video(path: Path, seconds: int = 10) -> None:
+    """A 720p H.264 film whose picture moves by a few pixels a frame."""
+    import av
+    import cv2
+
+    coarse = np.random.default_rng(0).integers(0, 256, (90, 200, 3), dtype=np.uint8)
+    picture = cv2.resize(coarse, (1600, 720), interpolation=cv2.INTER_CUBIC)
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=24)
+        stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"
+        for index in range(24 * seconds):
+            left = index % 320
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[:, left : left + 1280]), "rgb24")
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+
+
+def measure(part: str, backend: str, data: list[str]) -> dict[str, float]:
+    """Run one part in a process of its own; its error is shown where it fails."""
+    sources = [argument for source in data for argument in ("--on", source)]
+    command = [sys.executable, __file__, *sys.argv[1:], "--backend", backend, "--part", part, *sources]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{backend}, {part}: failed with exit code {done.returncode}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", action="append", required=True, metavar="DIR[:WEIGHT]")
+    parser.add_argument("--data", action="append", required=True, metavar="[KIND=]DIR[:WEIGHT]")
     parser.add_argument("--model", default="light-s")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--frames", type=int, default=6)
     parser.add_argument("--patch", type=int, default=128, help="GT pixels")
+    parser.add_argument("--device", default="auto", help="as rvrt train --device")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--workers", type=int, default=0, help="data processes; 0 for the default of rvrt train"
+    )
     parser.add_argument("--steps", type=int, default=15)
     parser.add_argument("--skip", type=int, default=5, help="first steps that are not counted")
     parser.add_argument(
         "--backend", action="append", choices=("torch", "mindspore"), help="may be repeated; default: both"
     )
+    parser.add_argument("--no-video", action="store_true", help="leave the row of the video out")
     parser.add_argument("--part", choices=("bare", "whole"), help=argparse.SUPPRESS)
+    parser.add_argument("--on", action="append", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part:
+        options.data = options.on or options.data
         backend = options.backend[-1]
         result = bare_step(backend, options) if options.part == "bare" else whole_run(backend, options)
         print(json.dumps(result))
         return
-    lines = [
-        f"{options.model}, batch {options.batch}, {options.frames} frames of {options.patch}×{options.patch}, {options.threads} thread(s)",
-        "",
-        "| backend | bare step | `rvrt train` | bare, CPU | `rvrt train`, CPU | over bare, CPU | samples/s | data wait | peak memory |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for backend in options.backend or ("torch", "mindspore"):
-        results = {}
-        for part in ("bare", "whole"):
-            command = [sys.executable, __file__, *sys.argv[1:], "--backend", backend, "--part", part]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            results[part] = json.loads(done.stdout.strip().splitlines()[-1])
-        bare, whole = results["bare"], results["whole"]
-        lines.append(
-            f"| {backend} | {bare['step_s']:.3f} s | {whole['step_s']:.3f} s | {bare['cpu_s']:.3f} s | {whole['cpu_s']:.3f} s "
-            f"| {whole['cpu_s'] / bare['cpu_s'] - 1:+.0%} | {whole['samples_per_s']:.2f} | {whole['data_wait']:.1%} | {whole['memory_mib']:.0f} MiB |"
-        )
-    sys.stdout.write("\n".join(lines) + "\n")
+    print(
+        f"{options.model}, batch {options.batch}, {options.frames} frames of {options.patch}×{options.patch}, "
+        f"{options.threads} thread(s), device {options.device}\n"
+    )
+    print(
+        "| backend | data | bare step | `rvrt train` | bare, CPU | `rvrt train`, CPU | over bare, CPU | samples/s | data wait "
+        "| bare, memory | `rvrt train`, memory |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        data = {"as given": options.data}
+        if not options.no_video:
+            make_video(Path(folder) / "film.mp4")
+            data["720p video"] = [str(Path(folder) / "film.mp4")]
+        for backend in options.backend or ("torch", "mindspore"):
+            bare = measure("bare", backend, options.data)
+            for name, sources in data.items():
+                whole = measure("whole", backend, sources)
+                print(
+                    f"| {backend} | {name} | {bare['step_s']:.3f} s | {whole['step_s']:.3f} s | {bare['cpu_s']:.3f} s "
+                    f"| {whole['cpu_s']:.3f} s | {whole['cpu_s'] / bare['cpu_s'] - 1:+.0%} | {whole['samples_per_s']:.2f} "
+                    f"| {whole['data_wait']:.1%} | {bare['memory_mib']:.0f} MiB | {whole['memory_mib']:.0f} MiB |",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ film=${2:?usage: fine_tune.sh FILMS FILM OUT.mp4 [options]}
 out=${3:?usage: fine_tune.sh FILMS FILM OUT.mp4 [options]}
 run=${RUN:-fine-tuned}
 rvrt train --init light-s --model light-s --data "$films" --degradation real --lr 2e-4 --clip-grad 1 --ema 0.99 \
-  --batch 4 --frames 6 --patch 128 --steps 2000 --out "$run" --resume auto "${@:4}"
+  --batch 4 --frames 6 --patch 128 --steps 2000 --out "$run" --resume auto --backend torch "${@:4}"
 weights=$run/best.safetensors # written at validation (--val DIR)
 [ -f "$weights" ] || weights=$run/last.safetensors
 rvrt upscale "$film" "$out" --model "$weights"

@@ -9,19 +9,62 @@ with load_model("light-s") as model:
 
 from __future__ import annotations
 
+import difflib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from rvrt_cli.errors import InputError
+from rvrt_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
+    from typing_extensions import Unpack
 
     from rvrt_cli.restorer import Restorer
     from rvrt_cli.upscale.events import Event, Report
+    from rvrt_cli.upscale.options import UpscaleOptions
+
+
+class VideoOptions(TypedDict, total=False):
+    """The options of :func:`upscale_video`: those of :class:`rvrt_cli.upscale.options.UpscaleOptions`, paths as text too."""
+
+    weights: Path | str | None
+    scale: int | None
+    height: int | None
+    width: int | None
+    denoise: float | None
+    deblur: bool
+    strength: float
+    codec: str | None
+    crf: float | None
+    preset: str | None
+    pix_fmt: str | None
+    lossless: bool
+    container: str | None
+    fps: str | None
+    start_s: float | None
+    end_s: float | None
+    frames: int | None
+    preview: int | None
+    compare: Literal["side", "split"] | None
+    window: int | None
+    overlap: int
+    tile: str
+    tile_overlap: int
+    memory_limit: str | None
+    shots: bool
+    deinterlace: Literal["auto", "on", "off"]
+    device: str
+    backend: str
+    precision: str
+    threads: int
+    resume: bool
+    overwrite: bool
+    work_dir: Path | str | None
+    keep_work: bool
+    segment_frames: int | None
 
 
 def upscale_video(
@@ -31,34 +74,56 @@ def upscale_video(
     model: Restorer | str | None = None,
     on_event: Callable[[Event], None] | None = None,
     stop: threading.Event | None = None,
-    **options: Any,
+    **options: Unpack[VideoOptions],
 ) -> Report:
     """Upscale a video file or image sequence as ``rvrt upscale`` does, and return the report.
 
-    ``model``: a loaded model (it stays open) or a name (``light_model()`` for the
-    best RVRT Light on this machine); ``options``: the fields of
-    :class:`rvrt_cli.upscale.options.UpscaleOptions`. ``on_event`` gets the events of :mod:`rvrt_cli.upscale.events` in
-    the calling thread. Setting ``stop`` from another thread finishes the current segment and raises
+    ``model``: a loaded model (it stays open) or a name (``light_model()`` for the best RVRT Light on this machine); without
+    it, what ``weights`` holds, or light-s. ``on_event`` gets the events of :mod:`rvrt_cli.upscale.events` in the calling
+    thread. Setting ``stop`` from another thread finishes the current segment and raises
     :class:`rvrt_cli.errors.InterruptedRun`; the same call continues. Errors: subclasses of
-    :class:`rvrt_cli.errors.RvrtError`; the output then is untouched.
+    :class:`rvrt_cli.errors.RvrtError`, :class:`rvrt_cli.errors.UsageError` for an option that does not exist or is of the
+    wrong type; the output then is untouched.
     """
     from rvrt_cli.upscale.events import ignore_event
-    from rvrt_cli.upscale.options import UpscaleOptions
     from rvrt_cli.upscale.run import upscale
 
-    restorer = None
-    if isinstance(model, str):
-        options["model"] = model
-    elif model is not None:
-        restorer = _KeptOpen(model)
+    restorer = None if model is None or isinstance(model, str) else _KeptOpen(model)
     return upscale(
         input_path,
         output,
-        UpscaleOptions(**options),
+        _video_options(model if isinstance(model, str) else None, dict(options)),
         restorer=restorer,
         on_event=on_event or ignore_event,
         stop=stop,
     )
+
+
+def _video_options(model: str | None, given: dict[str, Any]) -> UpscaleOptions:
+    """The options as a command would have read them. Errors: :class:`UsageError`."""
+    from dataclasses import fields
+
+    from rvrt_cli.upscale.options import UpscaleOptions
+
+    for name in ("weights", "work_dir"):
+        if isinstance(given.get(name), str):
+            given[name] = Path(given[name])
+    if model is not None:
+        given["model"] = model
+    elif given.get("weights") is not None:
+        given["model"] = str(given["weights"])  # the network is the one that the file holds
+    known = [field.name for field in fields(UpscaleOptions)]
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {close[0]}?" if close else f"choose among {', '.join(known)}."
+            raise UsageError(f"upscale_video has no option {name!r}; {hint}")
+    try:
+        options = UpscaleOptions(**given)
+        options.check()
+    except (TypeError, AttributeError) as error:
+        raise UsageError(f"An option of upscale_video is of the wrong type: {error}.") from error
+    return options
 
 
 def light_model() -> str:
@@ -70,7 +135,7 @@ def light_model() -> str:
 
 @contextmanager
 def load_model(
-    model: str = "light-s",
+    model: str | None = None,
     weights: Path | str | None = None,
     *,
     device: str = "auto",
@@ -78,7 +143,7 @@ def load_model(
     precision: str = "auto",
     threads: int = 0,
 ) -> Iterator[Restorer]:
-    """Load a model for as long as the ``with`` block lasts; arguments as on the command line.
+    """Load a model for as long as the ``with`` block lasts; arguments as on the command line ("light-s" without any).
 
     Errors: :class:`rvrt_cli.errors.WeightsError`, :class:`rvrt_cli.errors.DeviceError`.
     """
@@ -180,6 +245,7 @@ class _KeptOpen:
         self.scale, self.channels = inner.scale, inner.channels
         self.name, self.engine, self.fingerprint = inner.name, inner.engine, inner.fingerprint
         self.bytes_per_px = getattr(inner, "bytes_per_px", None)
+        self.reason = getattr(inner, "reason", "")
 
     def __call__(self, lq: np.ndarray) -> np.ndarray:
         return self._inner(lq)

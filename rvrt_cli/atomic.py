@@ -53,10 +53,18 @@ def atomic_path(target: Path) -> Iterator[Path]:
 def remove_leftovers(target: Path) -> None:
     """Remove the temporary files that killed processes left beside ``target``; call it only while no other writes there."""
     target = Path(target)
-    pattern = re.compile(
-        rf"\.{re.escape(target.stem[:80])}\.[0-9a-f]{{8}}\.part{re.escape(target.suffix)}", re.DOTALL
-    )
-    for path in target.parent.iterdir():
+    _remove_matching(target.parent, re.escape(target.stem[:80]), re.escape(target.suffix))
+
+
+def remove_all_leftovers(folder: Path) -> None:
+    """The same for whatever was being written directly in ``folder``, which holds the files of one run alone."""
+    if folder.is_dir():
+        _remove_matching(folder, ".+", r"\.\w+")
+
+
+def _remove_matching(folder: Path, stem: str, suffix: str) -> None:
+    pattern = re.compile(rf"\.{stem}\.[0-9a-f]{{8}}\.part{suffix}", re.DOTALL)
+    for path in folder.iterdir():
         if pattern.fullmatch(path.name):
             path.unlink(missing_ok=True)
 
@@ -70,6 +78,15 @@ def explain_os_error(error: OSError, target: Path) -> OutputError | DiskFullErro
     return OutputError(
         f"{target} could not be written: {error.strerror or error}; choose another place or fix its permissions."
     )
+
+
+@contextmanager
+def explained_writing(target: Path) -> Iterator[None]:
+    """Reword the operating system's errors met while writing ``target`` (:func:`explain_os_error`)."""
+    try:
+        yield
+    except OSError as error:
+        raise explain_os_error(error, target) from error
 
 
 def write_bytes(path: Path, data: bytes) -> None:

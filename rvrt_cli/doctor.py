@@ -11,14 +11,18 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from rvrt_cli.errors import RvrtError
+from rvrt_cli.errors import RvrtError, WeightsError
+from rvrt_cli.hardware import ONNX_RUNTIME_PACKAGES
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from rvrt_cli.restorer import Restorer
 
 State = Literal["ok", "warning", "problem"]
 
@@ -26,11 +30,16 @@ FRAMES = 6
 WIDTH, HEIGHT = 64, 48
 FREE_DISK_BYTES = 2 << 30
 FREE_MEMORY_BYTES = 2 << 30
+SIGMA = 10.0
+"""Noise that a denoising network is told to expect in the tiny film, in 1/255: little, because it has none."""
+
+MINDSPORE = "2.8.0"
+"""The version that pyproject.toml asks for."""
 
 CONFLICTS: tuple[tuple[tuple[str, ...], str], ...] = (
     (
-        ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml"),
-        "pip uninstall -y onnxruntime onnxruntime-gpu onnxruntime-directml, then install the one you want",
+        ONNX_RUNTIME_PACKAGES,
+        f"pip uninstall -y {' '.join(ONNX_RUNTIME_PACKAGES)}, then install the one you want",
     ),
     (
         (
@@ -105,7 +114,7 @@ def check_python(_: Bench) -> Finding:
 
 
 def check_packages(_: Bench) -> Finding:
-    """Packages that overwrite one another, and the pinned MindSpore."""
+    """Packages that overwrite one another, the pinned MindSpore, and the NumPy that it needs."""
     versions = _installed(
         [package for packages, _ in CONFLICTS for package in packages] + ["mindspore", "numpy"]
     )
@@ -113,55 +122,78 @@ def check_packages(_: Bench) -> Finding:
         both = [package for package in packages if package in versions]
         if len(both) > 1:
             return Finding("Packages", "problem", f"{' and '.join(both)} overwrite each other", way_out)
-    if versions.get("mindspore", "2.8.0") != "2.8.0":
+    mindspore, numpy = versions.get("mindspore"), versions.get("numpy", "")
+    if mindspore is None:
+        return Finding("Packages", "ok", "no conflicts")
+    if mindspore != MINDSPORE:
         return Finding(
             "Packages",
             "warning",
-            f"MindSpore {versions['mindspore']}, which is 100 times slower than 2.8.0 on CPUs",
-            "pip install mindspore==2.8.0",
+            f"MindSpore {mindspore}; only {MINDSPORE} was tried (2.9 and 2.10 convolve 100 times slower on CPUs)",
+            f"pip install mindspore=={MINDSPORE}",
         )
-    return Finding("Packages", "ok", "no conflicts")
+    if int(numpy.partition(".")[0] or 0) >= 2:
+        return Finding(
+            "Packages",
+            "warning",
+            f"NumPy {numpy}, but MindSpore {MINDSPORE} needs NumPy 1",
+            'pip install "numpy<2"; where another package needs NumPy 2, give rvrt an environment of its own.',
+        )
+    return Finding("Packages", "ok", f"no conflicts; MindSpore {mindspore} with NumPy {numpy}")
 
 
 def check_engines(_: Bench) -> Finding:
     """At least one engine, and the one that would be chosen."""
     from rvrt_cli.device import choose
 
-    choice = choose()
-    return Finding("Engine", "ok", choice.reason)
+    return Finding("Engine", "ok", choose().describe())
 
 
 def check_gpu(_: Bench) -> Finding:
-    """A card that is here but that nothing installed can use."""
-    from rvrt_cli.device import ascend_driver, choose, nvidia_driver
+    """A card that is here but that nothing installed can use, or that has to be asked for."""
+    from rvrt_cli.device import choose
+    from rvrt_cli.hardware import ascend_cards, nvidia_cards, openvino_gpus
 
     choice = choose()
     if choice.device != "cpu":
         return Finding("GPU", "ok", f"{choice.device} will be used")
-    if nvidia_driver():
+    if nvidia_cards():
         return Finding(
             "GPU",
             "warning",
-            "an NVIDIA card is here, but nothing installed can use it",
-            "Install PyTorch with CUDA (pip install torch), or pip uninstall -y onnxruntime and pip install onnxruntime-gpu.",
+            f"{nvidia_cards()[0].name} is here, but nothing installed can use it",
+            "pip uninstall -y onnxruntime, then pip install onnxruntime-gpu with the CUDA libraries it names; or pip uninstall -y "
+            "torch, then install PyTorch's CUDA build (https://pytorch.org/get-started).",
         )
-    if ascend_driver():
+    if ascend_cards():
         return Finding(
-            "GPU", "warning", "an Ascend device is here, but MindSpore is not", "pip install mindspore==2.8.0"
+            "GPU",
+            "warning",
+            "an Ascend device is here, but MindSpore is not",
+            f"pip install mindspore=={MINDSPORE} (Python 3.10 to 3.12)",
+        )
+    if openvino_gpus():
+        return Finding(
+            "GPU",
+            "ok",
+            f"{openvino_gpus()[0].name} is here; the CPU will be used unless --device gpu asks for it",
         )
     return Finding("GPU", "ok", "none found; the CPU will be used")
 
 
 def check_weights(bench: Bench) -> Finding:
-    """The weights that ship with the tool."""
+    """The weights of the model to run."""
     from rvrt_cli.weights.files import load_weights
-    from rvrt_cli.weights.find import find_weights
+    from rvrt_cli.weights.find import LIGHT_SMALL, weights_path
 
     if bench.model == "bicubic":
         bench.weights_usable = True
         return Finding("Weights", "ok", "bicubic needs none")
-    given = Path(bench.model)
-    weights = load_weights(given if given.suffix else find_weights(bench.model))
+    try:
+        weights = load_weights(weights_path(bench.model))
+    except WeightsError as error:
+        advice = REINSTALL if bench.model == LIGHT_SMALL else OTHER_WEIGHTS
+        return Finding("Weights", "problem", str(error), advice)
     bench.weights_usable = True
     return Finding(
         "Weights",
@@ -213,26 +245,21 @@ def check_decode(bench: Bench) -> Finding:
 
 
 def check_model(bench: Bench) -> Finding:
-    """The model runs and returns a picture that resembles its input."""
+    """The model runs and returns a picture that resembles its input, enlarged as the model enlarges."""
     import time
 
     import numpy as np
 
     from rvrt_cli.data.bicubic import imresize
-    from rvrt_cli.restorer import load_restorer
 
-    _require_weights(bench)
-    restorer = load_restorer(bench.model)
-    try:
+    with _loaded(bench) as restorer:
         lq = gradients()
         began = time.perf_counter()
         sr = restorer(lq)
         seconds = time.perf_counter() - began
+        wanted = lq if restorer.scale == 1 else imresize(lq, scale=restorer.scale)
         engine = restorer.engine
-    finally:
-        restorer.close()
-    error = float(np.abs(sr - imresize(lq, scale=4)).mean())
-    if not np.isfinite(sr).all() or error > 0.05:
+    if sr.shape != wanted.shape or not np.isfinite(sr).all() or float(np.abs(sr - wanted).mean()) > 0.05:
         return Finding(
             "Model", "problem", f"{bench.model} on {engine} returned a wrong picture", TRY_ANOTHER_ENGINE
         )
@@ -245,8 +272,9 @@ def check_run(bench: Bench) -> Finding:
     """Everything together, as ``rvrt upscale`` does it."""
     from rvrt_cli.api import upscale_video
 
-    _require_weights(bench)
-    report = upscale_video(_film(bench), bench.folder / "upscaled.mp4", model=bench.model)
+    film = _film(bench)
+    with _loaded(bench) as restorer:
+        report = upscale_video(film, bench.folder / "upscaled.mp4", model=restorer)
     return Finding(
         "Whole run",
         "ok",
@@ -305,7 +333,10 @@ def check_memory(_: Bench) -> Finding:
     return Finding("Memory", "ok", found)
 
 
-REINSTALL = "Install it again: pip install --force-reinstall rvrt"
+REINSTALL = "Install it again, in its checkout: pip install --force-reinstall --no-deps ."
+OTHER_WEIGHTS = (
+    "Do what the sentence says, or leave out --model: light-s ships with rvrt and needs no fetching."
+)
 REINSTALL_AV = "Install the decoder again: pip install --force-reinstall av"
 REINSTALL_FFMPEG = (
     "pip install --force-reinstall imageio-ffmpeg, or set IMAGEIO_FFMPEG_EXE to the path of an ffmpeg."
@@ -351,9 +382,20 @@ def _film(bench: Bench) -> Path:
     return bench.film
 
 
-def _require_weights(bench: Bench) -> None:
+@contextmanager
+def _loaded(bench: Bench) -> Iterator[Restorer]:
+    """The model to run, for frames of three channels; a denoising network is told :data:`SIGMA`."""
+    from rvrt_cli.restorer import DenoisingRestorer, load_restorer
+
     if not bench.weights_usable:
         raise NotTriedError("not tried, because the weights cannot be used")
+    restorer = load_restorer(bench.model)
+    if restorer.channels == 4:
+        restorer = DenoisingRestorer(restorer, SIGMA)
+    try:
+        yield restorer
+    finally:
+        restorer.close()
 
 
 def _installed(packages: list[str]) -> dict[str, str]:

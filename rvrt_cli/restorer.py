@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from rvrt_cli import __version__
+from rvrt_cli.errors import UsageError
 
 
 class Restorer(Protocol):
@@ -18,7 +19,8 @@ class Restorer(Protocol):
     ``scale``: 4 for super-resolution, 1 for denoising and deblurring. ``engine``: in words, for reports.
     ``fingerprint``: changes whenever output bytes could change (weights, engine, precision).
     ``channels``: of the input; 3, or 4 where the last one is a noise map (sigma / 255).
-    A restorer may carry ``bytes_per_px``, its peak memory per LQ pixel and frame of a tile.
+    A restorer may carry ``bytes_per_px``, its peak memory per LQ pixel and frame of a tile, and ``reason``, why its
+    engine was chosen (see :func:`describe_engine`).
     """
 
     @property
@@ -95,6 +97,7 @@ class DenoisingRestorer:
         self.scale = inner.scale
         self.name = f"{inner.name} (sigma {sigma:g})"
         self.engine = inner.engine
+        self.reason = getattr(inner, "reason", "")
         self.fingerprint = hashlib.sha256(f"{inner.fingerprint} sigma {sigma!r}".encode()).hexdigest()
         self.bytes_per_px = getattr(inner, "bytes_per_px", None)
 
@@ -117,6 +120,7 @@ class ChainRestorer:
             self.scale *= part.scale
         self.name = " + ".join(part.name for part in parts)
         self.engine = "; ".join(dict.fromkeys(part.engine for part in parts))
+        self.reason = "; ".join(dict.fromkeys(filter(None, (getattr(part, "reason", "") for part in parts))))
         self.fingerprint = hashlib.sha256(" ".join(part.fingerprint for part in parts).encode()).hexdigest()
         known = [size for part in parts if (size := getattr(part, "bytes_per_px", None)) is not None]
         self.bytes_per_px = max(known) if known else None
@@ -131,8 +135,17 @@ class ChainRestorer:
             part.close()
 
 
+def describe_engine(restorer: Restorer) -> str:
+    """What a restorer runs on and why, for the line that a command begins with.
+
+    For example "OpenVINO 2026.4.1 on CPU, fp32: the fastest engine for a CPU".
+    """
+    reason = getattr(restorer, "reason", "")
+    return f"{restorer.engine}: {reason}" if reason else restorer.engine
+
+
 def load_restorer(
-    model: str = "light-s",
+    model: str | None = None,
     weights: Path | None = None,
     *,
     device: str = "auto",
@@ -142,13 +155,33 @@ def load_restorer(
 ) -> Restorer:
     """Load a restorer by name ("bicubic", "light-s", "light", "rvrt", "deblur", "denoise") or path of a weights file.
 
+    ``model`` None is the network that ``weights`` holds, or "light-s" without ``weights``; both together must agree.
     ``threads``: CPU threads, 0 for all. Errors: :class:`WeightsError` where the weights are missing or damaged,
-    :class:`DeviceError` where the device or backend is absent.
+    :class:`DeviceError` where the device or backend is absent, :class:`UsageError` for values that do not exist or
+    contradict one another.
     """
     if model == "bicubic":
+        _check_bicubic(weights, device, backend, precision)
         return BicubicRestorer()
     from rvrt_cli.runtime.restorer import load_model_restorer
 
     return load_model_restorer(
         model, weights, device=device, backend=backend, precision=precision, threads=threads
     )
+
+
+def _check_bicubic(weights: Path | None, device: str, backend: str, precision: str) -> None:
+    """Refuse what bicubic would ignore: it has no weights and runs in NumPy on the CPU."""
+    from rvrt_cli.device import check_values
+
+    check_values(device, backend, precision)
+    for name, value, ignored in (
+        ("--weights", str(weights), weights is not None),
+        ("--device", device, device not in ("auto", "cpu")),
+        ("--backend", backend, backend != "auto"),
+        ("--precision", precision, precision == "mixed"),
+    ):
+        if ignored:
+            raise UsageError(
+                f"bicubic has no weights and runs in NumPy on the CPU; leave out {name} {value}, or choose a network."
+            )

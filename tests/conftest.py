@@ -19,6 +19,15 @@ def shared_folder() -> Path | None:
     return folder if (folder / "golden").is_dir() else None
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Graphs, programs and fetched weights of the person who runs the tests are neither used nor touched."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RVRT_CACHE", str(folder))
+        yield folder
+
+
 @pytest.fixture(autouse=True)
 def ordinary_scheduling() -> Iterator[None]:
     """Tests that open SVT-AV1 themselves, as root, leave the process real-time, which starves the rest of the machine."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
@@ -27,27 +28,21 @@ app = typer.Typer(
 debug_enabled = False
 
 
-ENGINES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("OpenVINO", ("openvino",)),
-    ("ONNX Runtime", ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml")),
-    ("PyTorch", ("torch",)),
-    ("MindSpore", ("mindspore",)),
-)
-"""What can run the model, and the packages that provide it."""
-
-
 def engine_versions() -> dict[str, str]:
     """Engine → installed version, or "not installed"; read from package metadata, nothing is imported."""
-    from importlib.metadata import PackageNotFoundError, version
+    from rvrt_cli.hardware import ONNX_RUNTIME_PACKAGES, package_version
 
+    engines = {
+        "OpenVINO": ("openvino",),
+        "ONNX Runtime": ONNX_RUNTIME_PACKAGES,
+        "PyTorch": ("torch",),
+        "MindSpore": ("mindspore",),
+    }
     found = {}
-    for name, packages in ENGINES:
-        found[name] = "not installed"
-        for package in packages:
-            try:
-                found[name] = version(package) + ("" if package == packages[0] else f" ({package})")
-            except PackageNotFoundError:
-                continue
+    for name, packages in engines.items():
+        package = next((package for package in packages if package_version(package)), None)
+        variant = "" if package in (None, packages[0]) else f" ({package})"
+        found[name] = f"{package_version(package)}{variant}" if package else "not installed"
     return found
 
 
@@ -104,11 +99,22 @@ def replace_what_cannot_be_shown() -> None:
             stream.reconfigure(errors="replace")
 
 
+def run_app() -> None:
+    """Run Typer's command; what cannot be written to stdout is an :class:`OSError` here, not a surprise at the end."""
+    try:
+        app()
+    except SystemExit as stop:
+        sys.stdout.flush()
+        if stop.code == 1:  # Typer and Rich end so, and only so, when the reader of stdout went away
+            raise BrokenPipeError from stop
+        raise
+
+
 def main() -> None:
     """Run the command line; every :class:`RvrtError` ends as one sentence on stderr and its exit code."""
     replace_what_cannot_be_shown()
     try:
-        app()
+        run_app()
     except RvrtError as error:
         if debug_enabled:
             raise
@@ -118,13 +124,24 @@ def main() -> None:
         sys.stderr.write("rvrt: interrupted.\n")
         sys.exit(int(ExitCode.INTERRUPTED))
     except BrokenPipeError:
-        # The reader of our stdout went away (for example `| head`): not an error of ours; keep Python quiet at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of our stdout went away (for example `| head`): not an error of ours.
+        drop_stdout()
         sys.exit(int(ExitCode.OUTPUT))
     except Exception as error:
         if debug_enabled:
             raise
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            drop_stdout()
+            sys.stderr.write(
+                f"rvrt: the disk is full ({error}); free some space and run the same command again.\n"
+            )
+            sys.exit(int(ExitCode.DISK_FULL))
         sys.stderr.write(
             f"rvrt: unexpected {type(error).__name__}: {error}; run again with --debug and report the traceback.\n"
         )
         sys.exit(int(ExitCode.UNEXPECTED))
+
+
+def drop_stdout() -> None:
+    """What is still buffered for a stdout that takes nothing more is thrown away, so that Python is quiet at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+UNUSED = "nothing installed can use it"
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
@@ -18,7 +20,7 @@ def devices(
     """Show the devices, backends and runtimes found on this machine, and what `auto` picks."""
     from dataclasses import asdict
 
-    from rvrt_cli.device import survey
+    from rvrt_cli.survey import survey
 
     found = survey()
     if as_json:
@@ -27,16 +29,18 @@ def devices(
         typer.echo(json.dumps(asdict(found), indent=2))
         return
 
-    from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    console = Console()
+    from rvrt_cli.cli.console import stdout_console
+
+    console = stdout_console()
     table = Table(title="Devices", title_justify="left")
     for column in ("--device", "Name", "Memory", "Seen by"):
         table.add_column(column)
     for device in found.devices:
         memory = f"{device.memory_mib / 1024:.1f} GiB" if device.memory_mib else "unknown"
-        table.add_row(device.device, device.name, memory, ", ".join(device.seen_by))
+        table.add_row(device.device, escape(device.name), memory, ", ".join(device.seen_by) or UNUSED)
     console.print(table)
     table = Table(title="Backends", title_justify="left")
     for column in ("--backend", "Package", "Version", "Runs on"):
@@ -45,4 +49,4 @@ def devices(
         state = ", ".join(engine.runs_on) if engine.version else f"not installed: {engine.install}"
         table.add_row(engine.backend, engine.package, engine.version or "-", state)
     console.print(table)
-    console.print(f"auto: {found.auto}")
+    console.print(f"auto: {found.auto}", soft_wrap=True, markup=False)

@@ -26,14 +26,14 @@ def doctor_command(
     debug: DebugOption = False,
 ) -> None:
     """Check the installation end to end on a tiny film, and say what to do about each problem."""
-    from rich.console import Console
     from rich.text import Text
 
     from rvrt_cli.cli.app import enable_debug
+    from rvrt_cli.cli.console import stdout_console
     from rvrt_cli.doctor import examine
 
     enable_debug(debug)
-    console = Console(highlight=False)
+    console = stdout_console()
     findings = []
     for finding in examine(model):
         findings.append(finding)

@@ -38,6 +38,17 @@ class EvalView:
         if self._bar is not None:
             self._bar.stop()
 
+    def show_engine(self, label: str, engine: str) -> None:
+        """Say what a model runs on, and why."""
+        if self._silent:
+            return
+        line = f"{label}: {engine}"
+        if self._bar is not None:
+            self._bar.console.print(line, soft_wrap=True, markup=False, highlight=False)
+        else:
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
+
     def show_clip(self, done: int, total: int, scores: Sequence[ClipScore]) -> None:
         """Report a finished clip (or, with no scores, clips of an earlier run)."""
         note = f"{done} clips were finished before"
@@ -53,13 +64,11 @@ class EvalView:
 
 def print_report(report: EvalReport) -> None:
     """Print the table and what it means on stdout."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        # In a file or pipe nobody wants columns cut to 80 characters.
-        console = Console(highlight=False, width=160)
+    from rvrt_cli.cli.console import stdout_console
+
+    console = stdout_console()
     models = [total.model for total in report.totals]
     two = len(models) == 2
     table = Table(title=f"{report.dataset}, {report.clips} clip{'s' if report.clips != 1 else ''}")

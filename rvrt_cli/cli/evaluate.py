@@ -275,7 +275,7 @@ def evaluate_command(
         resume=resume,
     )
     with sigterm_as_interrupt(), EvalView(quiet or as_json) as view:
-        report = evaluate(options, view.show_clip)
+        report = evaluate(options, view.show_clip, view.show_engine)
     if save_metrics is not None:
         save_report(save_metrics, report)
     if as_json:

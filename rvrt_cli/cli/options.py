@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -13,7 +13,6 @@ from rvrt_cli.errors import UsageError
 MODEL_PANEL = "Model and machine"
 OUTPUT_PANEL = "Messages"
 
-# Optional[...] instead of "| None": Typer reads these at import time on Python 3.10 too.
 LightOption = Annotated[
     bool,
     typer.Option(
@@ -23,7 +22,7 @@ LightOption = Annotated[
     ),
 ]
 ModelOption = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option(
         "--model",
         "-m",
@@ -33,7 +32,7 @@ ModelOption = Annotated[
     ),
 ]
 WeightsOption = Annotated[
-    Optional[Path],  # noqa: UP045
+    Path | None,
     typer.Option(
         "--weights",
         metavar="PATH",
@@ -111,13 +110,19 @@ class ModelChoice:
 
 
 def choose_model(light: bool, model: str | None, weights: Path | None) -> ModelChoice:
-    """Settle ``--light`` and ``--model``. Errors: :class:`UsageError` where they contradict each other."""
+    """Settle ``--light``, ``--model`` and ``--weights``; without ``--model`` a weights file says itself what it holds.
+
+    Errors: :class:`UsageError` where they contradict each other.
+    """
     from rvrt_cli.weights.find import LIGHT, LIGHT_SMALL, light_model
 
     if light and model not in (None, LIGHT, LIGHT_SMALL):
         raise UsageError(f"--light and --model {model} contradict each other; give one of them.")
-    if model is not None or not light or weights is not None:
-        # A file given with --weights says itself how wide it is.
+    if weights is not None:
+        if light and model is None:
+            _check_light(weights)
+        return ModelChoice(model or str(weights))
+    if model is not None or not light:
         return ModelChoice(model or LIGHT_SMALL)
     name = light_model()
     if name == LIGHT:
@@ -126,3 +131,13 @@ def choose_model(light: bool, model: str | None, weights: Path | None) -> ModelC
         name,
         f"Model: {name} (small; the full-width light is not on this machine, `rvrt weights fetch light` gets it)",
     )
+
+
+def _check_light(weights: Path) -> None:
+    """Errors: :class:`UsageError` for a file that holds no RVRT Light."""
+    from rvrt_cli.weights import load_weights
+    from rvrt_cli.weights.find import LIGHT, LIGHT_SMALL
+
+    preset = load_weights(weights).preset
+    if preset not in (LIGHT, LIGHT_SMALL):
+        raise UsageError(f"--weights {weights} holds {preset}, not an RVRT Light; leave out --light.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,9 +12,13 @@ import typer
 
 if TYPE_CHECKING:
     from rvrt_cli.model.config import ModelConfig
+    from rvrt_cli.train.batches import SourceSpec
+    from rvrt_cli.train.checkpoint import Tensors
+    from rvrt_cli.train.engine import Place
     from rvrt_cli.train.launch import Cluster
-    from rvrt_cli.train.loop import RunSettings
     from rvrt_cli.train.recipe import Recipe
+    from rvrt_cli.train.settings import RunSettings
+    from rvrt_cli.train.stopping import StopRequest
 
 DATA, RECIPE, MACHINE, OUTPUT = "Data", "Recipe (defaults: the published one)", "Machine", "Run and reports"
 
@@ -24,15 +30,15 @@ def register(app: typer.Typer) -> None:
 
 def train(
     out: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             "--out",
             "-o",
             metavar="DIR",
-            help="Folder of the run: checkpoints, logs, weights.",
+            help="Folder of the run: checkpoints, logs, weights; shared by all machines. Default: runs/MODEL.",
             rich_help_panel=OUTPUT,
         ),
-    ],
+    ] = None,
     model: Annotated[
         str,
         typer.Option(
@@ -43,21 +49,24 @@ def train(
         list[str] | None,
         typer.Option(
             "--data",
-            metavar="DIR[:WEIGHT]",
-            help="Folder of videos, frame folders or photographs; may be repeated.",
+            metavar="[KIND=]DIR[:WEIGHT]",
+            help="Folder of videos, frame folders or photographs; may be repeated. KIND (photos, frames, videos, vimeo90k) where it is taken for something else.",
             rich_help_panel=DATA,
         ),
     ] = None,
     dataset: Annotated[
         str | None,
         typer.Option(
-            "--dataset", metavar="NAME", help="A published data set: vimeo90k.", rich_help_panel=DATA
+            "--dataset",
+            metavar="NAME[:WEIGHT]",
+            help="A published data set: vimeo90k.",
+            rich_help_panel=DATA,
         ),
     ] = None,
     root: Annotated[
-        Path | None,
+        Path,
         typer.Option("--root", metavar="DIR", help="Where --dataset lies.", rich_help_panel=DATA),
-    ] = None,
+    ] = Path("vimeo_septuplet"),
     degradation: Annotated[
         str,
         typer.Option(
@@ -70,7 +79,9 @@ def train(
     augment: Annotated[
         bool,
         typer.Option(
-            "--augment/--no-augment", help="Flips, transposes and time reversal.", rich_help_panel=DATA
+            "--augment/--no-augment",
+            help="Flips and transposes, and (not in the published recipe) reversal in time, each with probability one half.",
+            rich_help_panel=DATA,
         ),
     ] = True,
     mirror: Annotated[
@@ -82,15 +93,25 @@ def train(
         ),
     ] = None,
     workers: Annotated[
-        int,
+        int | None,
         typer.Option(
             "--workers",
             metavar="N",
             min=0,
-            help="Data processes per device; 0 works in the training process.",
+            help="Data processes per device; 0 works in the training process. Default: the cores that are left, 1 to 8.",
             rich_help_panel=DATA,
         ),
-    ] = 1,
+    ] = None,
+    cache: Annotated[
+        int,
+        typer.Option(
+            "--cache",
+            metavar="MIB",
+            min=0,
+            help="Memory for decoded pictures, of all data processes of a device together.",
+            rich_help_panel=DATA,
+        ),
+    ] = 2048,
     val: Annotated[
         list[str] | None,
         typer.Option(
@@ -163,6 +184,23 @@ def train(
             "--warmup", metavar="STEPS", help="Steps of linear growth at the start.", rich_help_panel=RECIPE
         ),
     ] = 0,
+    beta1: Annotated[
+        float, typer.Option("--beta1", help="Adam's decay of the gradient's mean.", rich_help_panel=RECIPE)
+    ] = 0.9,
+    beta2: Annotated[
+        float, typer.Option("--beta2", help="Adam's decay of its square's mean.", rich_help_panel=RECIPE)
+    ] = 0.99,
+    epsilon: Annotated[
+        float, typer.Option("--epsilon", help="Adam's addend to the root.", rich_help_panel=RECIPE)
+    ] = 1e-8,
+    charbonnier_epsilon: Annotated[
+        float,
+        typer.Option(
+            "--charbonnier-epsilon",
+            help="Addend to the squared difference in the loss.",
+            rich_help_panel=RECIPE,
+        ),
+    ] = 1e-9,
     clip_grad: Annotated[
         float,
         typer.Option(
@@ -174,7 +212,7 @@ def train(
         typer.Option(
             "--ema",
             metavar="DECAY",
-            help="Moving average of the weights, which is validated and exported; 0 for none.",
+            help="Moving average of the weights, which is validated and exported; grows to this decay over the first steps; 0 for none.",
             rich_help_panel=RECIPE,
         ),
     ] = 0.999,
@@ -193,10 +231,18 @@ def train(
         typer.Option(
             "--flow-freeze",
             metavar="STEPS",
-            help="Steps before the optical-flow network is trained, at a quarter of the rate.",
+            help="Steps before the optical-flow network is trained.",
             rich_help_panel=RECIPE,
         ),
     ] = 5000,
+    flow_lr_factor: Annotated[
+        float,
+        typer.Option(
+            "--flow-lr-factor",
+            help="Learning rate of the optical-flow network over that of the rest.",
+            rich_help_panel=RECIPE,
+        ),
+    ] = 0.25,
     seed: Annotated[
         int,
         typer.Option("--seed", min=0, help="Of the initial weights and the data.", rich_help_panel=RECIPE),
@@ -208,8 +254,14 @@ def train(
         ),
     ] = None,
     backend: Annotated[
-        str, typer.Option("--backend", metavar="NAME", help="torch or mindspore.", rich_help_panel=MACHINE)
-    ] = "torch",
+        str,
+        typer.Option(
+            "--backend",
+            metavar="NAME",
+            help="mindspore, torch, or auto: MindSpore where it is installed and can do what is asked for, else PyTorch; a resumed run keeps its own.",
+            rich_help_panel=MACHINE,
+        ),
+    ] = "auto",
     device: Annotated[
         str,
         typer.Option(
@@ -309,7 +361,11 @@ def train(
     ] = 0.0,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Check everything, show the plan and stop.", rich_help_panel=OUTPUT),
+        typer.Option(
+            "--dry-run",
+            help="Check options, data, devices and folders, show the plan and stop.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write TensorBoard events.", rich_help_panel=OUTPUT)
@@ -324,14 +380,16 @@ def train(
 ) -> None:
     """Train a network on clips that are cut, degraded and (photographs) moved on the fly."""
     from rvrt_cli.cli.app import enable_debug
-    from rvrt_cli.cli.train_view import TrainView
-    from rvrt_cli.errors import InterruptedRun, UsageError
+    from rvrt_cli.errors import UsageError
     from rvrt_cli.model.config import PRESETS
-    from rvrt_cli.train.batches import SourceSpec, parse_source
-    from rvrt_cli.train.engine import ENGINES, Place
-    from rvrt_cli.train.launch import Cluster, current_place, is_scheduler
-    from rvrt_cli.train.loop import RunSettings, run_training
+    from rvrt_cli.train.batches import default_workers
+    from rvrt_cli.train.choice import AUTO, choose_backend
+    from rvrt_cli.train.engine import ENGINES
+    from rvrt_cli.train.export import LAST_NAME
+    from rvrt_cli.train.job import current_place, is_scheduler
+    from rvrt_cli.train.launch import Cluster
     from rvrt_cli.train.recipe import Recipe, Stage, parse_stage
+    from rvrt_cli.train.settings import RunSettings
     from rvrt_cli.train.validate import parse_validation
 
     enable_debug(debug)
@@ -343,17 +401,11 @@ def train(
         raise UsageError(f"--resume knows only 'auto', not {resume!r}.")
     if model not in PRESETS:
         raise UsageError(f"There is no network called {model!r}; choose one of {', '.join(PRESETS)}.")
-    sources = tuple(parse_source(text) for text in data or [])
-    if dataset is not None:
-        if dataset != "vimeo90k":
-            raise UsageError(
-                f"There is no data set called {dataset!r}; use vimeo90k, or --data for a folder."
-            )
-        if root is None:
-            raise UsageError("--dataset needs --root, the folder that holds the data set.")
-        sources = (*sources, SourceSpec(str(root), 1.0, "vimeo90k"))
-    if not sources:
-        raise UsageError("There is nothing to train on; give --data DIR or --dataset vimeo90k --root DIR.")
+    if not math.isfinite(time_limit):
+        raise UsageError(f"--time-limit is a number of minutes, not {time_limit:g}.")
+    if backend not in (AUTO, *ENGINES):
+        raise UsageError(f"Training runs on {' or '.join(ENGINES)}, not on {backend!r}.")
+    sources = _sources(data or [], dataset, root)
     config = PRESETS[model]
     if config.upscale == 1:
         raise UsageError(
@@ -362,83 +414,127 @@ def train(
     base = Stage(steps, batch, frames, patch)
     stages = tuple(parse_stage(text, base) for text in stage) if stage else (base,)
     recipe = Recipe(
-        stages=stages, seed=seed, lr=lr, lr_min=lr_min, warmup=warmup, clip_grad=clip_grad, ema=ema, mirror=mirror,
-        flow_freeze_steps=flow_freeze, accumulate=accumulate, precision=precision, recompute=recompute,
-        compile=compile_, degradation=degradation, augment=augment,
+        stages=stages, seed=seed, lr=lr, lr_min=lr_min, warmup=warmup, beta1=beta1, beta2=beta2, epsilon=epsilon,
+        clip_grad=clip_grad, ema=ema, charbonnier_epsilon=charbonnier_epsilon, mirror=mirror,
+        flow_lr_factor=flow_lr_factor, flow_freeze_steps=flow_freeze, accumulate=accumulate, precision=precision,
+        recompute=recompute, compile=compile_, degradation=degradation, augment=augment,
     )  # fmt: skip
-    initial = None
-    if init is not None:
-        from rvrt_cli.weights.files import load_weights
-
-        weights = load_weights(_weights_path(init))
-        config, initial = weights.config, weights.tensors
-        if config != PRESETS[model]:
-            raise UsageError(
-                f"The weights {init} are no {model}; choose the --model that they were made for."
-            )
+    initial = None if init is None else _initial_tensors(init, model)
+    out = out or Path("runs") / model
+    reason = ""
+    if backend == AUTO:
+        choice = choose_backend(device, recipe, out / LAST_NAME if resume else None)
+        backend, reason = choice.backend, choice.reason
     settings = RunSettings(
-        out=out, model=model, sources=sources,
-        validation=tuple(parse_validation(text, val_frames, val_clips) for text in val or []),
-        backend=backend, device=device, threads=threads, workers=workers, resume=resume == "auto",
-        val_interval=val_interval, save_interval=save_interval, log_interval=log_interval, keep=keep,
-        tensorboard=tensorboard, samples=samples, time_limit_s=60 * time_limit,
-        initial_label=init or "random", command="rvrt " + " ".join(sys.argv[1:]),
+        out=out, model=model, sources=sources, validation=parse_validation(val or [], val_frames, val_clips),
+        backend=backend, backend_reason=reason, device=device, machines=nodes,
+        threads=threads, workers=default_workers(devices) if workers is None else workers, cache_mib=cache,
+        resume=resume == "auto", val_interval=val_interval, save_interval=save_interval, log_interval=log_interval,
+        keep=keep, tensorboard=tensorboard, samples=samples, time_limit_s=60 * time_limit, initial_label=init or "random",
+        command=shlex.join(["rvrt", *sys.argv[1:]]),
     )  # fmt: skip
-    if backend not in ENGINES:
-        raise UsageError(f"Training runs on {' or '.join(ENGINES)}, not on {backend!r}.")
-    place = current_place()
-    if dry_run:
-        return _show_plan(settings, config, recipe, max(1, devices * nodes))
     cluster = Cluster(devices, nodes, node_rank, master)
-    if place is None and cluster.world > 1:
-        recipe.check(config, cluster.world)
-        return _launch(cluster, settings, recipe)
-    with TrainView(place) as view:
-        try:
-            summary = run_training(settings, config, recipe, initial, view.show, place or Place())
-        except InterruptedRun:
-            if place is None:
-                raise
-            return None  # launchers take another exit code for a failure; the launching process explains
-        view.finish(summary, settings, recipe)
-    return None
+    place = current_place()
+    if place is not None:
+        return _run_rank(place, settings, config, recipe, initial)
+    if dry_run:
+        return _show_plan(settings, config, recipe, cluster)
+    from rvrt_cli.train.stopping import StopRequest
+
+    with StopRequest().installed() as stop:
+        if cluster.world > 1:
+            return _launch(cluster, settings, recipe, config, stop)
+        return _run_alone(settings, config, recipe, initial, stop)
 
 
-def _show_plan(settings: RunSettings, config: ModelConfig, recipe: Recipe, world: int) -> None:
-    from rvrt_cli.cli.train_view import show_plan
-    from rvrt_cli.train.batches import open_sources
-    from rvrt_cli.train.plan import plan_training
+def _sources(data: list[str], dataset: str | None, root: Path) -> tuple[SourceSpec, ...]:
+    from rvrt_cli.errors import UsageError
+    from rvrt_cli.train.batches import SourceSpec, parse_source, split_weight
 
-    recipe.check(config, world)
-    source = open_sources(settings.sources)
-    show_plan(plan_training(config, recipe, len(source), world), settings, recipe, source.name, world)
-
-
-def _launch(cluster: Cluster, settings: RunSettings, recipe: Recipe) -> None:
-    """Run this command once per device; the result is read from what it saved."""
-    from rvrt_cli.train.checkpoint import load_latest
-    from rvrt_cli.train.launch import describe_stop, launch
-
-    finished = launch(
-        settings.backend,
-        cluster,
-        sys.argv[1:],
-        settings.out / "logs",
-        lambda line: typer.echo(line, err=True),
-    )
-    checkpoint = load_latest(settings.out / "checkpoints")
-    steps_done = 0 if checkpoint is None else checkpoint.step
-    if steps_done < recipe.steps and (
-        not finished or cluster.node_rank == 0
-    ):  # a time limit ends ranks without a signal
-        raise describe_stop(steps_done, recipe.steps)
+    sources = [parse_source(text) for text in data]
+    if dataset is not None:
+        name, weight = split_weight(dataset, "--dataset")
+        if name != "vimeo90k":
+            raise UsageError(f"There is no data set called {name!r}; use vimeo90k, or --data for a folder.")
+        if not root.exists():
+            raise UsageError(f"{root} does not exist; give --root, the folder that holds the data set.")
+        sources.append(SourceSpec(str(root), weight, "vimeo90k"))
+    if not sources:
+        raise UsageError("There is nothing to train on; give --data DIR or --dataset vimeo90k --root DIR.")
+    return tuple(sources)
 
 
-def _weights_path(text: str) -> Path:
-    """A file, or a name that the weight registry knows."""
-    path = Path(text)
-    if path.exists():
-        return path
+def _initial_tensors(init: str, model: str) -> Tensors:
+    """The tensors of a weight file, or of a name that the weight registry knows."""
+    from rvrt_cli.errors import UsageError
+    from rvrt_cli.model.config import PRESETS
     from rvrt_cli.weights import find_weights
+    from rvrt_cli.weights.files import load_weights
 
-    return find_weights(text)
+    weights = load_weights(Path(init) if Path(init).exists() else find_weights(init))
+    if weights.config != PRESETS[model]:
+        raise UsageError(f"The weights {init} are no {model}; choose the --model that they were made for.")
+    return weights.tensors
+
+
+def _show_plan(settings: RunSettings, config: ModelConfig, recipe: Recipe, cluster: Cluster) -> None:
+    from rvrt_cli.cli.train_view import show_plan
+    from rvrt_cli.train.plan import plan_training
+    from rvrt_cli.train.preflight import check_run
+
+    source = check_run(settings, config, recipe, cluster)
+    plan = plan_training(config, recipe, source.count_clips(recipe.stages[0].frames), cluster.world)
+    show_plan(plan, settings, recipe, source.name, cluster.world)
+
+
+def _run_alone(
+    settings: RunSettings, config: ModelConfig, recipe: Recipe, initial: Tensors | None, stop: StopRequest
+) -> None:
+    from rvrt_cli.cli.train_view import TrainView
+    from rvrt_cli.train.loop import run_training
+
+    with TrainView(settings, recipe) as view:
+        run_training(settings, config, recipe, initial, view.show, stop=stop)
+
+
+def _run_rank(
+    place: Place, settings: RunSettings, config: ModelConfig, recipe: Recipe, initial: Tensors | None
+) -> None:
+    """One of several processes; the one that started them draws what the first reports."""
+    from contextlib import nullcontext
+
+    from rvrt_cli.errors import InterruptedRun
+    from rvrt_cli.train.events import Event
+    from rvrt_cli.train.job import JobFolder, announce, write_event
+    from rvrt_cli.train.loop import run_training
+    from rvrt_cli.train.stopping import StopRequest
+
+    announce(place)
+    job = JobFolder.current()
+    stop = StopRequest(job.watch_starter()) if job is not None else StopRequest()
+    with stop.installed(), job.open_view() if job and place.rank == 0 else nullcontext() as view:
+
+        def report(event: Event) -> None:
+            if view is not None:
+                write_event(view, event)
+
+        try:
+            run_training(settings, config, recipe, initial, report, place, stop)
+        except InterruptedRun as stopped:
+            # The framework's launcher takes another exit code for a failure; who started it explains.
+            if job is not None and place.local_rank == 0:
+                job.write_stopped(str(stopped))
+
+
+def _launch(
+    cluster: Cluster, settings: RunSettings, recipe: Recipe, config: ModelConfig, stop: StopRequest
+) -> None:
+    """Run this command once per device."""
+    from rvrt_cli.cli.train_view import TrainView
+    from rvrt_cli.train.launch import launch
+
+    recipe.check(config, cluster.world)
+    with TrainView(settings, recipe) as view:
+        # The last --backend counts: what was chosen here holds on every device.
+        arguments = [*sys.argv[1:], "--backend", settings.backend]
+        launch(settings.backend, cluster, arguments, settings.out / "logs", view.show, stop)

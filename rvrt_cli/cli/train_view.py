@@ -11,34 +11,41 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
-from rvrt_cli.train.engine import Place
-from rvrt_cli.train.launch import VIEW_VARIABLE
-from rvrt_cli.train.loop import Event, RunSettings, Saved, Skipped, Started, Stepped, Summary, Validated
+from rvrt_cli.train.events import (
+    Event,
+    Finished,
+    Noted,
+    Saved,
+    Skipped,
+    Started,
+    Stepped,
+    Summary,
+    Validated,
+)
+from rvrt_cli.train.logs import StepRow
 from rvrt_cli.train.plan import Plan
 from rvrt_cli.train.recipe import Recipe
+from rvrt_cli.train.settings import RunSettings
 
 
 class TrainView:
-    """Receives the loop's events; use as a context manager."""
+    """Receives a run's events; use as a context manager."""
 
-    def __init__(self, place: Place | None = None) -> None:
-        """``place``: in a job of several devices; rank 0 reports to the launching process, the others are silent."""
-        if place is not None:
-            sys.stderr.write(f"rank {place.rank} of {place.world}: process {os.getpid()}\n")
-        self._quiet = place is not None and place.rank > 0
-        view = os.environ.get(VIEW_VARIABLE) if place is not None else None
-        self._file = open(view, "a", encoding="utf-8", buffering=1) if view else None  # noqa: SIM115 - closed in __exit__
-        self._console = Console(file=self._file, stderr=self._file is None, highlight=False, soft_wrap=True)
-        self._steps = 0
-        self._last: dict[str, tuple[float, float]] = {}
+    def __init__(self, settings: RunSettings, recipe: Recipe, console: Console | None = None) -> None:
+        self._settings, self._recipe = settings, recipe
+        self._console = console or Console(file=_ToleratedStderr(), highlight=False, soft_wrap=True)  # type: ignore[arg-type] # it has what Rich uses of a file
+        self._steps = recipe.steps
+        self._now: Stepped | None = None
+        self._row: StepRow | None = None
+        self._validated: dict[str, tuple[float, float]] = {}
         self._best: float | None = None
         self._live: Live | None = None
-        if self._console.is_terminal and not self._quiet:
+        if self._console.is_terminal:
             self._progress = Progress(
                 TextColumn("step {task.completed:.0f} of {task.total:.0f}"), BarColumn(None), TaskProgressColumn(),
                 console=self._console, expand=True,
             )  # fmt: skip
-            self._task = self._progress.add_task("train", total=1)
+            self._task = self._progress.add_task("train", total=recipe.steps)
             self._live = Live(self._progress, console=self._console, refresh_per_second=4)
 
     def __enter__(self) -> TrainView:
@@ -49,17 +56,17 @@ class TrainView:
     def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
-        if self._file is not None:
-            self._file.close()
 
     def show(self, event: Event) -> None:
         """Draw one event."""
         if isinstance(event, Started):
-            self._steps = event.steps
+            self._steps, self._best = event.steps, event.best
+            if self._settings.backend_reason:
+                self._line(_backend(self._settings))
             self._line(f"{event.engine}; data: {event.data}")
             self._line(f"step {event.step} of {event.steps}" + (": going on" if event.step else ""))
-            for difference in event.differences:
-                self._line(f"other settings than the checkpoint's: {difference}")
+            for note in event.notes:
+                self._line(note)
             if self._live is not None:
                 self._progress.update(self._task, total=event.steps, completed=event.step)
         elif isinstance(event, Stepped):
@@ -67,7 +74,7 @@ class TrainView:
         elif isinstance(event, Validated):
             self._best = event.best
             for result in event.results:
-                self._last[result.name] = (result.psnr_y, result.bicubic)
+                self._validated[result.name] = (result.psnr_y, result.bicubic)
                 self._line(
                     f"step {event.step}  {result.name}: {result.psnr_y:.3f} dB, bicubic {result.bicubic:.3f} dB "
                     f"({result.psnr_y - result.bicubic:+.3f}); best mean {event.best:.3f} dB"
@@ -76,51 +83,64 @@ class TrainView:
             self._line(f"saved {event.path}")
         elif isinstance(event, Skipped):
             self._line(f"step {event.step} skipped: its gradient was not finite ({event.total} so far)")
+        elif isinstance(event, Noted):
+            self._line(event.text)
+        elif isinstance(event, Finished):
+            self._finish(event.summary)
+        if self._live is not None:
+            self._live.update(self.panel())
 
     def _stepped(self, event: Stepped) -> None:
-        row = event.row
+        self._now = event
+        self._row = event.row or self._row
         if self._live is not None:
             self._progress.update(self._task, completed=event.step)
-        if row is None:
-            return
-        left = _duration((self._steps - row.step) * row.step_s)
-        if self._live is None:
+        elif event.row is not None:
+            row = event.row
             self._line(
                 f"step {row.step}/{self._steps}  loss {row.loss:.5f}  lr {row.lr:.2e}  grad {row.grad_norm:.3f}  "
                 f"{row.step_s:.2f} s/step  {row.samples_per_s:.1f} samples/s  data wait {row.data_wait:.1%}  "
-                f"{row.memory_mib:.0f} MiB  ETA {left}"
+                f"{row.memory_mib:.0f} MiB  ETA {_duration(event.left_s)}"
             )
-            return
+
+    def panel(self) -> Table:
+        """The live panel: the last step, the means of the last row, the last validation."""
         table = Table.grid(padding=(0, 2))
-        table.add_row("loss", f"{row.loss:.5f}", "lr", f"{row.lr:.2e}", "gradient", f"{row.grad_norm:.3f}")
-        table.add_row(
-            "speed",
-            f"{row.step_s:.2f} s/step",
-            "",
-            f"{row.samples_per_s:.1f} samples/s",
-            "data wait",
-            f"{row.data_wait:.1%}",
-        )
-        table.add_row("memory", f"{row.memory_mib:.0f} MiB", "ETA", left, "skipped", str(row.skipped))
-        for name, (psnr, bicubic) in self._last.items():
-            best = f"{self._best:.3f} dB" if self._best is not None else "-"
-            table.add_row(name, f"{psnr:.3f} dB", "bicubic", f"{bicubic:.3f} dB", "best mean", best)
+        if (now := self._now) is None:
+            table.add_row("the first step is being made")
+        else:
+            table.add_row("loss", f"{now.loss:.5f}", "lr", f"{now.lr:.2e}", "s/step", f"{now.step_s:.2f}")
+            table.add_row("ETA", _duration(now.left_s))
+        if (row := self._row) is not None:
+            table.add_row(
+                "mean", f"{row.loss:.5f}", "gradient", f"{row.grad_norm:.3f}", "s/step", f"{row.step_s:.2f}"
+            )
+            table.add_row(
+                "data wait", f"{row.data_wait:.1%}", "samples/s", f"{row.samples_per_s:.1f}", "memory",
+                f"{row.memory_mib:.0f} MiB", "skipped", str(row.skipped),
+            )  # fmt: skip
+        for name, (psnr, bicubic) in self._validated.items():
+            table.add_row(name, f"{psnr:.3f} dB", "bicubic", f"{bicubic:.3f} dB")
+        if self._best is not None:
+            table.add_row("best mean", f"{self._best:.3f} dB")
         panel = Table.grid(expand=True)
         panel.add_row(self._progress)
         panel.add_row(table)
-        self._live.update(panel)
+        return panel
 
-    def finish(self, summary: Summary, settings: RunSettings, recipe: Recipe) -> None:
+    def _finish(self, summary: Summary) -> None:
         """The closing table, in the shape in which the published network reports its training."""
-        if self._quiet:
-            return
-        stage = recipe.stages[-1]
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+        stage = self._recipe.stages[-1]
+        sources = self._settings.sources
         rows = {
-            "model": settings.model,
-            "resources": summary.engine,
-            "data set": ", ".join(os.path.basename(os.path.normpath(spec.path)) for spec in settings.sources),
+            "model": self._settings.model,
+            "resources": _resources(summary),
+            "data set": ", ".join(os.path.basename(os.path.normpath(spec.path)) for spec in sources),
             "batch size": str(stage.batch),
-            "clips": f"{recipe.frames_of(stage)} frames of {stage.patch_gt_px}×{stage.patch_gt_px}",
+            "clips": f"{self._recipe.frames_of(stage)} frames of {stage.patch_gt_px}×{stage.patch_gt_px}",
             "optimizer": "Adam",
             "steps": str(summary.steps),
             "s/step": f"{summary.step_s:.3f}",
@@ -130,24 +150,51 @@ class TrainView:
             "best Y-PSNR": "-" if summary.best is None else f"{summary.best:.3f} dB",
             "weights": str(summary.weights),
         }
-        # The launching process relays lines, after the live view has ended.
-        view = os.environ.get(VIEW_VARIABLE)
-        with open(view, "a", encoding="utf-8") if view else _Stderr() as file:
-            Console(file=file, highlight=False, soft_wrap=True).print(_table("Training", rows))
+        self._console.print(_table("Training", rows))
 
     def _line(self, text: str) -> None:
-        if not self._quiet:
-            self._console.print(text, markup=False)
+        self._console.print(text, markup=False)
 
 
-class _Stderr:
-    """``sys.stderr`` as a context manager that leaves it open."""
+class _ToleratedStderr:
+    """``sys.stderr`` for Rich; when nobody reads it any more (``| head``, a closed terminal) the run goes on unseen."""
 
-    def __enter__(self) -> Any:
-        return sys.stderr
+    def __init__(self) -> None:
+        self._file = sys.stderr
+        self.encoding = self._file.encoding
 
-    def __exit__(self, *_: object) -> None:
-        sys.stderr.flush()
+    def write(self, text: str) -> int:
+        self._tolerated(self._file.write, text)
+        return len(text)
+
+    def flush(self) -> None:
+        self._tolerated(self._file.flush)
+
+    def isatty(self) -> bool:
+        return self._file.isatty()
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def _tolerated(self, action: Any, *arguments: str) -> None:
+        try:
+            action(*arguments)
+        except OSError:
+            # What else is written there, by frameworks and at the end, goes nowhere too instead of failing.
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self._file.fileno())
+            os.close(null)
+
+
+def _backend(settings: RunSettings) -> str:
+    names = {"torch": "PyTorch", "mindspore": "MindSpore"}
+    return f"backend: {names[settings.backend]}, {settings.backend_reason}"
+
+
+def _resources(summary: Summary) -> str:
+    devices = f"{summary.devices} × " if summary.devices > 1 else ""
+    machines = f", on {summary.machines} machines" if summary.machines > 1 else ""
+    return f"{devices}{summary.engine}{machines}"
 
 
 def show_plan(plan: Plan, settings: RunSettings, recipe: Recipe, data: str, world: int) -> None:
@@ -160,9 +207,11 @@ def show_plan(plan: Plan, settings: RunSettings, recipe: Recipe, data: str, worl
         "data": data,
         "devices": f"{world} ({settings.backend}, {recipe.precision})",
         "steps": f"{plan.steps:,}",
-        "steps per epoch": f"{plan.steps_per_epoch:.1f} ({plan.sequences:,} sequences)",
+        "steps per epoch": f"{plan.steps_per_epoch:.1f} ({plan.clips:,} clips without overlap)",
         "learning rate": f"{recipe.lr:g} to {recipe.lr_min:g}, cosine, {recipe.warmup} steps of warm-up",
     }
+    if settings.backend_reason:
+        console.print(_backend(settings), markup=False)
     console.print(_table("Plan", rows))
     stages = Table(title="Stages")
     for title in (

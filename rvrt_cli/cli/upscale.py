@@ -152,7 +152,7 @@ def upscale_command(
         typer.Option(
             "--codec",
             metavar="NAME",
-            help="h264, h265, av1, vp9, prores, ffv1 or an encoder of ffmpeg; default by container.",
+            help="h264, h265, av1, vp9, prores, ffv1 or libx264rgb; default by container.",
             rich_help_panel=ENCODING,
         ),
     ] = None,

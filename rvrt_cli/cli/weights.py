@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,9 +15,6 @@ from rvrt_cli.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from rvrt_cli.weights.download import Progress
-
-PIPE_COLUMNS = 180
-"""Width of tables that are not shown on a terminal, so that nothing is cut off in logs."""
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 QuietOption = Annotated[
@@ -59,7 +56,7 @@ def fetch_command(
         typer.Argument(metavar="NAME...", help="Names of `rvrt weights list`, or presets (rvrt, light ...)."),
     ],
     mirror: Annotated[
-        Optional[str],  # noqa: UP045 - Typer reads annotations at run time, on Python 3.10 too
+        str | None,
         typer.Option(
             "--mirror",
             metavar="URL",
@@ -67,7 +64,7 @@ def fetch_command(
         ),
     ] = None,
     source: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(
             "--from", metavar="FILE", help="Take a copy that you downloaded yourself (one NAME only)."
         ),
@@ -103,9 +100,20 @@ def fetch_command(
 
     results = []
     for entry in entries:
+
+        def waiting(name: str = entry.name) -> None:
+            if not quiet:
+                typer.echo(f"{name}: another process is fetching it; waiting for that ...", err=True)
+
         with _progress(entry.file_name, quiet) as progress:
             result = fetch(
-                entry, mirror=mirror, source=source, force=force, announce=announce, progress=progress
+                entry,
+                mirror=mirror,
+                source=source,
+                force=force,
+                announce=announce,
+                progress=progress,
+                waiting=waiting,
             )
         if not quiet:
             state = "fetched" if result.new else "already here, unchanged"
@@ -120,10 +128,10 @@ def fetch_command(
 @weights_app.command("info")
 def info_command(target: TargetArgument, as_json: JsonOption = False) -> None:
     """Show what a weight file is: architecture, parameters, hash, metadata."""
-    from rvrt_cli.weights import load_weights
+    from rvrt_cli.weights import load_weights, weights_path
     from rvrt_cli.weights.files import summary
 
-    path = _resolve(target)
+    path = weights_path(target)
     info = {"path": str(path), **summary(load_weights(path))}
     if as_json:
         _print_json(info)
@@ -147,11 +155,11 @@ def convert_command(
     """Convert a published .pth or .ckpt file (or any that rvrt reads) to .safetensors."""
     from dataclasses import replace
 
-    from rvrt_cli.weights import load_weights, save_weights
+    from rvrt_cli.weights import load_weights, save_weights, weights_path
     from rvrt_cli.weights.registry import PUBLISHED
 
     _check_output(output, force)
-    path = _resolve(target)
+    path = weights_path(target)
     weights = load_weights(path)
     metadata = {**weights.metadata, "converted_from": f"{path.name} (SHA-256 {weights.sha256})"}
     for entry in PUBLISHED:
@@ -178,7 +186,7 @@ def export_command(
     as_json: JsonOption = False,
 ) -> None:
     """Write the network for one input size as an ONNX graph, or as MindIR (needs MindSpore)."""
-    from rvrt_cli.weights import load_weights
+    from rvrt_cli.weights import load_weights, weights_path
 
     kind = output.suffix.lower()
     if kind not in (".onnx", ".mindir"):
@@ -188,7 +196,7 @@ def export_command(
             f"--precision {precision} is not possible for {kind}; choose fp32, or fp16 for .onnx."
         )
     _check_output(output, force)
-    weights = load_weights(_resolve(target))
+    weights = load_weights(weights_path(target))
     if kind == ".onnx":
         from rvrt_cli.runtime.export import export_onnx
 
@@ -211,18 +219,6 @@ def export_command(
         typer.echo(
             f"{output}: {result['input']} -> {result['output']}, {precision}, {result['size_bytes']:,} bytes"
         )
-
-
-def _resolve(target: str) -> Path:
-    """The file that a command's NAME|FILE means; a name with a suffix or a folder is a file, whether it exists or not."""
-    from rvrt_cli.weights import find_weights
-
-    path = Path(target)
-    return (
-        path
-        if path.is_file() or path.suffix in (".safetensors", ".pth", ".pt", ".ckpt") or path.name != target
-        else find_weights(target)
-    )
 
 
 def _check_output(output: Path, force: bool) -> None:
@@ -253,9 +249,9 @@ def _plain(text: str) -> Any:
 
 
 def _show(table: Any) -> None:
-    from rich.console import Console
+    from rvrt_cli.cli.console import stdout_console
 
-    Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS).print(table)
+    stdout_console().print(table)
 
 
 @contextmanager

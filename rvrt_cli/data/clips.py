@@ -1,30 +1,40 @@
-"""Where training clips come from: photographs with synthetic motion, Vimeo-90K, folders of frames, videos.
+"""Where training clips come from: photographs with synthetic motion, sequences of frames, videos, mixtures of them.
 
 Every source answers ``sample(rng, frames, patch_gt_px)`` with a clip that depends on its files and the state of
 ``rng`` alone: what happens to be cached never changes the result. Sources can be pickled (their caches stay behind),
-so each worker process holds its own.
+so each worker process holds its own. :mod:`rvrt_cli.data.recognise` finds out which source a folder is.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from rvrt_cli.data.images import list_images, read_image
+from rvrt_cli.data.images import read_image
 from rvrt_cli.data.motion import MotionSettings, synthesize_clip
-from rvrt_cli.data.vimeo import find_vimeo_root, septuplet_frames
 from rvrt_cli.errors import InputError
 
-VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".ts", ".mpg", ".mpeg", ".y4m", ".ogv", ".flv", ".wmv"}
-)
-_VIDEO_RUN_FRAMES = 48
-"""Consecutive frames of a video that are decoded and cached together."""
+if TYPE_CHECKING:
+    from rvrt_cli.media.frame import Frame
+    from rvrt_cli.media.source import Source
+
+_CACHE_MIB = 1024
+_TRIES = 8
+"""Places in a video that are tried until one is undamaged and without a cut."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Ground truth to train on: ``frames (t, h, w, 3)`` uint8, and the file (with the place in it) that it is from."""
+
+    frames: np.ndarray
+    origin: str
 
 
 class ClipSource(Protocol):
@@ -39,8 +49,12 @@ class ClipSource(Protocol):
         """How many files or sequences it draws from."""
         ...
 
-    def sample(self, rng: np.random.Generator, frames: int, patch_gt_px: int) -> np.ndarray:
-        """A clip of (frames, patch_gt_px, patch_gt_px, 3) uint8, drawn with ``rng``.
+    def count_clips(self, frames: int) -> int:
+        """How many clips of ``frames`` frames it holds that share none; each photograph counts as one."""
+        ...
+
+    def sample(self, rng: np.random.Generator, frames: int, patch_gt_px: int) -> Clip:
+        """A clip of ``frames`` frames of ``patch_gt_px`` × ``patch_gt_px`` pixels, drawn with ``rng``.
 
         Errors: :class:`InputError` naming a file that is damaged or smaller than the patch.
         """
@@ -48,9 +62,9 @@ class ClipSource(Protocol):
 
 
 class ArrayCache:
-    """Recently used arrays, at most ``budget_bytes`` of them together; pickles empty."""
+    """Recently used arrays, at most ``budget_bytes`` of them together; pickles empty. Several sources may share one."""
 
-    def __init__(self, budget_bytes: int) -> None:
+    def __init__(self, budget_bytes: int = _CACHE_MIB << 20) -> None:
         self.budget_bytes = budget_bytes
         self._arrays: OrderedDict[object, np.ndarray] = OrderedDict()
         self.bytes = 0
@@ -77,13 +91,13 @@ class PhotoSource:
     """Photographs, each turned into a moving clip by :mod:`rvrt_cli.data.motion`."""
 
     def __init__(
-        self, files: Sequence[Path], motion: MotionSettings | None = None, cache_mib: int = 1024
+        self, files: Sequence[Path], motion: MotionSettings | None = None, cache: ArrayCache | None = None
     ) -> None:
         if not files:
             raise InputError("There are no photographs to make training clips from.")
         self.files = tuple(files)
         self.motion = motion or MotionSettings()
-        self._cache = ArrayCache(cache_mib << 20)
+        self._cache = cache or ArrayCache()
 
     @property
     def name(self) -> str:
@@ -92,33 +106,35 @@ class PhotoSource:
     def __len__(self) -> int:
         return len(self.files)
 
+    def count_clips(self, frames: int) -> int:
+        return len(self.files)
+
     def _read(self, index: int) -> np.ndarray:
         path = self.files[index]
         return self._cache.get(path, lambda: read_image(path, convert=True))
 
-    def sample(self, rng: np.random.Generator, frames: int, patch_gt_px: int) -> np.ndarray:
+    def sample(self, rng: np.random.Generator, frames: int, patch_gt_px: int) -> Clip:
         chosen = rng.integers(len(self.files), size=2)
         photos = [self._read(int(index)) for index in chosen]
         for index, photo in zip(chosen, photos, strict=True):
             _check_patch(self.files[int(index)], photo.shape[0], photo.shape[1], patch_gt_px)
-        return synthesize_clip(photos, rng, frames, patch_gt_px, patch_gt_px, self.motion)
+        clip = synthesize_clip(photos, rng, frames, patch_gt_px, patch_gt_px, self.motion)
+        return Clip(clip, " and ".join(str(self.files[int(index)]) for index in chosen))
 
 
 class FrameSource:
     """Sequences stored as one image per frame; a clip is a run of consecutive frames, mirrored in time where too short."""
 
     def __init__(
-        self, sequences: Sequence[Sequence[Path]], label: str, cache_mib: int = 1024, per_frame: bool = True
+        self, sequences: Sequence[Sequence[Path]], label: str, cache: ArrayCache | None = None
     ) -> None:
-        """``per_frame`` draws a sequence in proportion to its length, else all alike."""
+        """A sequence is drawn in proportion to its length."""
         if not sequences or not all(sequences):
             raise InputError(f"There are no frames to train on in {label}.")
         self.sequences = tuple(tuple(sequence) for sequence in sequences)
         self._label = label
-        self._cache = ArrayCache(cache_mib << 20)
-        lengths = np.array(
-            [len(sequence) if per_frame else 1 for sequence in self.sequences], dtype=np.float64
-        )
+        self._cache = cache or ArrayCache()
+        lengths = np.array([len(sequence) for sequence in self.sequences], dtype=np.float64)
         self._ends = np.cumsum(lengths) / lengths.sum()
 
     @property
@@ -128,7 +144,10 @@ class FrameSource:
     def __len__(self) -> int:
         return len(self.sequences)
 
-    def sample(self, rng: np.random.Generator, frames: int, patch_gt_px: int) -> np.ndarray:
+    def count_clips(self, frames: int) -> int:
+        return sum(max(1, len(sequence) // frames) for sequence in self.sequences)
+
+    def sample(self, rng: np.random.Generator, frames: int, patch_gt_px: int) -> Clip:
         sequence = self.sequences[int(np.searchsorted(self._ends, rng.random(), side="right"))]
         start = int(rng.integers(max(1, len(sequence) - frames + 1)))
         paths = [sequence[index] for index in mirrored_run(start, frames, len(sequence))]
@@ -142,21 +161,25 @@ class FrameSource:
                 corner = _pick_corner(rng, path, image.shape[0], image.shape[1], patch_gt_px)
             elif image.shape != shape:
                 raise InputError(
-                    f"{path} has another size than the first frame of its sequence; keep one size per sequence."
+                    f"{path} has another size than {paths[0].name}, with which it was taken for one film; "
+                    "keep one size per sequence, or give photographs as --data photos=DIR."
                 )
             clip[position] = _crop(image, corner, patch_gt_px)
-        return clip
+        return Clip(clip, f"{paths[0]} and on")
 
 
 class VideoSource:
-    """Video files; a clip is a run of consecutive frames at a random place."""
+    """Video files; a clip is a run of consecutive frames at a random place, without a cut where that can be had.
 
-    def __init__(self, files: Sequence[Path], cache_mib: int = 1024) -> None:
+    Only the wanted frames are decoded (and those before them, back to a keyframe), with one thread: the other cores
+    are for training. A place with damage is not used; a file in which :data:`_TRIES` places are damaged is an error.
+    """
+
+    def __init__(self, files: Sequence[Path]) -> None:
         if not files:
             raise InputError("There are no videos to train on.")
         self.files = tuple(files)
-        self._cache = ArrayCache(cache_mib << 20)
-        self._plans: dict[Path, tuple[int, float]] = {}
+        self._probed: dict[Path, Source] = {}
 
     @property
     def name(self) -> str:
@@ -165,44 +188,81 @@ class VideoSource:
     def __len__(self) -> int:
         return len(self.files)
 
-    def _plan(self, path: Path) -> tuple[int, float]:
-        """How many runs the video has and how long one lasts in seconds."""
-        if path not in self._plans:
+    def count_clips(self, frames: int) -> int:
+        return sum(max(1, int(self._length(path) // frames)) for path in self.files)
+
+    def _probe(self, path: Path) -> Source:
+        if path not in self._probed:
             from rvrt_cli.media.probe import probe
 
             source = probe(path)
             if source.video is None:
                 raise InputError(f"{path} has no picture; remove it from the training data.")
-            rate = source.video.average_rate or Fraction(25)
-            run_s = float(_VIDEO_RUN_FRAMES / rate)
-            self._plans[path] = (max(1, int(float(source.duration_s or 0.0) / run_s)), run_s)
-        return self._plans[path]
+            self._probed[path] = source
+        return self._probed[path]
 
-    def _decode(self, path: Path, run: int) -> np.ndarray:
-        from rvrt_cli.media.probe import probe
+    def _rate(self, path: Path) -> float:
+        return float(self._probe(path).video.average_rate or Fraction(25))
+
+    def _length(self, path: Path) -> float:
+        """Frames, from duration and mean rate; 0 where the file does not say."""
+        source = self._probe(path)
+        return float(source.video.duration_s or source.duration_s or 0.0) * self._rate(path)
+
+    def _read(self, path: Path, start_s: float, frames: int) -> tuple[list[np.ndarray], bool]:
+        """At most ``frames`` frames from a time on, (h, w, 3) uint8 each, and whether there is a cut between them.
+
+        Errors: :class:`InputError` where the decoder reports damage.
+        """
         from rvrt_cli.media.reader import read_frames
+        from rvrt_cli.upscale.shots import MIN_SHOT_FRAMES, CutDetector, flag_cuts
 
-        _, run_s = self._plan(path)
-        with read_frames(probe(path), start_s=run * run_s, max_frames=_VIDEO_RUN_FRAMES) as reader:
-            frames = [np.rint(np.clip(frame.rgb, 0.0, 1.0) * 255.0).astype(np.uint8) for frame in reader]
-        if not frames:
-            raise InputError(
-                f"{path} gives no frames at {run * run_s:.1f} s; remove it from the training data."
-            )
-        return np.stack(frames)
+        # Any frame may start a shot here, not only one that comes long enough after the clip's first.
+        detector = CutDetector(shot_start=-MIN_SHOT_FRAMES)
+        with read_frames(self._probe(path), start_s=start_s, max_frames=frames, threads=1) as reader:
+            lost_before = 0  # what was lost before the first wanted frame does not matter
 
-    def sample(self, rng: np.random.Generator, frames: int, patch_gt_px: int) -> np.ndarray:
-        path = self.files[int(rng.integers(len(self.files)))]
-        run = int(rng.integers(self._plan(path)[0]))
-        decoded = self._cache.get((path, run), lambda: self._decode(path, run))
-        start = int(rng.integers(max(1, len(decoded) - frames + 1)))
-        corner = _pick_corner(rng, path, decoded.shape[1], decoded.shape[2], patch_gt_px)
-        return np.stack(
-            [
-                _crop(decoded[index], corner, patch_gt_px)
-                for index in mirrored_run(start, frames, len(decoded))
+            def wanted() -> Iterator[Frame]:
+                nonlocal lost_before
+                for index, frame in enumerate(reader):
+                    if index == 0:
+                        lost_before = reader.corrupt_frames - int(frame.corrupt)
+                    yield frame
+
+            found = [
+                (np.rint(np.clip(frame.rgb, 0.0, 1.0) * 255.0).astype(np.uint8), starts_shot)
+                for frame, starts_shot in flag_cuts(wanted(), detector)
             ]
-        )
+        if not found or reader.corrupt_frames > lost_before or len(found) < frames <= self._length(path) - 1:
+            raise InputError(f"{path} is damaged at {start_s:.1f} s.")
+        return [picture for picture, _ in found], any(starts_shot for _, starts_shot in found)
+
+    def sample(self, rng: np.random.Generator, frames: int, patch_gt_px: int) -> Clip:
+        path = self.files[int(rng.integers(len(self.files)))]
+        latest_s = max(0.0, (self._length(path) - frames) / self._rate(path))
+        best: tuple[list[np.ndarray], float] | None = None
+        problem: InputError | None = None
+        for _ in range(_TRIES):
+            start_s = float(rng.random() * latest_s)
+            try:
+                pictures, cut = self._read(path, start_s, frames)
+            except InputError as error:
+                problem = error
+                continue
+            best = pictures, start_s
+            if not cut:
+                break
+        if best is None:
+            raise InputError(
+                f"{path} gave no undamaged clip in {_TRIES} tries; repair it or remove it from the training data (the last: {problem})"
+            ) from problem
+        pictures, start_s = best
+        height, width = pictures[0].shape[:2]
+        corner = _pick_corner(rng, path, height, width, patch_gt_px)
+        clip = [
+            _crop(pictures[index], corner, patch_gt_px) for index in mirrored_run(0, frames, len(pictures))
+        ]
+        return Clip(np.stack(clip), f"{path} at {start_s:.2f} s")
 
 
 class MixedSource:
@@ -224,7 +284,10 @@ class MixedSource:
     def __len__(self) -> int:
         return sum(len(source) for source, _ in self.parts)
 
-    def sample(self, rng: np.random.Generator, frames: int, patch_gt_px: int) -> np.ndarray:
+    def count_clips(self, frames: int) -> int:
+        return sum(source.count_clips(frames) for source, _ in self.parts)
+
+    def sample(self, rng: np.random.Generator, frames: int, patch_gt_px: int) -> Clip:
         index = int(np.searchsorted(self._ends, rng.random(), side="right"))
         return self.parts[index][0].sample(rng, frames, patch_gt_px)
 
@@ -250,84 +313,6 @@ def augment_clip(clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if reverse:
         clip = clip[::-1]
     return np.ascontiguousarray(clip)
-
-
-def open_clip_source(
-    path: Path, kind: str = "auto", motion: MotionSettings | None = None, cache_mib: int = 1024
-) -> ClipSource:
-    """Find out what ``path`` holds and open it.
-
-    ``kind``: "vimeo90k" (its training list), "photos", "frames", "videos", or "auto": a Vimeo-90K tree is recognised
-    by ``sequences/`` and its list, videos by their suffix, frames by numbered images in sub-folders (or numbered images
-    of one size in the folder itself); other images are photographs. A folder with several kinds becomes a mixture in
-    proportion to the number of files. A single video file may be given too.
-
-    Errors: :class:`InputError` for a folder that is missing or holds none of these.
-    """
-    path = Path(path)
-    if path.is_file():
-        return VideoSource([path], cache_mib)
-    if not path.is_dir():
-        raise InputError(f"{path} does not exist; give a folder of photographs, frames or videos.")
-    if kind not in ("auto", "vimeo90k", "photos", "frames", "videos"):
-        raise InputError(
-            f"There is no kind of training data called {kind!r}; use vimeo90k, photos, frames or videos."
-        )
-    if kind == "vimeo90k" or (kind == "auto" and _is_vimeo(path)):
-        layout = find_vimeo_root(path)
-        names = layout.read_list("train")
-        return FrameSource(
-            [septuplet_frames(layout.images, name) for name in names], f"{layout.root} (Vimeo-90K)", cache_mib
-        )
-
-    folders = sorted(
-        folder for folder in [path, *path.rglob("*")] if folder.is_dir() and not folder.name.startswith(".")
-    )
-    videos = [
-        file
-        for folder in folders
-        for file in sorted(folder.iterdir())
-        if file.suffix.lower() in VIDEO_SUFFIXES
-    ]
-    sequences: list[list[Path]] = []
-    photos: list[Path] = []
-    for folder in folders:
-        images = list_images(folder)
-        if not images:
-            continue
-        if kind == "frames" or (kind == "auto" and _looks_like_frames(images)):
-            sequences.append(images)
-        else:
-            photos.extend(images)
-    sources: list[tuple[ClipSource, float]] = []
-    if photos and kind in ("auto", "photos"):
-        sources.append((PhotoSource(photos, motion, cache_mib), float(len(photos))))
-    if sequences and kind in ("auto", "frames"):
-        sources.append((FrameSource(sequences, str(path), cache_mib), float(len(sequences))))
-    if videos and kind in ("auto", "videos"):
-        sources.append((VideoSource(videos, cache_mib), float(len(videos))))
-    if not sources:
-        wanted = "photographs, frames or videos" if kind == "auto" else kind
-        raise InputError(f"{path} holds no {wanted} to make clips from.")
-    return sources[0][0] if len(sources) == 1 else MixedSource(sources)
-
-
-def _is_vimeo(path: Path) -> bool:
-    try:
-        return "train" in find_vimeo_root(path).lists
-    except InputError:
-        return False
-
-
-def _looks_like_frames(images: Sequence[Path]) -> bool:
-    """Whether file names differ by a running number only, as frames do and photographs rarely."""
-    stems = [image.stem for image in images]
-    prefixes = {stem.rstrip("0123456789") for stem in stems}
-    if len(images) < 2 or len(prefixes) != 1 or not all(stem[-1:].isdigit() for stem in stems):
-        return False
-    prefix = next(iter(prefixes))
-    numbers = sorted(int(stem[len(prefix) :]) for stem in stems)
-    return numbers[-1] - numbers[0] == len(numbers) - 1
 
 
 def _check_patch(path: Path, height: int, width: int, patch_gt_px: int) -> None:

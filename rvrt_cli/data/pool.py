@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from rvrt_cli.errors import OutOfMemoryError_
@@ -24,7 +25,7 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 def _start_worker(threads: int, initializer: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
     # The parent decides when to stop; a Ctrl+C reaches all processes of the terminal.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     import cv2
 
     cv2.setNumThreads(threads)
@@ -32,12 +33,31 @@ def _start_worker(threads: int, initializer: Callable[..., None] | None, argumen
         initializer(*arguments)
 
 
-def _end_with_parent() -> None:
-    """A killed parent cannot stop its workers, and they would wait for tasks for ever."""
+def end_with_parent() -> None:
+    """Body of a worker's thread: a killed parent cannot stop its workers, and they would wait for it for ever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
     os._exit(1)
+
+
+@contextmanager
+def children_with_threads(threads: int) -> Iterator[None]:
+    """Processes started inside use so many threads in NumPy's libraries.
+
+    BLAS reads these variables once, when a process loads NumPy: several workers with several threads each only get in
+    each other's way.
+    """
+    saved = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
+    try:
+        yield
+    finally:
+        for name, value in saved.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def run_parallel(
@@ -62,15 +82,15 @@ def run_parallel(
             yield function(task)
         return
 
-    # BLAS reads these once, when a worker loads NumPy: several workers with several threads each only get in each
-    # other's way.
-    saved = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
+    with children_with_threads(threads):  # the pool starts its processes when tasks come
+        yield from _run_in_pool(function, tasks, workers, (threads, initializer, arguments))
+
+
+def _run_in_pool(
+    function: Callable[[Task], Result], tasks: Iterable[Task], workers: int, start: tuple[Any, ...]
+) -> Iterator[Result]:
     pool = ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(threads, initializer, arguments),
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=start
     )
     waiting: set[Future[Result]] = set()
     try:
@@ -93,11 +113,6 @@ def run_parallel(
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-        for name, value in saved.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def default_workers() -> int:

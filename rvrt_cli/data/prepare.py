@@ -17,11 +17,11 @@ import numpy as np
 
 from rvrt_cli.atomic import explain_os_error, write_bytes
 from rvrt_cli.data.bicubic import imresize_u8
-from rvrt_cli.data.clips import VIDEO_SUFFIXES
 from rvrt_cli.data.degrade import degrade_bd, degrade_real
 from rvrt_cli.data.images import encode_png, list_images, read_image
 from rvrt_cli.data.motion import MotionSettings, synthesize_clip
 from rvrt_cli.data.pool import run_parallel
+from rvrt_cli.data.recognise import VIDEO_SUFFIXES
 from rvrt_cli.data.vimeo import (
     GT_FOLDER,
     LISTS,

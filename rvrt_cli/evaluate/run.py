@@ -21,8 +21,9 @@ from rvrt_cli.evaluate.metrics import psnr, ssim
 from rvrt_cli.evaluate.models import Feeding, ModelSpec, restore_clip, spread_devices
 from rvrt_cli.evaluate.protocols import Protocol, find_published
 from rvrt_cli.evaluate.temporal import TemporalJudge
-from rvrt_cli.restorer import Restorer
+from rvrt_cli.restorer import Restorer, describe_engine
 from rvrt_cli.upscale.memory import peak_rss_mib
+from rvrt_cli.user_cache import user_cache
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,9 @@ class EvalReport:
 
 OnClip = Callable[[int, int, Sequence[ClipScore]], None]
 """Called with (clips done, clips in all, the scores of the clip just finished; empty for clips of an earlier run)."""
+
+OnStart = Callable[[str, str], None]
+"""Called once for each model with its label and :func:`~rvrt_cli.restorer.describe_engine`."""
 
 
 def _jsonable(value: Any) -> Any:
@@ -270,8 +274,10 @@ def _identity(
     }
 
 
-def evaluate(options: EvalOptions, on_clip: OnClip | None = None) -> EvalReport:
-    """Evaluate ``options.models`` on a data set.
+def evaluate(
+    options: EvalOptions, on_clip: OnClip | None = None, on_start: OnStart | None = None
+) -> EvalReport:
+    """Evaluate ``options.models`` on a data set. ``on_start`` gets each model's label, and its engine and why it was chosen.
 
     Finished clips are kept in ``work_dir`` (the user's cache unless given) until the table is complete; the same call
     after an interruption computes only the others.
@@ -296,6 +302,9 @@ def evaluate(options: EvalOptions, on_clip: OnClip | None = None) -> EvalReport:
     )
     assert evaluator is not None
     engines = [restorer.engine for restorer in evaluator.restorers]
+    if on_start is not None:
+        for label, restorer in zip(labels, evaluator.restorers, strict=True):
+            on_start(label, describe_engine(restorer))
     scale = evaluator.scale
     journal = EvalJournal(
         _work_folder(options), _identity(options, clips, evaluator.restorers), resume=options.resume
@@ -355,13 +364,7 @@ def evaluate(options: EvalOptions, on_clip: OnClip | None = None) -> EvalReport:
 
 
 def _work_folder(options: EvalOptions) -> Path:
-    if options.work_dir is not None:
-        return options.work_dir
-    import os
-
-    import platformdirs
-
-    return Path(os.environ.get("RVRT_CACHE") or platformdirs.user_cache_dir("rvrt")) / "eval"
+    return options.work_dir if options.work_dir is not None else user_cache("eval")
 
 
 # State of a worker process.

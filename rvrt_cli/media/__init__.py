@@ -3,6 +3,7 @@
     source = probe(path)                                     # facts; InputError when it cannot be upscaled
     settings = resolve_encoding(source, EncodeOptions(), output, 4 * source.video.width, 4 * source.video.height)
     plan = plan_mux(source, settings)                        # plan.warnings before the run
+    rehearse(source, settings, plan)                         # fails where the finished file would
     with read_frames(source) as frames:                      # Frame.rgb float32 (h, w, 3)
         ...
     writer = SegmentWriter(path, settings); writer.write(rgb, pts, duration, alpha); info = writer.close()
@@ -14,13 +15,14 @@ input, ``Y4mWriter(sys.stdout.buffer, y4m_settings(source, width, height))`` wri
 
 from __future__ import annotations
 
-from rvrt_cli.media.encode import EncodeOptions, EncodeSettings, resolve_encoding
+from rvrt_cli.media.encode import EncodeOptions, EncodeSettings, resolve_encoding, with_shape_kept
 from rvrt_cli.media.ffmpeg import ffmpeg_executable, run_ffmpeg
 from rvrt_cli.media.frame import Frame
 from rvrt_cli.media.images import ImageSequenceWriter
 from rvrt_cli.media.mux import MuxPlan, StreamPlan, mux, plan_mux
 from rvrt_cli.media.probe import probe
 from rvrt_cli.media.reader import FrameReader, read_frames
+from rvrt_cli.media.rehearsal import rehearse
 from rvrt_cli.media.segment import SegmentInfo, SegmentWriter
 from rvrt_cli.media.source import Chapter, ColorTags, HdrMetadata, Source, Stream, VideoStream
 from rvrt_cli.media.verify import Expected, verify_output
@@ -49,8 +51,10 @@ __all__ = [
     "plan_mux",
     "probe",
     "read_frames",
+    "rehearse",
     "resolve_encoding",
     "run_ffmpeg",
     "verify_output",
+    "with_shape_kept",
     "y4m_settings",
 ]

@@ -35,7 +35,6 @@ YCGCO = 8
 STRIP_ROWS = 64
 # LeGall 5/3 analysis filter.
 LOW_PASS = np.array([[-0.125, 0.25, 0.75, 0.25, -0.125]], np.float32)
-NONLINEAR_MATRICES = (10, 14)
 
 
 @dataclass(frozen=True)

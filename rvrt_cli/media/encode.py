@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import io
+import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import lru_cache
 from pathlib import Path
 
 import av
 
 from rvrt_cli.errors import OutputError, UsageError
-from rvrt_cli.media.color import nearest_planar_name, planar_format
-from rvrt_cli.media.source import ColorTags, HdrMetadata, Source
+from rvrt_cli.media.color import PlanarFormat, nearest_planar_name, planar_format
+from rvrt_cli.media.source import ColorTags, HdrMetadata, Source, VideoStream
 
 # A fixed number: encoders split their work, and with it their bytes, by the number of threads. A run must be
 # resumable on another machine with the same result.
 ENCODER_THREADS = 4
 MAX_ENCODER_RATE = Fraction(240)
+# Codecs hold the terms of the pixel aspect in 16 bits.
+LARGEST_ASPECT_TERM = 1000
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "mkv", ".webm": "webm"}
 MUXERS = {"mp4": "mp4", "mov": "mov", "mkv": "matroska", "webm": "webm"}
@@ -31,7 +32,9 @@ class Codec:
     """What is known about an encoder.
 
     quality: the name of its constant-quality option. crf: visually lossless default. preset: default and the option it
-    is given through. even: 4:2:0 and 4:2:2 need even sizes. containers: where it belongs.
+    is given through; presets: all it knows. even: 4:2:0 and 4:2:2 need even sizes. containers: where it belongs.
+    alpha: the pixel formats with transparency that it really encodes; None: all that FFmpeg lists. lossless: options of
+    its lossless mode, None when it has none.
     """
 
     encoder: str
@@ -40,8 +43,10 @@ class Codec:
     crf_range: tuple[float, float]
     preset_option: str | None
     preset: str | None
+    presets: tuple[str, ...]
     containers: frozenset[str]
     even: bool
+    alpha: frozenset[str] | None = None
     options: tuple[tuple[str, str], ...] = ()
     lossless: tuple[tuple[str, str], ...] | None = None
     always_lossless: bool = False
@@ -49,36 +54,52 @@ class Codec:
 
 
 _FILM = frozenset({"mp4", "mov", "mkv"})
+_X26X_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")  # fmt: skip
 # The presets are fast and the quality high: the encoder shares the processor with the model, disk space is cheaper.
+# Other encoders of FFmpeg are not offered: they lack a constant quality, make other bytes on other machines (those of
+# graphics cards), or hold few frame rates, clocks or colour matrices.
 CODECS = {
-    "libx264": Codec("libx264", "crf", 15, (0, 51), "preset", "veryfast", _FILM, True, lossless=(("qp", "0"),), smallest=2),
-    "libx264rgb": Codec("libx264rgb", "crf", 15, (0, 51), "preset", "veryfast", _FILM, False, lossless=(("qp", "0"),), smallest=2),
-    "libx265": Codec("libx265", "crf", 14, (0, 51), "preset", "superfast", _FILM, True, smallest=16),
-    "libsvtav1": Codec("libsvtav1", "crf", 16, (1, 63), "preset", "8", frozenset({"mp4", "mkv", "webm"}), True, smallest=4),
+    "libx264": Codec(
+        "libx264", "crf", 15, (0, 51), "preset", "veryfast", _X26X_PRESETS, _FILM, True, lossless=(("qp", "0"),), smallest=2,
+    ),
+    "libx264rgb": Codec(
+        "libx264rgb", "crf", 15, (0, 51), "preset", "veryfast", _X26X_PRESETS, _FILM, False, lossless=(("qp", "0"),), smallest=2,
+    ),
+    "libx265": Codec(
+        "libx265", "crf", 14, (0, 51), "preset", "superfast", _X26X_PRESETS, _FILM, True,
+        alpha=frozenset(), lossless=(), smallest=16,
+    ),
+    "libsvtav1": Codec(
+        "libsvtav1", "crf", 16, (1, 63), "preset", "8", tuple(map(str, range(-1, 14))), frozenset({"mp4", "mkv", "webm"}), True,
+        lossless=(), smallest=4,
+    ),
     "libvpx-vp9": Codec(
-        "libvpx-vp9", "crf", 14, (0, 63), "cpu-used", "5", frozenset({"mp4", "mkv", "webm"}), False,
+        "libvpx-vp9", "crf", 14, (0, 63), "cpu-used", "5", tuple(map(str, range(6))), frozenset({"mp4", "mkv", "webm"}), False,
+        alpha=frozenset({"yuva420p"}),
         options=(("b", "0"), ("deadline", "good"), ("row-mt", "1"), ("tile-columns", "2"), ("lag-in-frames", "16")),
         lossless=(("lossless", "1"),),
     ),
-    "prores_ks": Codec("prores_ks", None, None, (0, 0), None, None, frozenset({"mov", "mkv"}), False, options=(("vendor", "apl0"),)),
+    "prores_ks": Codec(
+        "prores_ks", None, None, (0, 0), None, None, (), frozenset({"mov", "mkv"}), False,
+        options=(("vendor", "apl0"),),
+    ),
     "ffv1": Codec(
-        "ffv1", None, None, (0, 0), None, None, frozenset({"mkv", "mov"}), False,
+        "ffv1", None, None, (0, 0), None, None, (), frozenset({"mkv"}), False,
         options=(("level", "3"), ("slices", "4"), ("slicecrc", "1"), ("g", "1")), always_lossless=True,
     ),
 }  # fmt: skip
+NAMES = "h264, h265, av1, vp9, prores, ffv1 or libx264rgb"
 ALIASES = {
     "h264": "libx264", "x264": "libx264", "avc": "libx264", "h265": "libx265", "x265": "libx265", "hevc": "libx265",
     "av1": "libsvtav1", "svtav1": "libsvtav1", "svt-av1": "libsvtav1", "vp9": "libvpx-vp9", "prores": "prores_ks",
-    "vp8": "libvpx", "mpeg2": "mpeg2video", "mpeg4": "mpeg4",
 }  # fmt: skip
-INTRA_LOSSLESS = frozenset({"utvideo", "huffyuv", "ffvhuff", "png", "qtrle", "magicyuv"})
 
 
 @dataclass(frozen=True)
 class EncodeOptions:
     """What the user asked for; None means "choose well".
 
-    codec: "h264", "h265", "av1", "vp9", "prores", "ffv1" or an encoder's name such as "libx264", "libsvtav1".
+    codec: "h264", "h265", "av1", "vp9", "prores", "ffv1" or the name of one of ``CODECS``, such as "libx264rgb".
     container: "mp4", "mkv", "mov" or "webm" (default: by the output's suffix).
     """
 
@@ -133,6 +154,17 @@ class EncodeSettings:
         return hashlib.sha256(facts.encode()).hexdigest()
 
 
+def with_shape_kept(video: VideoStream, height: int, width: int) -> VideoStream:
+    """``video`` with the pixel aspect that pictures of ``height`` x ``width`` (before rotation) need to keep its shape.
+
+    The aspect stays as it is where the proportions are the source's, but for sizes rounded to even numbers.
+    """
+    stretch = Fraction(video.width * height, video.height * width)
+    if abs(stretch - 1) <= Fraction(2, height) + Fraction(2, width):
+        return video
+    return replace(video, sar=(video.sar * stretch).limit_denominator(LARGEST_ASPECT_TERM))
+
+
 def resolve_encoding(
     source: Source, options: EncodeOptions, output: Path | str, width: int, height: int
 ) -> EncodeSettings:
@@ -146,17 +178,11 @@ def resolve_encoding(
     notes: list[str] = []
     container = _choose_container(options, Path(output))
     encoder = _choose_encoder(source, options, container, min(width, height))
-    codec = CODECS.get(encoder) or Codec(
-        encoder, None, None, (0, 0), None, None, frozenset({"mkv", "mov", "mp4"}), False
-    )
+    codec = CODECS[encoder]
     if container not in codec.containers:
         raise UsageError(
             f"{encoder} video does not go into .{container}; choose another --codec or one of the containers "
             f"{', '.join(sorted(codec.containers))}."
-        )
-    if av.Codec(encoder, "w").canonical_name not in _storable_codecs():
-        raise UsageError(
-            f"{encoder} video cannot be written here (no container for it); choose one of {', '.join(sorted(CODECS))}."
         )
     if min(width, height) < codec.smallest:
         raise UsageError(
@@ -181,6 +207,10 @@ def resolve_encoding(
     if video.has_alpha and not layout.has_alpha:
         notes.append(
             f"{pix_fmt} in .{container} holds no transparency: the alpha channel is dropped (use .webm, .mkv or .mov to keep it)."
+        )
+    if options.pix_fmt is None and _is_coarser(layout, video.chroma):
+        notes.append(
+            f"{pix_fmt} has a coarser colour resolution than the source ({video.pix_fmt}); .mkv keeps it."
         )
     if layout.bit_depth < min(video.bit_depth, 12):
         notes.append(
@@ -213,13 +243,6 @@ def resolve_encoding(
     return replace(settings, encoder_options=_encoder_options(settings, codec, options))
 
 
-@lru_cache(maxsize=1)
-def _storable_codecs() -> frozenset[str]:
-    """Names of the codecs that Matroska, and with it a segment, can hold."""
-    with av.open(io.BytesIO(), "w", format="matroska") as container:
-        return frozenset(container.supported_codecs)
-
-
 def _choose_container(options: EncodeOptions, output: Path) -> str:
     asked = options.container
     container = asked.lower().lstrip(".") if asked else CONTAINERS.get(output.suffix.lower())
@@ -232,34 +255,31 @@ def _choose_container(options: EncodeOptions, output: Path) -> str:
 
 
 def _choose_encoder(source: Source, options: EncodeOptions, container: str, smallest_side: int) -> str:
+    video = source.video
     if options.codec:
         name = ALIASES.get(options.codec.lower(), options.codec.lower())
-        try:
-            codec = av.Codec(name, "w")
-        except (av.error.FFmpegError, ValueError) as error:
-            known = ", ".join(sorted(CODECS))
-            raise UsageError(
-                f"There is no video encoder {options.codec!r} here; choose one of {known}."
-            ) from error
-        if codec.type != "video":
-            raise UsageError(f"{options.codec} encodes {codec.type}, not video.")
-        return str(codec.name)
-    if options.lossless and container in ("mkv", "mov") and source.video.has_alpha:
-        return "ffv1"
-    if (
-        container == "webm"
-        and source.video.bit_depth > 8
-        and not source.video.has_alpha
-        and smallest_side >= CODECS["libsvtav1"].smallest
+        if name not in CODECS:
+            raise UsageError(f"--codec {options.codec} is not offered; choose {NAMES}.")
+        if name not in av.codecs_available:
+            raise UsageError(f"This build of PyAV has no encoder {name}; choose another --codec.")
+        return name
+    if video.has_alpha and options.lossless and container == "mov":
+        raise UsageError(
+            ".mov holds no lossless video with transparency here; name the output .mkv or leave out --lossless."
+        )
+    if container == "webm" and (
+        video.bit_depth > 8 and not video.has_alpha and smallest_side >= CODECS["libsvtav1"].smallest
     ):
         return "libsvtav1"  # PyAV's libvpx has no 10-bit VP9
     if container == "webm" or (smallest_side < CODECS["libx264"].smallest and container != "mov"):
         return "libvpx-vp9"
-    if source.video.has_alpha and container == "mov":
+    if video.has_alpha and container == "mov":
         return "prores_ks"
-    if source.video.has_alpha and container == "mkv":
-        return "libvpx-vp9" if source.video.bit_depth == 8 else "ffv1"
-    deep = source.video.bit_depth > 8 or source.video.effective_color.is_hdr
+    if video.has_alpha and container == "mkv":
+        # VP9 keeps transparency beside 8-bit 4:2:0 only.
+        small = video.bit_depth == 8 and video.chroma == "420" and not options.lossless
+        return "libvpx-vp9" if small else "ffv1"
+    deep = video.bit_depth > 8 or video.effective_color.is_hdr
     return "libx265" if deep and smallest_side >= CODECS["libx265"].smallest else "libx264"
 
 
@@ -267,7 +287,7 @@ def _choose_pix_fmt(
     source: Source, options: EncodeOptions, codec: Codec, width: int, height: int, notes: list[str]
 ) -> str:
     video = source.video
-    supported = [f.name for f in av.Codec(codec.encoder, "w").video_formats or ()]
+    supported = _encodable_formats(codec)
     if options.pix_fmt:
         if options.pix_fmt not in supported:
             raise UsageError(
@@ -321,6 +341,28 @@ def _choose_pix_fmt(
     return planar[0]
 
 
+def _is_coarser(layout: PlanarFormat, chroma: str) -> bool:
+    """Whether ``layout`` subsamples the colour more than a source with ``chroma`` does."""
+    columns, rows = {"420": (1, 1), "422": (1, 0), "411": (2, 0), "410": (2, 2), "440": (0, 1)}.get(
+        chroma, (0, 0)
+    )
+    coarser = layout.subsampling[0] > columns or layout.subsampling[1] > rows
+    return layout.model == "yuv" and chroma != "gray" and coarser
+
+
+def _encodable_formats(codec: Codec) -> list[str]:
+    """Names of the pixel formats that the encoder takes, from FFmpeg's list for it.
+
+    Left out: transparency that the library behind refuses, and samples in floating point, which no frame here has.
+    """
+    listed = av.Codec(codec.encoder, "w").video_formats or ()
+    return [
+        f.name for f in listed
+        if not re.search(r"f(16|32)", f.name)
+        and (codec.alpha is None or f.name in codec.alpha or not any(c.is_alpha for c in f.components))
+    ]  # fmt: skip
+
+
 def _needs_even(pix_fmt: str, width: int, height: int) -> bool:
     layout = planar_format(nearest_planar_name(av.VideoFormat(pix_fmt)))
     return layout is not None and bool(
@@ -337,12 +379,7 @@ def _encoder_options(
     lossless = options.lossless
     if lossless and options.crf is not None:
         raise UsageError("--lossless and --crf contradict each other; give one of them.")
-    if (
-        lossless
-        and codec.lossless is None
-        and codec.encoder not in ("libx265", "libsvtav1")
-        and not (codec.always_lossless or codec.encoder in INTRA_LOSSLESS)
-    ):
+    if lossless and codec.lossless is None and not codec.always_lossless:
         raise UsageError(f"{codec.encoder} has no lossless mode; choose --codec ffv1, h264, h265 or vp9.")
     if options.crf is not None:
         if codec.quality is None:
@@ -361,13 +398,12 @@ def _encoder_options(
     if codec.preset_option:
         chosen[codec.preset_option] = _checked_preset(codec, options.preset or str(codec.preset))
     if codec.encoder == "prores_ks":
-        profile = "4444" if "444" in settings.pix_fmt else "hq"
-        chosen["profile"] = profile
+        chosen["profile"] = "4444" if "444" in settings.pix_fmt else "hq"
     if codec.encoder in ("libx264", "libx264rgb"):
         chosen["threads"] = str(ENCODER_THREADS)
-        private.update(_hdr_parameters(settings, "mastering-display", "cll", scaled=True))
-        if private:
-            chosen["x264-params"] = _joined(private)
+        # x264's macroblock tree gives other bytes from run to run on processors with AVX-512, with one thread too.
+        private = {"mbtree": "0", **_hdr_parameters(settings, "mastering-display", "cll", scaled=True)}
+        chosen["x264-params"] = _joined(private)
     elif codec.encoder == "libx265":
         private = {
             "pools": str(ENCODER_THREADS), "frame-threads": "2", "open-gop": "0", "info": "0", "log-level": "none",
@@ -396,23 +432,8 @@ def _encoder_options(
 
 
 def _checked_preset(codec: Codec, preset: str) -> str:
-    if codec.encoder in ("libx264", "libx264rgb", "libx265"):
-        known = [
-            "ultrafast",
-            "superfast",
-            "veryfast",
-            "faster",
-            "fast",
-            "medium",
-            "slow",
-            "slower",
-            "veryslow",
-            "placebo",
-        ]
-    else:
-        known = [str(n) for n in (range(-1, 14) if codec.encoder == "libsvtav1" else range(-8, 9))]
-    if preset not in known:
-        raise UsageError(f"{codec.encoder} has no preset {preset!r}; it knows {', '.join(known)}.")
+    if preset not in codec.presets:
+        raise UsageError(f"{codec.encoder} has no preset {preset!r}; it knows {', '.join(codec.presets)}.")
     return preset
 
 

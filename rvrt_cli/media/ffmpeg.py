@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from rvrt_cli.errors import DeviceError, DiskFullError, OutputError
 
 STDERR_LINES_KEPT = 12
+# A group of its own keeps the terminal's Ctrl+C from ffmpeg, which would end half done; who started it decides.
+OWN_GROUP: dict[str, Any] = (
+    {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
+    if os.name == "nt"
+    else {"start_new_session": True}
+)
 
 
 @lru_cache(maxsize=1)
@@ -44,7 +52,12 @@ def run_ffmpeg(arguments: Sequence[str], *, doing: str, timeout_s: float | None 
     command = [ffmpeg_executable(), "-hide_banner", "-nostdin", *arguments]
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+            **OWN_GROUP,
         )
     except subprocess.TimeoutExpired as error:
         raise OutputError(
@@ -71,7 +84,12 @@ def list_streams(path: Path, *, timeout_s: float = 60.0) -> str:
     ]
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+            **OWN_GROUP,
         )
     except subprocess.TimeoutExpired as error:
         raise OutputError(f"ffmpeg did not finish describing {path} within {timeout_s:.0f} s.") from error

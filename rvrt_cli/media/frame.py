@@ -15,7 +15,8 @@ class Frame:
     pts, duration: in units of the video stream's time_base; duration is None when unknown.
     rgb: float32 (h, w, 3), nominally [0, 1] in the source's own transfer and primaries. Not clipped: values a YUV
     source holds beyond the RGB cube (super-whites, out-of-gamut chroma) survive a round trip.
-    alpha: float32 (h, w) in [0, 1], or None. corrupt: the decoder concealed damage in this frame.
+    alpha: float32 (h, w) in [0, 1], or None. corrupt: the decoder concealed damage in this frame, or
+    gave none for a packet before it.
     """
 
     index: int

@@ -12,6 +12,7 @@ import numpy as np
 from rvrt_cli.atomic import write_bytes
 from rvrt_cli.errors import InputError, OutputError, UsageError
 from rvrt_cli.media.color import saturate
+from rvrt_cli.media.picture_tags import exif_orientation, is_srgb, turn_upright
 from rvrt_cli.media.source import ColorTags, Source, VideoStream
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
@@ -57,9 +58,10 @@ def find_images(path: Path) -> tuple[Path, ...]:
 
 
 def decode_image(path: Path) -> np.ndarray:
-    """uint8 or uint16 (h, w, 3 or 4) in RGB(A) order. Errors: :class:`InputError`."""
+    """uint8 or uint16 (h, w, 3 or 4) in RGB(A) order, turned upright. Errors: :class:`InputError`."""
     try:
-        coded = np.frombuffer(path.read_bytes(), np.uint8)
+        data = path.read_bytes()
+        coded = np.frombuffer(data, np.uint8)
         image = cv2.imdecode(coded, cv2.IMREAD_UNCHANGED) if coded.size else None
     except (OSError, cv2.error) as error:
         raise InputError(f"{path} cannot be read as a picture ({error}).") from error
@@ -67,6 +69,7 @@ def decode_image(path: Path) -> np.ndarray:
         raise InputError(
             f"{path} is damaged or not an 8- or 16-bit picture; replace it and run the same command again."
         )
+    image = turn_upright(image, exif_orientation(data))
     if image.ndim == 2:
         return np.ascontiguousarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB))
     if image.shape[2] == 4:
@@ -104,7 +107,26 @@ def probe_images(path: Path, fps: Fraction | None) -> Source:
         frame_count_hint=len(images), start_pts=0, duration_s=duration_s,
     )  # fmt: skip
     size = sum(p.stat().st_size for p in images)
-    return Source("images", path, "image sequence", size, duration_s, 0.0, (), (), (), video, images=images)
+    notes = []
+    if not is_srgb(images[0].read_bytes()):
+        notes.append(
+            "The pictures carry a colour profile other than sRGB, which the output does not; convert them to sRGB first "
+            "to keep their colours."
+        )
+    return Source(
+        "images",
+        path,
+        "image sequence",
+        size,
+        duration_s,
+        0.0,
+        (),
+        (),
+        (),
+        video,
+        images=images,
+        notes=tuple(notes),
+    )
 
 
 class ImageSequenceWriter:

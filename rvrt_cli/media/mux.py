@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,12 +22,13 @@ from typing import IO, Any, cast
 import av
 import numpy as np
 
-from rvrt_cli.atomic import atomic_path
-from rvrt_cli.errors import OutputError, RvrtError
+from rvrt_cli.atomic import atomic_path, explain_os_error
+from rvrt_cli.errors import InterruptedRun, OutputError, RvrtError
+from rvrt_cli.media.clock import ARBITRARY_START, Clock, packets_on_one_clock, until_damage
 from rvrt_cli.media.encode import MUXERS, EncodeSettings, mastering_display_text
-from rvrt_cli.media.ffmpeg import explain_ffmpeg_failure, ffmpeg_executable, run_ffmpeg
+from rvrt_cli.media.ffmpeg import OWN_GROUP, explain_ffmpeg_failure, ffmpeg_executable, run_ffmpeg
 from rvrt_cli.media.guard import LIBRARY_ERRORS
-from rvrt_cli.media.probe import open_container
+from rvrt_cli.media.probe import codec_name, open_container
 from rvrt_cli.media.segment import DecodeOrder, SegmentFooter, frame_step, read_footer, read_packets
 from rvrt_cli.media.source import Source, Stream
 
@@ -54,8 +56,9 @@ MP4_KEYS = frozenset(
      "hd_video", "gapless_playback", "encoding_tool", "season_number", "episode_sort", "compilation", "rating", "timecode",
      "handler_name", "vendor_id", "duration", "alpha_mode", "bps", "number_of_frames", "number_of_bytes"}
 )  # fmt: skip
-# Formats whose clock starts anywhere; players show their start as zero.
-ARBITRARY_START = frozenset({"mpegts", "mpeg", "mpegtsraw"})
+# Packets of a stream lie at most this far behind those of the others.
+LATE_PACKETS_S = 10.0
+STOP_CHECKED_S = 0.2
 LARGEST_TIMESCALE = 10_000_000
 # QuickTime knows languages by their bibliographic codes (ISO 639-2/B).
 BIBLIOGRAPHIC = {
@@ -201,7 +204,26 @@ def _accepted(source: Source, container: str, plans: Sequence[StreamPlan]) -> bo
             run_ffmpeg(arguments, doing="trying which streams the container can hold", timeout_s=120)
         except RvrtError:
             return False
-    return True
+        return _reads_back(Path(folder) / "trial", container, plans)
+
+
+def _reads_back(trial: Path, container: str, plans: Sequence[StreamPlan]) -> bool:
+    """Whether the trial's sound and text are what was put in: some muxers write tags that no demuxer knows.
+
+    Tracks that have no packet in the trial may be missing from it.
+    """
+    try:
+        with open_container(trial) as file:
+            found = [codec_name(s) for s in file.streams if s.type in ("audio", "subtitle")]
+    except (RvrtError, OSError, *LIBRARY_ERRORS):
+        return True  # nothing at all lies in the trial's time
+    wanted = iter(read_back_name(p.codec, container) for p in plans if p.kind in ("audio", "subtitle"))
+    return all(name in wanted for name in found)  # in order: "in" consumes
+
+
+def read_back_name(codec: str, container: str) -> str:
+    """What a codec is called when it is read from ``container``: MP4 has one name for the three layers of MPEG audio."""
+    return "mp3" if codec in ("mp1", "mp2") and container == "mp4" else codec
 
 
 def _codec_arguments(plan: StreamPlan, position: int, container: str) -> list[str]:
@@ -230,12 +252,16 @@ def mux(
     plan: MuxPlan,
     *,
     trimmed: bool = False,
+    rehearsal: bool = False,
+    stop: threading.Event | None = None,
 ) -> None:
     """Join ``segments`` in order, add the other streams and replace ``output`` atomically after verifying the result.
 
     The video's timestamps are the segments'. trimmed: the run covers only part of the film; the output then starts at
-    zero with its first frame, and the other streams are cut to the same range.
-    Errors: :class:`OutputError`, :class:`DiskFullError`, :class:`VerifyError`; ``output`` is untouched then.
+    zero with its first frame, and the other streams are cut to the same range. rehearsal: how long the file lasts does
+    not matter. stop: ends the work when it is set.
+    Errors: :class:`OutputError`, :class:`DiskFullError`, :class:`VerifyError`, :class:`InterruptedRun`; ``output`` is
+    untouched then.
     """
     from rvrt_cli.media.verify import Expected, verify_output
 
@@ -249,12 +275,13 @@ def mux(
             )
     shift = _shift(source, settings.time_base, footers[0].first_pts, trimmed)
     with atomic_path(output) as temporary:
-        timeline = _assemble(source, segments, footers, temporary, settings, plan, shift, trimmed)
+        timeline = _assemble(source, segments, footers, temporary, settings, plan, shift, trimmed, stop)
         width, height = settings.coded_size
         expected = Expected(
             pts=timeline.pts, time_base=settings.time_base, width=width, height=height, color=settings.color,
             sar=settings.sar, shift_s=float(shift * settings.time_base), trimmed=trimmed, last_duration=timeline.last_duration,
             rotation=source.video.rotation - settings.bake_rotation, flipped=source.video.flipped and not settings.bake_flip,
+            any_duration=rehearsal,
         )  # fmt: skip
         verify_output(source, temporary, expected, plan)
 
@@ -276,30 +303,47 @@ def _assemble(
     plan: MuxPlan,
     shift: int,
     trimmed: bool,
+    stop: threading.Event | None,
 ) -> Timeline:
     feed_format = _feed_format(settings)
     with tempfile.TemporaryDirectory(prefix="rvrt-") as folder, tempfile.TemporaryFile() as stderr:
         command = _command(source, output, settings, plan, feed_format, footers, shift, trimmed, Path(folder))
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=stderr, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stderr=stderr, stdout=subprocess.DEVNULL, **OWN_GROUP
+        )
         assert process.stdin is not None
         broken: Exception | None = None
         pts: list[int] = []
         try:
-            pts = _feed(process.stdin, segments, footers, settings, feed_format, shift)
-        except (BrokenPipeError, av.error.BrokenPipeError) as error:
-            broken = error
+            try:
+                pts = _feed(process.stdin, segments, footers, settings, feed_format, shift, stop)
+            except (BrokenPipeError, av.error.BrokenPipeError) as error:
+                broken = error
+            with suppress(OSError):
+                process.stdin.close()
+            while process.poll() is None:
+                _check(stop)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(STOP_CHECKED_S)
         except BaseException:
             process.kill()
-            raise
-        finally:
             with suppress(OSError):
                 process.stdin.close()
             process.wait()
+            raise
         stderr.seek(0)
         said = stderr.read().decode("utf-8", "replace")
         if process.returncode != 0 or broken is not None:
             raise explain_ffmpeg_failure(said, f"assembling {output.name}") from broken
     return Timeline(np.sort(np.array(pts, np.int64)), shift, footers[-1].last_duration)
+
+
+def _check(stop: threading.Event | None) -> None:
+    if stop is not None and stop.is_set():
+        raise InterruptedRun(
+            "Interrupted while the file was being assembled; all frames are finished and kept. "
+            "Run the same command again to continue."
+        )
 
 
 def _feed_format(settings: EncodeSettings) -> str:
@@ -316,6 +360,7 @@ def _feed(
     settings: EncodeSettings,
     feed_format: str,
     shift: int,
+    stop: threading.Event | None,
 ) -> list[int]:
     """Write all packets of the segments to ``pipe``; returns their timestamps in decode order."""
     options = {}
@@ -339,6 +384,8 @@ def _feed(
                 if stream is None:
                     stream = out.add_stream_from_template(container.streams.video[0], opaque=True)
                     stream.time_base = settings.time_base
+                    # Most codecs' segments carry none; a Matroska feed does not take it (see _aspect_arguments).
+                    stream.codec_context.sample_aspect_ratio = settings.sar
                 for packet in read_packets(container, footer):
                     pts = cast(int, packet.pts) + shift
                     dts = order.decode_time(pts)
@@ -348,6 +395,7 @@ def _feed(
                         )
                     packet.stream, packet.time_base = stream, settings.time_base
                     packet.pts, packet.dts, packet.duration = pts, dts, footers[-1].last_duration
+                    _check(stop)
                     written.append(pts)
                     count += 1
                     out.mux(packet)
@@ -408,20 +456,31 @@ def _command(
     command += ["-f", feed_format, "-i", "pipe:0"]
     from_source = source.kind == "video"
     time_base = settings.time_base
+    in_order = [p for p in plan.kept if p.action != "attach"]
+    copied = {p.index: f"1:{p.index}" for p in in_order}
     if from_source:
         command += ["-itsoffset", f"{float(shift * time_base):.6f}"] if shift else []
         if trimmed:
             start = float(footers[0].first_pts * time_base)
             command += ["-seek_timestamp", "1", "-ss", f"{start:.6f}"]
+        others = [p.index for p in in_order if p.action != "upscale"]
+        if source.clock_jumps and others:
+            end = footers[-1].last_pts + footers[-1].last_duration
+            path = _copy_on_one_clock(source, others, folder, float(end * time_base) if trimmed else None)
+            copied = {index: f"1:{number}" for number, index in enumerate(others)}
+            command += ["-i", f"file:{path}"]
+            metadata = "2"
+        else:
+            metadata = "1"
         command += ["-protocol_whitelist", "file", "-i", f"file:{source.path}"]
-    in_order = [p for p in plan.kept if p.action != "attach"]
     for p in in_order:
-        command += ["-map", "0:v:0" if p.action == "upscale" else f"1:{p.index}"]
+        command += ["-map", "0:v:0" if p.action == "upscale" else copied[p.index]]
     by_index = {s.index: s for s in source.streams}
     for position, p in enumerate(in_order):
         command += _codec_arguments(p, position, plan.container)
         if p.action == "upscale":
             command += [f"-bsf:{position}", _last_duration_filter(settings, footers, feed_format, shift)]
+            command += _aspect_arguments(settings, position, feed_format)
         if not from_source:
             continue
         stream = by_index[p.index]
@@ -429,7 +488,7 @@ def _command(
             # Seeking lands before the range; packets copied from there would start before zero, and Matroska would
             # move everything later to make up for it.
             command += [f"-copypriorss:{position}", "0"]
-        command += [f"-map_metadata:s:{position}", f"1:s:{p.index}"]
+        command += [f"-map_metadata:s:{position}", f"{metadata}:s:{p.index}"]
         command += [f"-disposition:{position}", "+".join(sorted(stream.disposition)) or "0"]
         if plan.container == "mov" and stream.language in BIBLIOGRAPHIC:
             command += [f"-metadata:s:{position}", f"language={BIBLIOGRAPHIC[stream.language]}"]
@@ -443,7 +502,7 @@ def _command(
     for number, stream in enumerate(covers):
         command += _attach_arguments(source, stream, number, len(in_order), folder)
     if from_source:
-        command += ["-map_metadata", "1", "-map_chapters", "1"]
+        command += ["-map_metadata", metadata, "-map_chapters", metadata]
     command += [
         "-fflags",
         "+bitexact",
@@ -467,6 +526,32 @@ def _command(
     return [*command, "-f", MUXERS[plan.container], f"file:{output}"]
 
 
+def _copy_on_one_clock(source: Source, indices: Sequence[int], folder: Path, until_s: float | None) -> Path:
+    """A file in ``folder`` with the streams ``indices``, in this order, of a source whose clock jumps.
+
+    NUT holds every codec and time base. until_s: on the common clock; what comes later is left out.
+    """
+    path = folder / "others.nut"
+    clock = Clock()
+    try:
+        with open_container(source.path) as container, av.open(str(path), "w", format="nut") as out:
+            copies = {i: out.add_stream_from_template(container.streams[i], opaque=True) for i in indices}
+            for packet in until_damage(packets_on_one_clock(container, clock)):
+                if packet.size and packet.stream_index in copies and packet.dts is not None:
+                    packet.stream = copies[packet.stream_index]
+                    out.mux(packet)
+                if until_s is not None and (clock.now_s or 0) > until_s + LATE_PACKETS_S:
+                    break
+    except OSError as error:
+        raise explain_os_error(error, path) from error
+    except LIBRARY_ERRORS as error:
+        raise OutputError(
+            f"The sound and subtitles of {source.path} cannot be put on one clock ({error}); "
+            "join the recordings with ffmpeg first."
+        ) from error
+    return path
+
+
 def _last_duration_filter(
     settings: EncodeSettings, footers: Sequence[SegmentFooter], feed_format: str, shift: int
 ) -> str:
@@ -481,6 +566,15 @@ def _last_duration_filter(
         for ticks in (footers[-1].last_pts + shift, footers[-1].last_duration, frame_step(settings))
     )
     return f"setts=pts=PTS:dts=DTS:duration=if(lt(abs(PTS-({last}))\\,0.6)\\,{max(duration, 1)}\\,min(DURATION\\,{max(step, 1)}))"
+
+
+def _aspect_arguments(settings: EncodeSettings, position: int, feed_format: str) -> list[str]:
+    """The shape of the picture, for a feed that cannot carry it; ffmpeg rounds the ratio to terms of at most 255."""
+    if feed_format != "matroska" or settings.sar == 1:
+        return []
+    width, height = settings.coded_size
+    shape = Fraction(width, height) * settings.sar
+    return [f"-aspect:{position}", f"{shape.numerator}:{shape.denominator}"]
 
 
 def _video_tags(settings: EncodeSettings, stream: Stream | None, position: int) -> list[str]:
@@ -560,11 +654,3 @@ def _cover_bytes(source: Source, index: int) -> bytes:
     except LIBRARY_ERRORS as error:
         raise OutputError(f"The cover picture of {source.path} cannot be read ({error}).") from error
     raise OutputError(f"The cover picture of {source.path} is empty.")
-
-
-def join_timestamps(segments: Sequence[Path]) -> Iterator[int]:
-    """All timestamps of finished segments in display order, in their time base, without the shift of :func:`mux`."""
-    for path in segments:
-        footer = read_footer(path)
-        with av.open(str(path)) as container:
-            yield from sorted(cast(int, packet.pts) for packet in read_packets(container, footer))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +13,7 @@ import av
 import numpy as np
 
 from rvrt_cli.errors import InputError, RvrtError
+from rvrt_cli.media.clock import ARBITRARY_START, measure_clock
 from rvrt_cli.media.color import nearest_planar_name, planar_format
 from rvrt_cli.media.ffmpeg import list_streams
 from rvrt_cli.media.guard import LIBRARY_ERRORS, reading
@@ -58,7 +60,29 @@ def probe(path: Path | str, *, video_stream: int | None = None, fps: Fraction | 
         return probe_images(path, fps)
     check_regular_file(path)
     with reading(path), open_container(path) as container:
-        return _probe_container(path, container, video_stream)
+        source = _probe_container(path, container, video_stream)
+    return _with_one_clock(source) if source.format in ARBITRARY_START else source
+
+
+def _with_one_clock(source: Source) -> Source:
+    """``source`` with the number of jumps of its clock, and its length without them; reads the whole file once."""
+    with reading(source.path), open_container(source.path) as container:
+        jumps, end_s = measure_clock(container)
+    if not jumps or end_s is None:
+        return source
+    duration_s = max(end_s - source.start_s, 0.0)
+    places = "one place" if jumps == 1 else f"{jumps} places"
+    return replace(
+        source,
+        clock_jumps=jumps,
+        duration_s=duration_s,
+        video=replace(source.video, duration_s=duration_s),
+        notes=(
+            *source.notes,
+            f"The film's timestamps start anew at {places}, as in joined recordings; the pieces follow one another "
+            "in the output.",
+        ),
+    )
 
 
 def check_regular_file(path: Path) -> None:
@@ -120,14 +144,19 @@ def _disposition(stream: Any) -> frozenset[str]:
     )
 
 
+def codec_name(stream: Any) -> str:
+    """The coded format of a stream, "unknown" where FFmpeg does not know it."""
+    context = stream.codec_context
+    return str(
+        stream.metadata.get("mimetype", "unknown") if context is None else context.codec.canonical_name
+    )
+
+
 def _describe_stream(stream: Any) -> Stream:
     kind = cast(
         StreamKind, stream.type if stream.type in ("video", "audio", "subtitle", "attachment") else "data"
     )
     context = stream.codec_context
-    codec = (
-        context.codec.canonical_name if context is not None else stream.metadata.get("mimetype", "unknown")
-    )
     detail = ""
     if kind == "audio" and context is not None:
         detail = f"{context.sample_rate} Hz, {context.layout.name if context.channels else 'no channels'}"
@@ -137,7 +166,7 @@ def _describe_stream(stream: Any) -> Stream:
     return Stream(
         index=stream.index,
         kind=kind,
-        codec=codec,
+        codec=codec_name(stream),
         time_base=time_base,
         start_s=_seconds(stream.start_time, time_base),
         duration_s=_seconds(stream.duration, time_base),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, cast
 
@@ -14,12 +15,14 @@ import cv2
 import numpy as np
 
 from rvrt_cli.errors import InputError, UsageError
-from rvrt_cli.media.color import frame_to_rgb
+from rvrt_cli.media.clock import Clock, packets_on_one_clock
+from rvrt_cli.media.color import frame_to_rgb, rgb_to_frame
 from rvrt_cli.media.frame import Frame
 from rvrt_cli.media.guard import LIBRARY_ERRORS, reading
 from rvrt_cli.media.images import decode_image, image_to_float
 from rvrt_cli.media.probe import check_regular_file, open_container, open_decoder
-from rvrt_cli.media.source import Source
+from rvrt_cli.media.source import UNTAGGED_MATRICES, ColorTags, Source
+from rvrt_cli.media.y4m import decode_y4m
 
 Deinterlace = Literal["auto", "on", "off"]
 
@@ -32,12 +35,13 @@ SEEK_MARGIN_S = 1.0
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """A frame that is timed but not yet converted: ``convert()`` gives (rgb, alpha)."""
+    """A frame that is timed but not yet converted: ``convert()`` gives (rgb, alpha). tags: None for the source's."""
 
     pts: int | None
     duration: int | None
     corrupt: bool
     convert: Callable[[], tuple[np.ndarray, np.ndarray | None]]
+    tags: ColorTags | None = None
 
 
 class FrameReader:
@@ -45,7 +49,7 @@ class FrameReader:
 
     frame_count: frames passed so far, skipped ones included. corrupt_frames: frames with concealed damage plus packets
     that gave no frame. resized_frames: frames scaled to the first frame's size after a change of resolution.
-    repaired_timestamps: frames whose timestamp was missing or not increasing. notes: sentences for the final report.
+    recolored_frames: frames whose colour matrix or range is not the first frame's. repaired_timestamps: frames whose timestamp was missing or not increasing. notes: sentences for the final report.
     """
 
     def __init__(
@@ -63,15 +67,18 @@ class FrameReader:
         self.frame_count = 0
         self.corrupt_frames = 0
         self.resized_frames = 0
+        self.recolored_frames = 0
         self.repaired_timestamps = 0
-        self.deinterlaces = deinterlace == "on" or (deinterlace == "auto" and source.video.interlaced)
-        self._all_interlaced = deinterlace == "on"
+        self.deinterlaces = False  # until the first interlaced frame comes
+        self._deinterlace = deinterlace
         self._start_s = start_s
         self._end_s = end_s
         self._max_frames = max_frames
         self._skip_frames = skip_frames
         self._threads = threads
         self._damage: list[str] = []
+        self._lost_packet = False  # since the last frame
+        self._hidden_frames = 0  # by an edit list
         self._reached_end = False
         self._container: av.container.InputContainer | None = None
         self._frames = self._run()
@@ -113,6 +120,10 @@ class FrameReader:
             notes.append(
                 f"The resolution changes in the film; {self.resized_frames} frames were scaled to {video.width}x{video.height} first."
             )
+        if self.recolored_frames:
+            notes.append(
+                f"The colour matrix or range changes in the film; {self.recolored_frames} frames were converted to the first one's."
+            )
         if self.repaired_timestamps:
             notes.append(
                 f"{self.repaired_timestamps} frames had a missing or repeated timestamp and were moved to the next free tick."
@@ -122,7 +133,7 @@ class FrameReader:
             self._reached_end
             and self._start_s is None
             and hint is not None
-            and self.frame_count < 0.98 * hint - 1
+            and self.frame_count + self._hidden_frames < 0.98 * hint - 1
         ):
             notes.append(
                 f"The file announces {hint} frames, {self.frame_count} could be decoded; it is probably truncated."
@@ -156,8 +167,11 @@ class FrameReader:
             self.frame_count += 1
             if decoded.corrupt:
                 self.corrupt_frames += 1
+            corrupt, self._lost_packet = decoded.corrupt or self._lost_packet, False
             if index < self._skip_frames:
                 continue
+            if decoded.tags is not None and decoded.tags != video.effective_color:
+                self.recolored_frames += 1
             rgb, alpha = decoded.convert()
             if rgb.shape[:2] != (video.height, video.width):
                 self.resized_frames += 1
@@ -165,9 +179,7 @@ class FrameReader:
                 alpha = None if alpha is None else _resize(alpha, video.width, video.height)
             if video.has_alpha and alpha is None:
                 alpha = np.ones(rgb.shape[:2], np.float32)
-            yield Frame(
-                index, pts, decoded.duration, rgb, alpha if video.has_alpha else None, decoded.corrupt
-            )
+            yield Frame(index, pts, decoded.duration, rgb, alpha if video.has_alpha else None, corrupt)
         self._reached_end = True
         if self.frame_count == 0:
             if start is not None or end is not None:
@@ -179,14 +191,18 @@ class FrameReader:
             )
 
     def _decode(self) -> Iterator[Decoded]:
-        if self.source.kind == "images":
-            return self._decode_images()
-        if self.source.kind == "y4m":
-            from rvrt_cli.media.y4m import decode_y4m
-
-            return decode_y4m(self.source)
-        frames = self._decode_container()
-        return self._deinterlaced(frames) if self.deinterlaces else map(self._plain, frames)
+        kind, video = self.source.kind, self.source.video
+        if kind == "video":
+            timed = ((self._timed(frame), frame) for frame in self._decode_container())
+            return (
+                (decoded for decoded, _ in timed) if self._deinterlace == "off" else self._deinterlaced(timed)
+            )
+        decoded = self._decode_images() if kind == "images" else decode_y4m(self.source)
+        if self._deinterlace == "on" or (self._deinterlace == "auto" and video.interlaced):
+            return self._deinterlaced(
+                (d, picture_of(d, video.pix_fmt, video.effective_color)) for d in decoded
+            )
+        return decoded
 
     def _decode_images(self) -> Iterator[Decoded]:
         size = (self.source.video.height, self.source.video.width)
@@ -213,7 +229,9 @@ class FrameReader:
     def _decode_container(self) -> Iterator[av.VideoFrame]:
         """Frames in display order, from a little before the wanted start where seeking works."""
         video = self.source.video
-        if self._start_s is not None and self._start_s > 2 * SEEK_MARGIN_S:
+        # A time that occurs twice in the file cannot be sought.
+        seekable = not self.source.clock_jumps
+        if seekable and self._start_s is not None and self._start_s > 2 * SEEK_MARGIN_S:
             start_s = self._start_s + self.source.start_s
             container, stream = self._open()
             frames: Iterator[av.VideoFrame] = iter(())
@@ -238,7 +256,7 @@ class FrameReader:
         self, container: av.container.InputContainer, stream: av.VideoStream
     ) -> Iterator[av.VideoFrame]:
         decoder = open_decoder(stream, self.source.video.has_alpha, self._threads)
-        packets = container.demux(stream)
+        packets = self._packets(container, stream)
         while True:
             try:
                 packet = next(packets, None)
@@ -247,10 +265,12 @@ class FrameReader:
                 self._damage.append(f"Reading stopped early at damage in the file ({reason}).")
                 packet = None
             if packet is not None and packet.size:
+                self._hidden_frames += packet.is_discard
                 try:
                     decoded = decoder.decode(packet)
                 except LIBRARY_ERRORS:
                     self.corrupt_frames += 1
+                    self._lost_packet = True
                     continue
             else:
                 # PyAV sends an empty packet at the end; after damage it is sent here.
@@ -262,19 +282,36 @@ class FrameReader:
             if packet is None or not packet.size:
                 return
 
-    def _plain(self, frame: av.VideoFrame) -> Decoded:
-        return self._timed(frame, frame)
+    def _packets(self, container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
+        if not self.source.clock_jumps:
+            return container.demux(stream)
+        return (p for p in packets_on_one_clock(container, Clock()) if p.stream_index == stream.index)
 
-    def _timed(self, timed: av.VideoFrame, picture: av.VideoFrame) -> Decoded:
-        pts = timed.pts if timed.pts is not None else timed.dts
+    def _timed(self, frame: av.VideoFrame) -> Decoded:
+        pts = frame.pts if frame.pts is not None else frame.dts
+        tags = self._tags(frame)
+        return Decoded(pts, frame.duration or None, frame.is_corrupt, lambda: frame_to_rgb(frame, tags), tags)
+
+    def _tags(self, frame: av.VideoFrame) -> ColorTags:
+        """The film's colour with the frame's own matrix and range: a broadcast may change them between programmes."""
         tags = self.source.video.effective_color
-        return Decoded(pts, timed.duration or None, timed.is_corrupt, lambda: frame_to_rgb(picture, tags))
+        matrix, color_range = int(frame.colorspace), int(frame.color_range)
+        return replace(
+            tags,
+            matrix=tags.matrix if matrix in UNTAGGED_MATRICES else matrix,
+            range=color_range or tags.range,
+        )
 
-    def _deinterlaced(self, frames: Iterator[av.VideoFrame]) -> Iterator[Decoded]:
-        """Pass frames through the deinterlacer; the picture comes from the filter, the timestamps from the decoder."""
+    def _deinterlaced(self, frames: Iterator[tuple[Decoded, av.VideoFrame]]) -> Iterator[Decoded]:
+        """Pass frames through the deinterlacer from the first interlaced one on.
+
+        The picture comes from the filter, everything else from the decoder.
+        """
         graph: av.filter.Graph | None = None
         shape: tuple[int, int, str] | None = None
-        waiting: deque[av.VideoFrame] = deque()
+        waiting: deque[Decoded | None] = deque()
+        before: av.VideoFrame | None = None
+        everything = self._deinterlace == "on" or self.source.kind != "video"
 
         def drain() -> Iterator[Decoded]:
             assert graph is not None
@@ -283,31 +320,58 @@ class FrameReader:
                     picture = cast(av.VideoFrame, graph.pull())
                 except (av.error.BlockingIOError, av.error.EOFError):
                     return
-                yield self._timed(waiting.popleft(), picture)
+                decoded = waiting.popleft()
+                if decoded is not None:
+                    tags = decoded.tags or self.source.video.effective_color
+                    yield replace(decoded, convert=partial(frame_to_rgb, picture, tags))
 
-        for frame in frames:
+        for decoded, frame in frames:
+            if graph is None and not (everything or frame.interlaced_frame):
+                yield decoded
+                before = frame
+                continue
             if shape != (frame.width, frame.height, frame.format.name):
                 if graph is not None:
                     graph.push(None)
                     yield from drain()
                 shape = (frame.width, frame.height, frame.format.name)
-                graph = self._graph(frame)
-            waiting.append(frame)
+                graph = self._graph(frame, everything)
+                self.deinterlaces = True
+                if before is not None and shape == (before.width, before.height, before.format.name):
+                    waiting.append(
+                        None
+                    )  # the neighbour of the first interlaced frame; it was delivered as it is
+                    graph.push(before)
+                before = None
+            waiting.append(decoded)
             cast(av.filter.Graph, graph).push(frame)
             yield from drain()
         if graph is not None:
             graph.push(None)
             yield from drain()
 
-    def _graph(self, frame: av.VideoFrame) -> av.filter.Graph:
+    def _graph(self, frame: av.VideoFrame, everything: bool) -> av.filter.Graph:
+        video = self.source.video
         graph = av.filter.Graph()
         buffer = graph.add_buffer(
-            width=frame.width, height=frame.height, format=frame.format, time_base=self.source.video.time_base
+            width=frame.width, height=frame.height, format=frame.format, time_base=video.time_base
         )
-        which = "all" if self._all_interlaced else "interlaced"
-        nodes = [buffer, graph.add(DEINTERLACER, f"mode=send_frame:deint={which}"), graph.add("buffersink")]
+        which = "all" if everything else "interlaced"
+        parity = "bff" if video.bottom_field_first else "auto"
+        nodes = [
+            buffer,
+            graph.add(DEINTERLACER, f"mode=send_frame:deint={which}:parity={parity}"),
+            graph.add("buffersink"),
+        ]
         graph.link_nodes(*nodes).configure()
         return graph
+
+
+def picture_of(decoded: Decoded, pix_fmt: str, tags: ColorTags) -> av.VideoFrame:
+    """A decoded frame for a filter, in the pixel format of its source."""
+    frame = rgb_to_frame(*decoded.convert(), pix_fmt, tags)
+    frame.pts = decoded.pts
+    return frame
 
 
 def _resize(picture: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -329,7 +393,7 @@ def read_frames(
 
     skip_frames: of those, decode the first N without delivering them (to continue a run); the remaining frames have the
     same index, timestamps and pixels as in a run without skipping.
-    deinterlace: "auto" runs FFmpeg's bwdif on frames flagged interlaced, one frame out per frame in.
+    deinterlace: "auto" runs FFmpeg's bwdif on frames flagged interlaced, "on" on all, one frame out per frame in.
     threads: decoder threads, 0 for the decoder's choice.
     Errors: :class:`UsageError` for an impossible range; while iterating, :class:`InputError` when nothing can be decoded
     or the range holds no frame.

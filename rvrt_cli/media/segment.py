@@ -7,7 +7,6 @@ in the film stands in a footer, an EBML Void element, which also proves that the
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import heapq
 import os
@@ -30,20 +29,6 @@ from rvrt_cli.media.guard import LIBRARY_ERRORS
 from rvrt_cli.media.scheduling import keep_ordinary_scheduling
 
 TICK = Fraction(1, 1000)
-# Errors of the place written to; every other error comes from the encoder.
-DISK_ERRORS = frozenset(
-    {
-        errno.ENOSPC,
-        errno.EDQUOT,
-        errno.EIO,
-        errno.EFBIG,
-        errno.EROFS,
-        errno.EACCES,
-        errno.EPERM,
-        errno.ENOENT,
-        errno.ENOTDIR,
-    }
-)
 # EBML Void, 48 bytes: magic, then offset of the clock, frames, first pts, last pts, duration of the last frame.
 FOOTER = struct.Struct("<BB8s5q")
 VOID_ID, VOID_SIZE, MAGIC = 0xEC, 0x80 | 48, b"RVRTSEG1"
@@ -171,24 +156,28 @@ class SegmentWriter:
 
     def _encode(self, frame: av.VideoFrame | None) -> None:
         try:
-            for packet in self._stream.encode(frame):
-                assert packet.pts is not None
-                if self._order is None:
-                    self._order = DecodeOrder(self._settings.codec, packet.pts)
-                    self._offset = packet.pts - self._order.delay
-                # The encoder's own decode times are not used: x265 leaves them uninitialised when a segment has fewer
-                # frames than it looks ahead.
-                packet.dts = self._order.decode_time(packet.pts) - self._offset
-                packet.pts -= self._offset
-                packet.time_base = TICK
-                self._container.mux(packet)
+            packets = self._stream.encode(frame)
         except LIBRARY_ERRORS as error:
-            if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-                raise explain_os_error(error, self._path) from error
             raise self._encoder_error(error) from error
         finally:
             if self._frames <= 1 and self._settings.encoder == "libsvtav1":
                 keep_ordinary_scheduling()  # the first frame opens the encoder
+        for packet in packets:
+            assert packet.pts is not None
+            if self._order is None:
+                self._order = DecodeOrder(self._settings.codec, packet.pts)
+                self._offset = packet.pts - self._order.delay
+            # The encoder's own decode times are not used: x265 leaves them uninitialised when a segment has fewer
+            # frames than it looks ahead.
+            packet.dts = self._order.decode_time(packet.pts) - self._offset
+            packet.pts -= self._offset
+            packet.time_base = TICK
+            try:
+                self._container.mux(packet)
+            except OSError as error:
+                raise explain_os_error(error, self._path) from error
+            except LIBRARY_ERRORS as error:
+                raise self._encoder_error(error) from error
 
     def _encoder_error(self, error: Exception) -> OutputError:
         width, height = self._settings.coded_size

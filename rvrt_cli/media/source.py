@@ -12,6 +12,10 @@ StreamKind = Literal["video", "audio", "subtitle", "attachment", "data"]
 ChromaLocation = Literal["unspecified", "left", "center", "topleft", "top", "bottomleft", "bottom"]
 
 
+# Matrices that say nothing about Y'CbCr: RGB, unspecified, reserved.
+UNTAGGED_MATRICES = (0, 2, 3)
+
+
 @dataclass(frozen=True)
 class ColorTags:
     """Colour description in the code points of ITU-T H.273, as FFmpeg numbers them; 2 (range: 0) is "unspecified".
@@ -43,7 +47,7 @@ class ColorTags:
             return replace(tags, matrix=0, range=2, chroma_location="unspecified")
         if tags.range == 0:
             tags = replace(tags, range=2 if pix_fmt.startswith("yuvj") else 1)
-        if tags.matrix in (0, 2, 3):
+        if tags.matrix in UNTAGGED_MATRICES:
             standard_definition = width < 1280 and height <= 576
             tags = replace(tags, matrix=(5 if height == 576 else 6) if standard_definition else 1)
             if standard_definition and height in (480, 486, 576) and tags.primaries == 2:
@@ -89,7 +93,8 @@ class VideoStream:
     degrees as FFmpeg's display matrix states them (0, 90, -90, 180); ``flipped`` is true when the matrix mirrors
     the picture horizontally after that. bit_depth: 8-16 per channel. chroma: "420", "422", "444", "440",
     "411", "410", "gray" or "rgb". color: as tagged in the source. effective_color: with guesses filled in; this is
-    what decoding uses and what the output carries. average_rate: None when unknown. start_pts in time_base units.
+    what decoding uses and what the output carries. average_rate: None when unknown. start_pts in time_base units. interlaced: the first frames are. bottom_field_first: where
+    frames do not say it themselves.
     """
 
     index: int
@@ -115,6 +120,7 @@ class VideoStream:
     language: str | None = None
     disposition: frozenset[str] = frozenset()
     metadata: tuple[tuple[str, str], ...] = ()
+    bottom_field_first: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,7 +137,8 @@ class Source:
     """A probed input. ``video`` is never None for what :func:`rvrt_cli.media.probe` returns.
 
     kind: "video" (a container), "images" (a sequence) or "y4m" (standard input). start_s: the container's first
-    timestamp in seconds; ``--start``/``--end`` count from it. notes: sentences a user should see (guesses, repairs).
+    timestamp in seconds; ``--start``/``--end`` count from it. clock_jumps: how often its timestamps start anew; duration_s
+    is then that of all pieces. notes: sentences a user should see (guesses, repairs).
     """
 
     kind: SourceKind
@@ -145,4 +152,5 @@ class Source:
     metadata: tuple[tuple[str, str], ...]
     video: VideoStream
     images: tuple[Path, ...] = ()
+    clock_jumps: int = 0
     notes: tuple[str, ...] = field(default=())

@@ -47,13 +47,14 @@ for _depth in (9, 10, 12, 14, 16):
 
 @dataclass(frozen=True)
 class Header:
-    """What the first line says. rate: frames per second; color_range: 0 unspecified, 1 limited, 2 full."""
+    """What the first line says. rate: frames per second; interlaced: "p" progressive, "t" or "b" top or bottom
+    field first, "m" mixed; color_range: 0 unspecified, 1 limited, 2 full."""
 
     width: int
     height: int
     rate: Fraction
     sar: Fraction
-    interlaced: bool
+    interlaced: str
     pix_fmt: str
     chroma_location: ChromaLocation
     color_range: int
@@ -103,7 +104,7 @@ def read_header(file: BinaryIO) -> Header:
         height,
         rate or Fraction(25),
         sar or Fraction(1),
-        tags.get("I", "p") in ("t", "b", "m"),
+        tags.get("I", "p"),
         pix_fmt,
         location,
         color_range,
@@ -125,15 +126,16 @@ def probe_y4m(file: BinaryIO | None = None) -> Source:
     notes = [
         f"y4m carries no colour matrix; {'BT.709' if effective.matrix == 1 else 'BT.601'} is assumed from the size."
     ]
-    if header.interlaced:
+    if header.interlaced == "m":
         notes.append(
-            "The y4m header says interlaced; it is processed as it is, deinterlace before piping it in."
+            "The y4m header says that some frames are interlaced; --deinterlace on deinterlaces all, otherwise none is."
         )
     video = VideoStream(
         index=0, codec="rawvideo", width=header.width, height=header.height, sar=header.sar, rotation=0, flipped=False,
         pix_fmt=header.pix_fmt, bit_depth=layout.bit_depth, has_alpha=layout.has_alpha, chroma=layout.chroma, color=color,
-        effective_color=effective, hdr=None, average_rate=header.rate, time_base=1 / header.rate, interlaced=False,
-        frame_count_hint=None, start_pts=0, duration_s=None,
+        effective_color=effective, hdr=None, average_rate=header.rate, time_base=1 / header.rate,
+        interlaced=header.interlaced in ("t", "b"), frame_count_hint=None, start_pts=0, duration_s=None,
+        bottom_field_first=header.interlaced == "b",
     )  # fmt: skip
     return Source("y4m", Path("-"), "yuv4mpegpipe", 0, None, 0.0, (), (), (), video, notes=tuple(notes))
 

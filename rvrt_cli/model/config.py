@@ -14,6 +14,33 @@ PASS_NAMES = ("backward_1", "forward_1", "backward_2", "forward_2")
 CLIP_SIZE = 2
 """Frames that are updated together. The published networks, and so the alignment code, use 2."""
 
+BOUNDS: dict[str, tuple[float, float]] = {
+    "embed_dim": (1, 1024),
+    "num_blocks": (0, 16),
+    "depth": (1, 16),
+    "num_heads": (1, 64),
+    # A table of all pairs of tokens of a window is made: 32 is 4 million pairs, 64 would be 67 million and gigabytes.
+    "window": (1, 32),
+    "mlp_ratio": (0, 16),
+    "passes": (1, len(PASS_NAMES)),
+    "align_heads": (1, 64),
+    "align_ratio": (0, 4),
+    "deformable_groups": (1, 64),
+    "max_residue": (0, 1000),
+    "conv_groups": (1, 64),
+    "norm_epsilon": (0, 0.1),
+}
+"""Smallest and largest value of each number: far around every published network, and harmless to compute with."""
+
+CHOICES: dict[str, tuple[object, ...]] = {
+    "upscale": (1, 4),
+    "in_channels": (3, 4),
+    "alignment": ("guided", "local", "warped"),
+    "upsampler": ("full", "direct"),
+    "skip": ("bilinear", "bicubic"),
+    "activation": ("gelu", "gelu_tanh", "leaky_relu"),
+}
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -65,32 +92,70 @@ class ModelConfig:
     """Close each RSTB with a 3x3 convolution (as SwinIR does) instead of a linear layer (as RVRT does)."""
 
     def __post_init__(self) -> None:
-        if self.upscale not in (1, 4):
-            raise WeightsError(
-                f"upscale must be 1 or 4, not {self.upscale}; the weight file is not an rvrt model."
+        """Errors: :class:`WeightsError` for a value of the wrong kind, out of range or at odds with another one.
+
+        The values may come from a hostile file, so each is bounded before anything is computed from it.
+        """
+        for field in fields(self):
+            self._check_kind(field.name, field.default)
+        for name, (low, high) in BOUNDS.items():
+            value = getattr(self, name)
+            for number in value if isinstance(value, tuple) else (value,):
+                if not low <= number <= high:  # NaN compares false
+                    raise _damaged(
+                        f"the setting {name} is out of range: {_shown(value)}, not from {low} to {high}"
+                    )
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                words = ", ".join(map(str, choices))
+                raise WeightsError(
+                    f"the setting {name} is {_shown(getattr(self, name))}, none of {words}; update rvrt or check the file."
+                )
+        if self.window[0] != CLIP_SIZE or self.window[1] != self.window[2]:
+            raise _damaged(
+                f"the attention window {self.window} is not {CLIP_SIZE} frames of a square in pixels"
             )
-        if self.alignment not in ("guided", "local", "warped"):
-            raise WeightsError(
-                f"alignment must be 'guided', 'local' or 'warped', not {self.alignment!r}; update rvrt or check the file."
-            )
-        if self.upsampler not in ("full", "direct") or self.skip not in ("bilinear", "bicubic"):
-            raise WeightsError(
-                f"unknown upsampler {self.upsampler!r} or skip {self.skip!r}; update rvrt or check the file."
-            )
-        if self.activation not in ("gelu", "gelu_tanh", "leaky_relu"):
-            raise WeightsError(f"unknown activation {self.activation!r}; update rvrt or check the file.")
-        if self.embed_dim % self.num_heads or self.align_dim % self.align_heads:
-            raise WeightsError(
-                "channels must divide by attention heads; the weight file's configuration is damaged."
-            )
-        if (
-            not 1 <= self.passes <= len(PASS_NAMES)
-            or len(self.conv_groups) != 6
-            or self.window[0] != CLIP_SIZE
+        self._check_divisions()
+
+    def _check_kind(self, name: str, default: Any) -> None:
+        """Types as the default's, whole numbers as floating-point ones where those are wanted; tuples as long as it."""
+        value = getattr(self, name)
+        if isinstance(default, float) and type(value) is int and abs(value) < 1 << 53:
+            object.__setattr__(self, name, float(value))
+        elif type(value) is not type(default):
+            raise _damaged(f"the setting {name} is {_shown(value)}, which is of the wrong kind")
+        if isinstance(default, tuple) and (
+            len(value) != len(default) or any(type(number) is not int for number in value)
         ):
-            raise WeightsError(
-                "passes, conv_groups or window are out of range; the weight file's configuration is damaged."
-            )
+            raise _damaged(f"the setting {name} is {_shown(value)}, not {len(default)} whole numbers")
+
+    def _check_divisions(self) -> None:
+        """Every layer can be made: channels divide by heads and groups, and none has zero channels."""
+        if self.embed_dim % self.num_heads or self.align_dim % self.align_heads or not self.align_dim:
+            raise _damaged("channels do not divide by attention heads")
+        if not int(self.embed_dim * self.mlp_ratio):
+            raise _damaged("the MLPs have no channels")
+        guided = self.alignment == "guided"
+        if guided and (self.deformable_groups % 2 or 2 * self.align_dim % self.deformable_groups):
+            raise _damaged("channels do not divide by deformable groups")
+        for name, inputs, groups in self._convolutions():
+            if inputs % groups or self.embed_dim % groups:
+                raise _damaged(f"channels do not divide by the groups of the {name}'s convolution")
+
+    def _convolutions(self) -> list[tuple[str, int, int]]:
+        """Stage, input channels and groups of each input convolution that exists."""
+        c = self.embed_dim
+        siblings = 1 if self.alignment == "warped" else 0
+        first, *passes, last = self.conv_groups
+        shallow = self.in_channels if self.upscale == 4 else c
+        return [
+            ("shallow extraction", shallow, first),
+            *(
+                (f"{name} pass", (2 + index + siblings) * c, passes[index])
+                for index, name in enumerate(self.pass_names)
+            ),
+            ("reconstruction", (1 + self.passes) * c, last),
+        ]
 
     @property
     def align_dim(self) -> int:
@@ -126,11 +191,11 @@ class ModelConfig:
     def from_json(cls, text: str) -> ModelConfig:
         """Rebuild a configuration from :meth:`to_json`.
 
-        Errors: :class:`WeightsError` naming an unknown field or a value of the wrong kind.
+        Errors: :class:`WeightsError` naming an unknown field or a value that no network has.
         """
         try:
             values = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise WeightsError(
                 "The configuration in the weight file is not JSON; the file is damaged."
             ) from error
@@ -138,27 +203,25 @@ class ModelConfig:
             raise WeightsError(
                 "The configuration in the weight file is not a JSON object; the file is damaged."
             )
-        kinds = {field.name: type(field.default) for field in fields(cls)}
-        for name, value in values.items():
-            if name not in kinds:
+        known = {field.name for field in fields(cls)}
+        for name in values:
+            if name not in known:
                 raise WeightsError(
-                    f"The weight file has the unknown setting {name!r}; update rvrt to use it."
-                )
-            expected = (
-                (list, tuple)
-                if kinds[name] is tuple
-                else (int, float)
-                if kinds[name] is float
-                else (kinds[name],)
-            )
-            if not isinstance(value, expected):
-                raise WeightsError(
-                    f"The weight file's setting {name!r} is {value!r}, which is of the wrong kind."
+                    f"The weight file has the unknown setting {name[:60]!r}; update rvrt to use it."
                 )
         settings: dict[str, Any] = {
             name: tuple(v) if isinstance(v, list) else v for name, v in values.items()
         }
         return cls(**settings)
+
+
+def _shown(value: object) -> str:
+    """A value from a file for a message, not longer than a line."""
+    return repr(value)[:60]
+
+
+def _damaged(what: str) -> WeightsError:
+    return WeightsError(f"{what}; the weight file's configuration is damaged.")
 
 
 PRESETS: dict[str, ModelConfig] = {

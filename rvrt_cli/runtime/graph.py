@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import rvrt_cli
 from rvrt_cli import backend
-from rvrt_cli.errors import WeightsError
+from rvrt_cli.errors import DeviceError, WeightsError
 from rvrt_cli.model.config import ModelConfig
 
 INPUT, OUTPUT = "lq", "sr"
 
 IR_VERSION = 9
 """The version of ONNX files that belongs to opset 20; older runtimes refuse newer ones."""
+
+SOURCES = ("cubic.py", "model/*.py", "backend/{backend}.py", "runtime/graph.py", "runtime/eager.py")
+"""The files of the package that decide what a network computes."""
+
+
+@functools.lru_cache
+def code_digest(backend: str) -> str:
+    """A digest of :data:`SOURCES` for one backend: changed code is another graph, also between two releases.
+
+    Read once per process, when the first model is loaded (0.1 MB); where only compiled files are installed it is constant.
+    """
+    package = Path(rvrt_cli.__file__).parent
+    digest = hashlib.sha256()
+    for pattern in SOURCES:
+        for path in sorted(package.glob(pattern.format(backend=backend))):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 def build_graph(
@@ -32,12 +53,17 @@ def build_graph(
     ``frames`` is even and ``height``, ``width`` suit the model (see :class:`~rvrt_cli.model.rvrt.RVRT`). ``half``:
     parameters and arithmetic in float16, positions in float32. ``outputs(model, lq)`` gives other results by name, for
     tests of the model's parts. Errors: :class:`WeightsError` when a tensor is missing or has another shape than the
-    configuration says.
+    configuration says; :class:`DeviceError` where spox, which builds graphs, is not installed.
     """
     backend.select("onnx")
-    import spox
+    try:
+        import spox
 
-    from rvrt_cli.backend import onnx as tracing
+        from rvrt_cli.backend import onnx as tracing
+    except ImportError as error:
+        raise DeviceError(
+            f"Building an ONNX graph needs spox and onnx ({error}); run `pip install spox onnx`."
+        ) from error
     from rvrt_cli.model.rvrt import RVRT
 
     with tracing.precision(half):

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rvrt_cli import __version__
-from rvrt_cli.device import ONNX_RUNTIME_PACKAGES, Choice, choose, package_version
-from rvrt_cli.errors import InputError, OutOfMemoryError_
+from rvrt_cli.device import Choice, choose
+from rvrt_cli.errors import InputError, OutOfMemoryError_, UsageError
+from rvrt_cli.hardware import ONNX_RUNTIME_PACKAGES, onnx_gpu_cards, package_version
 from rvrt_cli.model.config import CLIP_SIZE, ModelConfig
-from rvrt_cli.runtime.cache import entry_path, read_entry, write_entry
-from rvrt_cli.runtime.eager import MindSporeSession, TorchSession
-from rvrt_cli.runtime.graph import build_graph
+from rvrt_cli.runtime.cache import CachedBytes, entry_path
+from rvrt_cli.runtime.eager import EAGER_SESSIONS
+from rvrt_cli.runtime.graph import build_graph, code_digest
 from rvrt_cli.runtime.sessions import OnnxRuntimeSession, OpenVinoSession, Session
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ KEPT_PROGRAMS = 3
 
 
 def load_model_restorer(
-    model: str,
+    model: str | None,
     weights: Path | None = None,
     *,
     device: str = "auto",
@@ -36,19 +36,37 @@ def load_model_restorer(
     threads: int = 0,
 ) -> ModelRestorer:
     """Load a trained model; see :func:`rvrt_cli.restorer.load_restorer` for the arguments and errors."""
-    from rvrt_cli.weights import find_weights, load_weights
+    from rvrt_cli.weights import find, load_weights
 
     choice = choose(device, backend, precision)
-    path = weights
-    if path is None:
-        named = Path(model)
-        path = named if named.suffix in (".safetensors", ".pth", ".ckpt") else find_weights(model)
-    return ModelRestorer(
-        load_weights(path),
-        choice,
-        name=model if Path(model).suffix == "" else Path(model).stem,
-        threads=threads,
-    )
+    if weights is None:
+        target = model or find.LIGHT_SMALL
+        path = find.weights_path(target)
+        loaded = load_weights(path)
+        name = target if find.is_name(target) else file_name(path, loaded)
+        return ModelRestorer(loaded, choice, name=name, threads=threads)
+    loaded = load_weights(weights)
+    if model is not None and model != str(weights):
+        check_same(model, weights, loaded)
+    return ModelRestorer(loaded, choice, name=file_name(weights, loaded), threads=threads)
+
+
+def file_name(path: Path, weights: Weights) -> str:
+    """What a model from a file is called: the file's name, and in brackets its preset where the name does not say it."""
+    return path.stem if path.stem == weights.preset else f"{path.stem} ({weights.preset})"
+
+
+def check_same(model: str, path: Path, weights: Weights) -> None:
+    """Errors: :class:`UsageError` when ``--model`` names another network than the one that the file holds."""
+    from rvrt_cli.weights import find
+
+    if not find.is_name(model):
+        raise UsageError(f"--model {model} and --weights {path} name two files; give one of them.")
+    wanted = find.preset_of(model)
+    if wanted != weights.preset:
+        raise UsageError(
+            f"--weights {path} holds {weights.preset}, not {wanted}; leave out --model {model}, or give the weights of {wanted}."
+        )
 
 
 class ModelRestorer:
@@ -61,11 +79,11 @@ class ModelRestorer:
         self.scale = weights.config.upscale
         self.channels = weights.config.in_channels
         self.engine = engine_words(choice)
+        self.reason = choice.reason
         self._weights = weights
         self._identity = weights.sha256 or tensors_sha256(weights.tensors)
-        self.fingerprint = hashlib.sha256(
-            f"{self._identity} {self.engine} {__version__}".encode()
-        ).hexdigest()
+        self._code = f"{__version__} {code_digest(choice.backend)}"
+        self.fingerprint = hashlib.sha256(f"{self._identity} {self.engine} {self._code}".encode()).hexdigest()
         self.bytes_per_px = estimate_bytes_per_px(weights.config)
         self._threads = threads
         self._programs: OrderedDict[tuple[int, int, int], Session] = OrderedDict()
@@ -100,16 +118,10 @@ class ModelRestorer:
         mixed = self.choice.precision == "mixed"
         if self.choice.backend != "onnx":
             if self._eager is None:
-                tensors = self._weights.tensors
-                if self.choice.backend == "torch":
-                    device = self.choice.device.replace("gpu", "cuda")
-                    self._eager = TorchSession(
-                        self.config, tensors, device=device, mixed=mixed, threads=self._threads
-                    )
-                else:
-                    self._eager = MindSporeSession(
-                        self.config, tensors, device=self.choice.device, mixed=mixed, threads=self._threads
-                    )
+                self._eager = EAGER_SESSIONS[self.choice.backend](
+                    self.config, self._weights.tensors, device=self.choice.device, mixed=mixed,
+                    threads=self._threads,
+                )  # fmt: skip
             return self._eager
         if size not in self._programs:
             while len(self._programs) >= KEPT_PROGRAMS:
@@ -122,35 +134,21 @@ class ModelRestorer:
         runtime = self.choice.runtime
         # OpenVINO lowers the precision of a float32 graph on a GPU itself; everything else takes a float16 graph.
         half = mixed and not (runtime == "openvino" and self.choice.device != "cpu")
-        key = (self._identity, self.config.to_json(), *size, half, __version__, package_version("spox"))
-        if runtime == "openvino":
-            device = "CPU" if self.choice.device == "cpu" else _openvino_gpu(self.choice.index)
-            return OpenVinoSession(
-                lambda: self._graph(size, half, key), key, device=device, mixed=mixed, threads=self._threads
-            )
-        provider = runtime.removeprefix("onnxruntime-")
-        return OnnxRuntimeSession(
-            self._graph(size, half, key),
-            provider,
-            index=self.choice.index,
-            mixed=mixed,
-            threads=self._threads,
-        )
-
-    def _graph(self, size: tuple[int, int, int], half: bool, key: tuple[object, ...]) -> bytes:
-        return cached(
+        key = (self._identity, self.config.to_json(), *size, half, self._code, package_version("spox"))
+        graph = CachedBytes(
             entry_path("onnx", *key),
             lambda: build_graph(self.config, self._weights.tensors, *size, half=half),
         )
-
-
-def cached(path: Path, make: Callable[[], bytes]) -> bytes:
-    """The content of a cache entry, made when it is absent or damaged."""
-    data = read_entry(path)
-    if data is None:
-        data = make()
-        write_entry(path, data)
-    return data
+        index, threads = self.choice.index, self._threads
+        if runtime == "openvino":
+            device = "CPU" if self.choice.device == "cpu" else _openvino_gpu(index)
+            return OpenVinoSession(graph, key, device=device, mixed=mixed, threads=threads)
+        provider = runtime.removeprefix("onnxruntime-")
+        cards = onnx_gpu_cards(provider) or ()
+        hardware = cards[index].name if index < len(cards) else ""
+        return OnnxRuntimeSession(
+            graph, provider, index=index, mixed=mixed, threads=threads, hardware=hardware
+        )
 
 
 def pad_window(lq: np.ndarray, config: ModelConfig) -> np.ndarray:

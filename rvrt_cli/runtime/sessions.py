@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
-from collections.abc import Callable
+import shutil
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from rvrt_cli.errors import DeviceError
-from rvrt_cli.runtime.cache import cache_folder, entry_path, read_entry, write_entry
+from rvrt_cli.runtime.cache import CachedBytes, entry_path, open_folder, read_entry, write_entry
 from rvrt_cli.runtime.graph import INPUT
-from rvrt_cli.runtime.memory import explained
+from rvrt_cli.runtime.memory import explained, memory_ran_out
 
 PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
@@ -25,6 +26,12 @@ PROVIDERS = {
     "cpu": "CPUExecutionProvider",
 }
 """ONNX Runtime's providers by the names this tool uses, fastest first."""
+
+BEHIND = {"tensorrt": ("cuda", "cpu"), "cpu": ()}
+"""Providers that take the operators which another one lacks; the CPU's unless named here."""
+
+COMPILERS = ("tensorrt", "coreml", "openvino")
+"""Providers that compile a graph and keep the result themselves."""
 
 
 class Session(Protocol):
@@ -46,12 +53,13 @@ class OpenVinoSession:
     """An OpenVINO program. ``mixed``: float16 arithmetic on a GPU.
 
     On CPUs ``mixed`` changes nothing here (its graph holds float16 weights): bfloat16, which some have, costs too much
-    accuracy (46 dB against float32 on a real clip, where 50 is wanted). ``key`` names the graph in the cache of compiled programs; ``graph`` makes it when the program is not there.
+    accuracy (46 dB against float32 on a real clip, where 50 is wanted). ``key`` names the graph in the cache of compiled
+    programs; ``graph`` is read when the program is not there, and made again when OpenVINO cannot read what was stored.
     """
 
     def __init__(
         self,
-        graph: Callable[[], bytes],
+        graph: CachedBytes,
         key: tuple[object, ...],
         *,
         device: str = "CPU",
@@ -73,7 +81,7 @@ class OpenVinoSession:
                 "blob", *key, "openvino", ov.__version__, device, hardware, sorted(options.items())
             )
             self._program = self._load(core, path, device, options) or self._compile(
-                core, path, graph(), device, options
+                core, path, graph, device, options
             )
 
     @staticmethod
@@ -88,8 +96,15 @@ class OpenVinoSession:
             return None
 
     @staticmethod
-    def _compile(core: Any, path: Path, graph: bytes, device: str, options: dict[str, Any]) -> Any:
-        program = core.compile_model(core.read_model(graph), device, options)
+    def _compile(core: Any, path: Path, graph: CachedBytes, device: str, options: dict[str, Any]) -> Any:
+        try:
+            model = core.read_model(graph.read())
+        except RuntimeError:
+            if not graph.remembered:
+                raise
+            graph.drop()
+            model = core.read_model(graph.read())
+        program = core.compile_model(model, device, options)
         blob = io.BytesIO()
         program.export_model(blob)
         write_entry(path, blob.getvalue())
@@ -102,10 +117,20 @@ class OpenVinoSession:
 
 
 class OnnxRuntimeSession:
-    """An ONNX Runtime session on one provider of :data:`PROVIDERS`; ``index`` picks among several GPUs."""
+    """An ONNX Runtime session on one provider of :data:`PROVIDERS`; ``index`` picks among several GPUs.
+
+    ``hardware``: the GPU's name, because what a provider compiles for one card is wrong for another.
+    """
 
     def __init__(
-        self, graph: bytes, provider: str, *, index: int = 0, mixed: bool = False, threads: int = 0
+        self,
+        graph: CachedBytes,
+        provider: str,
+        *,
+        index: int = 0,
+        mixed: bool = False,
+        threads: int = 0,
+        hardware: str = "",
     ) -> None:
         with explained("ONNX Runtime"):
             import onnxruntime as ort
@@ -122,10 +147,28 @@ class OnnxRuntimeSession:
             options.enable_mem_pattern = False
             # Waiting threads that spin would fight with the video decoder and encoder for the same cores.
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-            providers: list[Any] = [(name, provider_options(provider, index, mixed))]
-            if provider != "cpu":
-                providers.append(PROVIDERS["cpu"])  # for the few operators a provider lacks
-            self._session = ort.InferenceSession(graph, options, providers=providers)
+            data = graph.read()
+            # TensorRT and CoreML recognise their results by the graph's name and its shapes, which two sets of weights share:
+            # a folder for each program keeps them apart.
+            folder = entry_path(
+                provider, hashlib.sha256(data).hexdigest(), ort.__version__, hardware, index, mixed
+            )
+            filled = provider in COMPILERS and open_folder(folder)
+            providers: list[Any] = [
+                (name, provider_options(provider, index, mixed, folder)),
+                *((PROVIDERS[other], provider_options(other, index, mixed, folder)) for other in BEHIND.get(provider, ("cpu",))),
+            ]  # fmt: skip
+            try:
+                self._session = ort.InferenceSession(data, options, providers=providers)
+            except Exception as error:
+                if memory_ran_out(error) or not (filled or graph.remembered):
+                    raise
+                # What an earlier run left may be at fault: half-written by a killed one, or of another driver.
+                graph.drop()
+                if filled:
+                    shutil.rmtree(folder, ignore_errors=True)
+                    open_folder(folder)
+                self._session = ort.InferenceSession(graph.read(), options, providers=providers)
             if name not in self._session.get_providers():
                 raise DeviceError(
                     f"ONNX Runtime could not start {name}; check its driver and libraries, or use --device cpu."
@@ -137,9 +180,9 @@ class OnnxRuntimeSession:
             return self._session.run(None, {INPUT: lq})[0]
 
 
-def provider_options(provider: str, index: int, mixed: bool) -> dict[str, Any]:
-    """Settings of one ONNX Runtime provider; those with a compiler keep its results in this tool's cache."""
-    cache = str(cache_folder())
+def provider_options(provider: str, index: int, mixed: bool, folder: Path) -> dict[str, Any]:
+    """Settings of one ONNX Runtime provider; those of :data:`COMPILERS` keep this program's results in ``folder``."""
+    cache = str(folder)
     if provider == "tensorrt":
         return {
             "device_id": index, "trt_fp16_enable": mixed, "trt_engine_cache_enable": True, "trt_engine_cache_path": cache,

@@ -7,15 +7,21 @@ a checkpoint belongs to no framework. Everything else is one JSON record in the 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
 
-from rvrt_cli.atomic import write_bytes
+from rvrt_cli.atomic import explained_writing, write_bytes
 from rvrt_cli.errors import WeightsError
 from rvrt_cli.model.config import ModelConfig
 from rvrt_cli.train.recipe import Recipe
+
+
+class DamagedCheckpointError(WeightsError):
+    """A checkpoint that was changed after it was written; an older one may be intact."""
+
 
 FORMAT = 1
 _KEY = "rvrt_checkpoint"
@@ -54,7 +60,7 @@ class Checkpoint:
     recipe: Recipe
     state: EngineState
     record: dict = field(default_factory=dict)
-    """Of the loop: best metric, seconds trained, data sources, model name."""
+    """Of the loop: model, initial weights, training data, validation sets, best and last metrics, seconds trained."""
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
@@ -65,6 +71,11 @@ def checkpoint_path(folder: Path, step: int) -> Path:
 def list_checkpoints(folder: Path) -> list[Path]:
     """Checkpoints in ``folder``, oldest first."""
     return sorted(folder.glob("checkpoint-*.safetensors"))
+
+
+def step_of(path: Path) -> int:
+    """After how many steps the checkpoint at ``path`` was written, from its name."""
+    return int(path.stem.rpartition("-")[2])
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -95,7 +106,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint.
 
-    Errors: :class:`WeightsError` for a file that is missing, damaged or no checkpoint.
+    Errors: :class:`DamagedCheckpointError`; :class:`WeightsError` for a file that cannot be read, of another version or no checkpoint.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -103,9 +114,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
         with safe_open(str(path), "numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(
-            f"The checkpoint {path} cannot be read ({error}); remove it and resume from an older one."
+    except OSError as error:
+        raise WeightsError(f"The checkpoint {path} cannot be read: {error.strerror or error}.") from error
+    except SafetensorError as error:
+        raise DamagedCheckpointError(
+            f"The checkpoint {path} is damaged ({error}); remove it and resume from an older one."
         ) from error
     if _KEY not in metadata:
         raise WeightsError(f"{path} holds weights but no training state; use --init to start from them.")
@@ -129,29 +142,44 @@ def load_checkpoint(path: Path) -> Checkpoint:
             record["record"],
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(
+        raise DamagedCheckpointError(
             f"The checkpoint {path} is damaged ({error}); remove it and resume from an older one."
         ) from error
 
 
 def load_latest(folder: Path) -> Checkpoint | None:
-    """The newest readable checkpoint of a run, or None where there is none.
+    """The newest undamaged checkpoint of a run, or None where there is none.
 
-    Files appear atomically, so an unreadable one was damaged later; an older one is used then.
-    Errors: :class:`WeightsError` when there are checkpoints but none can be read.
+    Files appear atomically, so a damaged one was damaged later; an older one is used then, and :func:`set_aside` moves
+    the damaged ones out of the way. Errors: :class:`WeightsError` when there are checkpoints but none can be used.
     """
-    problem: WeightsError | None = None
+    problem: DamagedCheckpointError | None = None
     for path in reversed(list_checkpoints(folder)):
         try:
             return load_checkpoint(path)
-        except WeightsError as error:
+        except DamagedCheckpointError as error:
             problem = problem or error
     if problem is not None:
         raise problem
     return None
 
 
-def prune_checkpoints(folder: Path, keep: int) -> None:
-    """Remove all but the newest ``keep`` checkpoints."""
-    for path in list_checkpoints(folder)[:-keep]:
+def newer_checkpoints(folder: Path, step: int) -> list[Path]:
+    """Checkpoints of later steps: where ``step`` is that of :func:`load_latest`, the damaged ones."""
+    return [path for path in list_checkpoints(folder) if step_of(path) > step]
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged checkpoint so that it is taken for one no more; → its new path."""
+    target = path.with_name(f"{path.name}.damaged")
+    with explained_writing(target):
+        os.replace(path, target)
+    return target
+
+
+def prune_checkpoints(folder: Path, keep: int, newest: int) -> None:
+    """Remove all but ``keep`` checkpoints: the one of step ``newest``, which was just written, and those before it."""
+    written = checkpoint_path(folder, newest)
+    others = [path for path in list_checkpoints(folder) if path != written]
+    for path in others[: max(0, len(others) - (keep - 1))]:
         path.unlink(missing_ok=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from rvrt_cli.errors import UsageError, WeightsError
+from rvrt_cli.errors import DeviceError, UsageError, WeightsError
 from rvrt_cli.model.config import ModelConfig
+from rvrt_cli.runtime.memory import memory_ran_out
 from rvrt_cli.train.checkpoint import EngineState, Tensors
 from rvrt_cli.train.recipe import Recipe
 
@@ -36,6 +39,10 @@ class StepResult:
     """Whether loss and gradient were finite; where not, no weight was changed."""
     stop: bool
     """Whether some device was asked to stop."""
+    scale: float = 1.0
+    """By which the loss was multiplied (fp16)."""
+    own_loss: float = 0.0
+    """Mean over this device's share of the batch."""
 
 
 class Engine(Protocol):
@@ -49,7 +56,10 @@ class Engine(Protocol):
         ...
 
     def predict(self, lq: np.ndarray) -> np.ndarray:
-        """``(t, h, w, c)`` float32 in [0, 1], t even → ``(t, s·h, s·w, 3)`` float32, with the averaged weights if there are any."""
+        """``(t, h, w, c)`` float32 in [0, 1], t even → ``(t, s·h, s·w, 3)`` float32, with the averaged weights if there are any.
+
+        Errors: :class:`rvrt_cli.errors.OutOfMemoryError_`.
+        """
         ...
 
     def state(self) -> EngineState:
@@ -61,7 +71,7 @@ class Engine(Protocol):
         ...
 
     def reduce(self, values: np.ndarray) -> np.ndarray:
-        """Sums of float64 values over all devices."""
+        """Sums of values over all devices; MindSpore adds float32."""
         ...
 
     def peak_memory_mib(self) -> float:
@@ -71,6 +81,33 @@ class Engine(Protocol):
     def close(self) -> None:
         """Leave the group of devices."""
         ...
+
+
+def gather(engine: Engine, place: Place, values: list[float]) -> np.ndarray:
+    """The ``values`` of every device, ``(world, len(values))`` float64, the same on all of them."""
+    mine = np.zeros((place.world, len(values)))
+    mine[place.rank] = values
+    return engine.reduce(mine.ravel()).reshape(mine.shape)
+
+
+class LostPeerError(DeviceError):
+    """Another process of the job ended, so that this one cannot go on; the other one's log says why."""
+
+
+@contextmanager
+def talking(place: Place) -> Iterator[None]:
+    """Around what devices do together: turns the framework's error where another one is gone into :class:`LostPeerError`."""
+    try:
+        yield
+    except RuntimeError as error:
+        if place.world == 1 or memory_ran_out(error):
+            raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise LostPeerError(f"Rank {place.rank} {LOST_PEER} ({reason}).") from error
+
+
+LOST_PEER = "lost its connection to another rank, whose log says why"
+"""By which the launching process tells who only suffers from who failed."""
 
 
 def create_engine(
@@ -96,6 +133,19 @@ def create_engine(
 
         return MindSporeEngine(config, recipe, initial, device, threads, place)
     raise UsageError(f"Training runs on {' or '.join(ENGINES)}, not on {backend!r}.")
+
+
+def check_device(backend: str, device: str, devices: int) -> None:
+    """Raise :class:`DeviceError` unless this machine has ``devices`` such devices for the framework ``backend``."""
+    last = Place(local_rank=devices - 1)
+    if backend == "torch":
+        from rvrt_cli.train.engine_torch import find_device as find_for_torch
+
+        find_for_torch(device, last)
+    else:
+        from rvrt_cli.train.engine_mindspore import find_device as find_for_mindspore
+
+        find_for_mindspore(device, last)
 
 
 def starting_tensors(
@@ -124,6 +174,14 @@ def is_flow(name: str) -> bool:
 
 LOSS_SCALE_GROWTH_STEPS = 2000
 """Finite steps after which the fp16 loss scale doubles; it halves at a non-finite one (Micikevicius et al., 2018)."""
+
+
+def ema_decay(decay: float, updates: int) -> float:
+    """The decay of the moving average at an update (counted from 1): small at first, so that the initial weights are forgotten.
+
+    min(decay, (1 + n) / (10 + n)), as TensorFlow's ``ExponentialMovingAverage(num_updates=n)``.
+    """
+    return min(decay, (1 + updates) / (10 + updates))
 
 
 def next_scale(scale: float, age: int, finite: bool) -> tuple[float, int]:

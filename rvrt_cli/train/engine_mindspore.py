@@ -12,11 +12,19 @@ from typing import Any
 import numpy as np
 
 from rvrt_cli import backend
-from rvrt_cli.errors import DeviceError, OutOfMemoryError_, UsageError
+from rvrt_cli.errors import DeviceError, UsageError
 from rvrt_cli.model.config import ModelConfig
 from rvrt_cli.train.checkpoint import EngineState, Tensors
-from rvrt_cli.train.engine import Place, StepResult, is_flow, next_scale, starting_tensors
-from rvrt_cli.train.memory import peak_process_mib
+from rvrt_cli.train.engine import (
+    Place,
+    StepResult,
+    ema_decay,
+    is_flow,
+    next_scale,
+    starting_tensors,
+    talking,
+)
+from rvrt_cli.train.memory import SMALLER_CLIP, SMALLER_STEP, explained_shortage, peak_process_mib
 from rvrt_cli.train.recipe import Recipe
 
 _CLIP_EPSILON = 1e-6
@@ -46,30 +54,23 @@ class MindSporeEngine:
             raise UsageError("--compile belongs to --backend torch; MindSpore always compiles.")
         if threads:  # read by MindSpore's kernels when it is imported
             os.environ["OMP_NUM_THREADS"] = str(threads)
-        os.environ.setdefault("GLOG_v", "3")  # errors only: graph mode warns about its own rewriting
-        try:
-            import mindspore as ms
-        except ImportError as error:
-            raise DeviceError(
-                "MindSpore is not installed; train with --backend torch or use Python 3.10 to 3.12."
-            ) from error
-        backend.select("mindspore")
+        ms, kind = find_device(device, place)
         from rvrt_cli.backend import mindspore as primitives
 
         if threads:
             ms.device_context.cpu.op_tuning.threads_num(threads)
-        kind = _choose_device(ms, device)
-        primitives.set_device(kind if kind == "cpu" else f"{kind}:{place.local_rank}")
         primitives.set_mode(True)
         primitives.set_precision(recipe.precision == "fp16")
         if place.world > 1:
-            ms.communication.init()
+            with talking(place):
+                ms.communication.init()
         self.name = f"MindSpore {ms.__version__} on {kind}, graph mode, {recipe.precision}"
 
         from rvrt_cli.model.rvrt import RVRT
         from rvrt_cli.train.graphs_mindspore import Average, Gradients, Reduce, Update
 
         self._ms, self._recipe, self._place, self._primitives = ms, recipe, place, primitives
+        self._kind = kind
         self._model = RVRT(config)
         self._parameters: dict[str, Any] = dict(self._model.parameters_and_names())
         shapes = {name: tuple(value.shape) for name, value in self._parameters.items()}
@@ -109,8 +110,8 @@ class MindSporeEngine:
         if flow not in self._gradients:  # compiled when first needed
             self._gradients[flow] = self._make_gradients(flow)
         scale = self._scale if recipe.precision == "fp16" else 1.0
-        loss_sum, grads = 0.0, None
-        try:
+        own_loss, grads = 0.0, None
+        with explained_shortage(SMALLER_STEP):
             for part_lq, part_gt in zip(
                 np.split(lq, recipe.accumulate), np.split(gt, recipe.accumulate), strict=True
             ):
@@ -122,17 +123,12 @@ class MindSporeEngine:
                 grads = self._variable(
                     part if grads is None else self._average.add(grads, self._variable(part))
                 )
-                loss_sum += float(loss.asnumpy()) / scale
-            grads, extra, norm_squared = self._average(
-                grads, self._scalars(loss_sum, float(stop)), self._scalar(1.0 / scale)
-            )
-        except (RuntimeError, MemoryError) as error:
-            if isinstance(error, MemoryError) or "memory" in str(error).lower():
-                raise OutOfMemoryError_(
-                    "The device has too little memory for this batch; use --accumulate 2, --recompute or a smaller patch."
-                ) from error
-            raise
-        mean_loss, stopped = (float(value) for value in extra.asnumpy())
+                own_loss += float(loss.asnumpy()) / scale
+            with talking(self._place):
+                grads, extra, norm_squared = self._average(
+                    grads, self._scalars(own_loss, float(stop)), self._scalar(1.0 / scale)
+                )
+                mean_loss, stopped = (float(value) for value in extra.asnumpy())
         norm = float(np.sqrt(float(norm_squared.asnumpy())))
         finite = bool(np.isfinite(norm) and np.isfinite(mean_loss))
         if recipe.precision == "fp16":
@@ -141,7 +137,7 @@ class MindSporeEngine:
             self._update(grads, norm, lr, flow_lr if flow else 0.0)
         else:
             self._skipped += 1
-        return StepResult(mean_loss, norm, finite, stopped > 0)
+        return StepResult(mean_loss, norm, finite, stopped > 0, scale, own_loss)
 
     def _update(self, grads: Any, norm: float, lr: float, flow_lr: float) -> None:
         recipe = self._recipe
@@ -158,12 +154,14 @@ class MindSporeEngine:
             power1, power2 = recipe.beta1**count, recipe.beta2**count
             # The kernel adds epsilon before the bias correction; scaled like this the result equals the other engine's.
             epsilon = recipe.epsilon * (1.0 - power2) ** 0.5
-            scalars = [self._scalar(value) for value in (factor, power1, power2, rate, epsilon)]
+            share = 1.0 - ema_decay(recipe.ema, self._updates)
+            scalars = [self._scalar(value) for value in (factor, power1, power2, rate, epsilon, share)]
             update(self._variable(tuple(by_name[name] for name in group)), *scalars)
 
     def predict(self, lq: np.ndarray) -> np.ndarray:
         model = self._averaged if self._averaged is not None else self._model
-        return self._primitives.run(model, np.ascontiguousarray(lq[None], np.float32))[0]
+        with explained_shortage(SMALLER_CLIP):
+            return self._primitives.run(model, np.ascontiguousarray(lq[None], np.float32))[0]
 
     def state(self) -> EngineState:
         def copies(values: dict[str, Any]) -> Tensors:
@@ -195,10 +193,13 @@ class MindSporeEngine:
     def reduce(self, values: np.ndarray) -> np.ndarray:
         if self._reduce is None:
             return values
-        return self._reduce(self._scalars(*values)).asnumpy().astype(np.float64)
+        with talking(self._place):
+            return self._reduce(self._scalars(*values)).asnumpy().astype(np.float64)
 
     def peak_memory_mib(self) -> float:
-        return peak_process_mib()
+        if self._kind == "cpu":
+            return peak_process_mib()
+        return self._ms.runtime.max_memory_allocated() / 2**20
 
     def close(self) -> None:
         """Nothing: MindSpore leaves the group when the process ends."""
@@ -219,8 +220,24 @@ def _pictures(ms: Any, pictures: np.ndarray) -> Any:
     return ms.Tensor(pictures.astype(np.float32) / np.float32(255.0))
 
 
-def _choose_device(ms: Any, device: str) -> str:
+def find_device(device: str, place: Place) -> tuple[Any, str]:
+    """MindSpore itself, set to the device of a rank, and the kind of that: "cpu", "gpu" or "ascend".
+
+    Errors: :class:`DeviceError` where MindSpore or the device is absent.
+    """
     names = {"cpu": "CPU", "gpu": "GPU", "cuda": "GPU", "ascend": "Ascend"}
+    if device not in ("auto", *names):
+        raise DeviceError(f"MindSpore training runs on cpu, gpu or ascend, not on {device!r}.")
+    os.environ.setdefault("GLOG_v", "3")  # errors only: graph mode warns about its own rewriting
+    try:
+        import mindspore as ms
+    except ImportError as error:
+        raise DeviceError(
+            "MindSpore is not installed; train with --backend torch or use Python 3.10 to 3.12."
+        ) from error
+    backend.select("mindspore")
+    from rvrt_cli.backend import mindspore as primitives
+
     if device == "auto":
         # Asking MindSpore for a device that has no driver prints pages of warnings.
         drivers = {"ascend": "/dev/davinci_manager", "gpu": "/dev/nvidiactl"}
@@ -229,10 +246,10 @@ def _choose_device(ms: Any, device: str) -> str:
             for kind, driver in drivers.items()
             if os.path.exists(driver) and ms.hal.is_available(names[kind])
         ]
-        return found[0] if found else "cpu"
-    if device not in names:
-        raise DeviceError(f"MindSpore training runs on cpu, gpu or ascend, not on {device!r}.")
-    return "gpu" if device == "cuda" else device
+        device = found[0] if found else "cpu"
+    kind = "gpu" if device == "cuda" else device
+    primitives.set_device(kind if kind == "cpu" else f"{kind}:{place.local_rank}")
+    return ms, kind
 
 
 def _recompute_stages(model: Any) -> None:

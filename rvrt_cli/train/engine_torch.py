@@ -9,11 +9,19 @@ from typing import Any
 import numpy as np
 
 from rvrt_cli import backend
-from rvrt_cli.errors import DeviceError, OutOfMemoryError_
+from rvrt_cli.errors import DeviceError
 from rvrt_cli.model.config import ModelConfig
 from rvrt_cli.train.checkpoint import EngineState, Tensors
-from rvrt_cli.train.engine import Place, StepResult, is_flow, next_scale, starting_tensors
-from rvrt_cli.train.memory import peak_process_mib
+from rvrt_cli.train.engine import (
+    Place,
+    StepResult,
+    ema_decay,
+    is_flow,
+    next_scale,
+    starting_tensors,
+    talking,
+)
+from rvrt_cli.train.memory import SMALLER_CLIP, SMALLER_STEP, explained_shortage, peak_process_mib
 from rvrt_cli.train.recipe import Recipe
 
 _CLIP_EPSILON = 1e-6
@@ -38,22 +46,17 @@ class TorchEngine:
         threads: int,
         place: Place,
     ) -> None:
-        try:
-            import torch
-        except ImportError as error:
-            raise DeviceError(
-                "PyTorch is not installed; install rvrt[torch] or train with --backend mindspore."
-            ) from error
+        torch, self._device = find_device(device, place)
         backend.select("torch")
         self._torch, self._recipe, self._place = torch, recipe, place
         if threads:
             torch.set_num_threads(threads)
-        self._device = _choose_device(torch, device, place)
         self._on_cuda = self._device.type == "cuda"
         if self._on_cuda:
             torch.cuda.set_device(self._device)
         if place.world > 1:
-            torch.distributed.init_process_group("nccl" if self._on_cuda else "gloo")
+            with talking(place):
+                torch.distributed.init_process_group("nccl" if self._on_cuda else "gloo")
         device_name = (
             torch.cuda.get_device_name(self._device)
             if self._on_cuda
@@ -75,7 +78,8 @@ class TorchEngine:
         self.load_state(EngineState(weights, weights if recipe.ema else {}, {}, {}))
         if recipe.recompute:
             _recompute_stages(self._model)
-        self._forward = torch.compile(self._model) if recipe.compile else self._model
+        # A stage has one shape; for shapes that vary, Inductor (2.13) fails on this network's windows.
+        self._forward = torch.compile(self._model, dynamic=False) if recipe.compile else self._model
 
     def step(self, lq: np.ndarray, gt: np.ndarray, lr: float, flow_lr: float, stop: bool) -> StepResult:
         torch, recipe = self._torch, self._recipe
@@ -90,6 +94,7 @@ class TorchEngine:
         ):
             loss += self._backward(part_lq, part_gt, scale) / recipe.accumulate
         grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in active.values()]
+        own_loss = loss
         loss, stop = self._average(grads, loss, stop)
         if scale != 1.0:
             torch._foreach_mul_(grads, 1.0 / scale)
@@ -103,21 +108,17 @@ class TorchEngine:
             self._update(dict(zip(active, grads, strict=True)), lr, flow_lr)
         else:
             self._skipped += 1
-        return StepResult(loss, norm, finite, stop)
+        return StepResult(loss, norm, finite, stop, scale, own_loss)
 
     def _backward(self, lq: np.ndarray, gt: np.ndarray, scale: float) -> float:
         """Add the gradient of the mean Charbonnier loss of one part; → the loss."""
         torch = self._torch
-        try:
+        with explained_shortage(SMALLER_STEP):
             with self._autocast():
                 sr = self._forward(self._to_device(lq))
             difference = sr.float() - self._to_device(gt)
             loss = torch.sqrt(difference * difference + self._recipe.charbonnier_epsilon).mean()
             (loss * (scale / self._recipe.accumulate)).backward()
-        except torch.OutOfMemoryError as error:
-            raise OutOfMemoryError_(
-                "The device has too little memory for this batch; use --accumulate 2, --recompute or a smaller patch."
-            ) from error
         return float(loss.detach())
 
     def _average(self, grads: list[Any], loss: float, stop: bool) -> tuple[float, bool]:
@@ -127,7 +128,8 @@ class TorchEngine:
             return loss, stop
         extra = torch.tensor([loss, float(stop)], device=self._device)
         message = torch.cat([grad.reshape(-1) for grad in grads] + [extra])
-        torch.distributed.all_reduce(message)
+        with talking(self._place):
+            torch.distributed.all_reduce(message)
         message /= self._place.world
         sizes = [grad.numel() for grad in grads]
         for grad, mean in zip(grads, message[:-2].split(sizes), strict=True):
@@ -156,14 +158,13 @@ class TorchEngine:
                 torch._foreach_addcdiv_(weights, m, root, -rate / (1.0 - recipe.beta1**count))
         if recipe.ema:
             with torch.no_grad():
-                torch._foreach_lerp_(
-                    list(self._ema.values()), list(self._parameters.values()), 1.0 - recipe.ema
-                )
+                share = 1.0 - ema_decay(recipe.ema, self._updates)
+                torch._foreach_lerp_(list(self._ema.values()), list(self._parameters.values()), share)
 
     def predict(self, lq: np.ndarray) -> np.ndarray:
         torch = self._torch
         # Not inference mode: the model's cached constants would be born without a gradient's bookkeeping.
-        with torch.no_grad(), self._autocast():
+        with explained_shortage(SMALLER_CLIP), torch.no_grad(), self._autocast():
             x = torch.from_numpy(np.ascontiguousarray(lq))[None].to(self._device)
             weights = self._ema or self._parameters
             return torch.func.functional_call(self._model, weights, (x,))[0].float().cpu().numpy()
@@ -195,8 +196,9 @@ class TorchEngine:
             return values
         kind = self._torch.float32 if self._device.type == "mps" else self._torch.float64
         message = self._torch.tensor(values, dtype=kind, device=self._device)
-        self._torch.distributed.all_reduce(message)
-        return message.cpu().numpy()
+        with talking(self._place):
+            self._torch.distributed.all_reduce(message)
+        return message.cpu().numpy().astype(np.float64)
 
     def peak_memory_mib(self) -> float:
         if self._on_cuda:
@@ -218,11 +220,21 @@ class TorchEngine:
         return self._torch.from_numpy(pictures).to(self._device, non_blocking=True).float().div_(255.0)
 
 
-def _choose_device(torch: Any, device: str, place: Place) -> Any:
+def find_device(device: str, place: Place) -> tuple[Any, Any]:
+    """PyTorch itself and its device for a rank.
+
+    Errors: :class:`DeviceError` where PyTorch or the device is absent.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise DeviceError(
+            "PyTorch is not installed; install rvrt[torch] or train with --backend mindspore."
+        ) from error
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":
-        return torch.device("cpu")
+        return torch, torch.device("cpu")
     if device != "cuda":
         raise DeviceError(f"PyTorch training runs on cpu or cuda, not on {device!r}.")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -231,7 +243,7 @@ def _choose_device(torch: Any, device: str, place: Place) -> Any:
             f"This machine has {count} NVIDIA device(s) that PyTorch can use, but number {place.local_rank + 1} was asked for; "
             "give a smaller --devices or --device cpu."
         )
-    return torch.device("cuda", place.local_rank)
+    return torch, torch.device("cuda", place.local_rank)
 
 
 def _recompute_stages(model: Any) -> None:

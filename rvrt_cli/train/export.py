@@ -12,6 +12,10 @@ from rvrt_cli.train.checkpoint import Tensors
 from rvrt_cli.train.recipe import Recipe
 from rvrt_cli.weights.files import Weights, save_weights
 
+LAST_NAME = "last.safetensors"
+BEST_NAME = "best.safetensors"
+"""The exported weights in the folder of a run: after its last checkpoint, and of its best validation."""
+
 
 def export_weights(
     path: Path,
@@ -48,3 +52,24 @@ def export_weights(
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
     save_weights(path, Weights(config, weights, metadata))
+
+
+def exported_step(path: Path) -> int | None:
+    """The step of exported weights; None where there are none that can be read."""
+    step = _exported(path).get("step", "")
+    return int(step) if step.isdigit() else None
+
+
+def exported_engine(path: Path) -> str:
+    """The engine that trained exported weights, in words; empty where there are none that can be read."""
+    return _exported(path).get("engine", "")
+
+
+def _exported(path: Path) -> dict[str, str]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), "numpy") as file:
+            return file.metadata() or {}
+    except (OSError, SafetensorError):
+        return {}

@@ -104,7 +104,8 @@ class Reduce(nn.Cell):
 class Update(nn.Cell):
     """Adam (Kingma & Ba, 2015) on one group of parameters, then the moving average of the weights.
 
-    Called with the gradients and scalars: clipping factor, powers of both betas, learning rate, epsilon.
+    Called with the gradients and scalars: clipping factor, powers of both betas, learning rate, epsilon, and the share
+    of the new weights in the average.
     """
 
     def __init__(
@@ -118,7 +119,6 @@ class Update(nn.Cell):
         self.averages = ms.ParameterTuple(averages if averages is not None else [])
         self.beta1 = Tensor(recipe.beta1, ms.float32)
         self.beta2 = Tensor(recipe.beta2, ms.float32)
-        self.decay = Tensor(1.0 - recipe.ema, ms.float32)
         self.adam = ops.Adam()
         self.map = ops.HyperMap()
 
@@ -130,13 +130,14 @@ class Update(nn.Cell):
         power2: Tensor,
         lr: Tensor,
         epsilon: Tensor,
+        share: Tensor,
     ) -> Any:
         done = self.map(
             ops.partial(_adam_step, self.adam, factor, power1, power2, lr, self.beta1, self.beta2, epsilon),
             self.weights, self.m, self.v, grads,
         )  # fmt: skip
         if self.averaged:
-            done = self.map(ops.partial(_average_step, self.decay), self.averages, self.weights, done)
+            done = self.map(ops.partial(_average_step, share), self.averages, self.weights, done)
         return done
 
 
@@ -162,6 +163,6 @@ def _adam_tensor(
 
 
 @_average_step.register("Tensor", "Tensor", "Tensor", "Tensor")
-def _average_tensor(decay: Tensor, average: Tensor, weight: Tensor, after: Tensor) -> Tensor:
+def _average_tensor(share: Tensor, average: Tensor, weight: Tensor, after: Tensor) -> Tensor:
     weight = ops.depend(weight, after)
-    return ops.depend(after, ops.assign(average, average + (weight - average) * decay))
+    return ops.depend(after, ops.assign(average, average + (weight - average) * share))

@@ -1,6 +1,6 @@
 """Several devices: one process per device, started by the framework's own launcher (torchrun, msrun).
 
-The launching process runs the same command once per device, relays what rank 0 reports, and turns the end of the
+The launching process runs the same command once per device, passes on what rank 0 reports, and turns the end of the
 job into one result: finished, stopped with everything saved, or the sentence of the rank that failed and its log.
 """
 
@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
-import signal
 import socket
 import subprocess
 import sys
@@ -18,18 +16,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rvrt_cli.errors import DeviceError, ExitCode, InterruptedRun, RvrtError, UsageError
-from rvrt_cli.train.engine import Place
+import psutil
 
-VIEW_VARIABLE = "RVRT_TRAIN_VIEW"
-"""Environment variable with the file to which rank 0 writes its reports."""
+from rvrt_cli.errors import DeviceError, InterruptedRun, UsageError
+from rvrt_cli.train.events import Event
+from rvrt_cli.train.failure import explain_failure, find_deaths
+from rvrt_cli.train.job import JOB_VARIABLE, JobFolder, is_rank
+from rvrt_cli.train.stopping import StopRequest, signals_held
+
 _POLL_S = 0.25
 _CLUSTER_TIMEOUT_S = 300
+_LINGER_S = 10.0
+"""How long a launcher may stay after one of its ranks has died: msrun waits without end for its scheduler."""
 _PORTS = range(1024, 65536)
-_DEATHS = (
-    re.compile(r"\(exitcode: (?P<code>-?\d+)\) local_rank: \d+ \(pid: (?P<pid>\d+)\)"),  # torchrun
-    re.compile(r"Worker process (?P<pid>\d+) exit with exception. Error code: (?P<code>-?\d+)"),  # msrun
-)
 
 
 @dataclass(frozen=True)
@@ -77,50 +76,46 @@ class Cluster:
             return "127.0.0.1", probe.getsockname()[1]
 
 
-def current_place() -> Place | None:
-    """This process's place in a job that torchrun or msrun started, or None where it was started alone."""
-    env = os.environ
-    if "TORCHELASTIC_RUN_ID" in env:
-        return Place(int(env["RANK"]), int(env["WORLD_SIZE"]), int(env["LOCAL_RANK"]))
-    if env.get("MS_ROLE") == "MS_WORKER":
-        return Place(int(env["RANK_ID"]), int(env["MS_WORKER_NUM"]), int(env.get("DEVICE_ID", "0")))
-    return None
-
-
-def is_scheduler() -> bool:
-    """Whether this is the process with which msrun connects the others."""
-    return os.environ.get("MS_ROLE") == "MS_SCHED"
-
-
 def launch(
-    backend: str, cluster: Cluster, arguments: list[str], logs: Path, relay: Callable[[str], None]
-) -> bool:
-    """Run ``rvrt`` with ``arguments`` once per device and wait; rank 0's lines go to ``relay``, all output to ``logs``.
+    backend: str,
+    cluster: Cluster,
+    arguments: list[str],
+    logs: Path,
+    report: Callable[[Event], None],
+    stop: StopRequest,
+) -> None:
+    """Run ``rvrt`` with ``arguments`` once per device and wait; rank 0's events go to ``report``, all output to ``logs``.
 
-    → False where the job ended early on purpose (a signal). Errors: that of the rank that failed, naming its log.
+    The first signal in ``stop`` is passed on to a rank, which tells the others; they save and end. Errors:
+    :class:`InterruptedRun` where the job ended early on purpose, else that of the rank that failed, naming its log.
     """
     cluster.check()
-    logs = logs / time.strftime("%Y%m%d-%H%M%S")
-    logs.mkdir(parents=True, exist_ok=True)
-    view = logs / "view.log"
-    view.touch()
-    environment = {**os.environ, VIEW_VARIABLE: str(view)}
+    job = JobFolder.create(logs, cluster.node_rank)
+    environment = {**os.environ, JOB_VARIABLE: str(job.path)}
     command = (
-        _torchrun(cluster, arguments, logs)
+        _torchrun(cluster, arguments, job.path)
         if backend == "torch"
-        else _msrun(cluster, arguments, logs, environment)
+        else _msrun(cluster, arguments, job.path, environment)
     )
-    launcher_log = logs / "launcher.log"
-    with launcher_log.open("wb") as output:
-        job = subprocess.Popen(
+    # torchrun would give its ranks 30 s from a signal on; held back from it, only the ranks hear of one and take their time.
+    with job.launcher_log.open("wb") as output, signals_held():
+        launcher = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )
-        stopped = _wait(job, view, relay)
-    if (
-        job.returncode != 0 and not stopped
-    ):  # a launcher that was signalled, too, reports its ranks' end as a failure
-        raise _explain(logs, launcher_log, job.returncode)
-    return not stopped
+    try:
+        _wait(launcher, job, report, stop)
+    except KeyboardInterrupt:
+        _end_job(launcher)
+        raise InterruptedRun(
+            "Stopped at once; what came after the last checkpoint is lost: run the same command with --resume auto to continue."
+        ) from None
+    except BaseException:
+        _end_job(launcher)
+        raise
+    if stopped := job.read_stopped():
+        raise InterruptedRun(stopped)
+    if launcher.returncode != 0:
+        raise explain_failure(job, launcher.returncode)
 
 
 def _torchrun(cluster: Cluster, arguments: list[str], logs: Path) -> list[str]:
@@ -147,105 +142,61 @@ def _msrun(cluster: Cluster, arguments: list[str], logs: Path, environment: dict
     ]  # fmt: skip
 
 
-def _wait(job: subprocess.Popen[bytes], view: Path, relay: Callable[[str], None]) -> bool:
-    """Wait for the job, relaying lines and passing signals on; → whether it was asked to stop."""
-    asked = 0
-
-    def ask(number: int, _: object) -> None:
-        nonlocal asked
-        asked += 1
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    passed_on = 0
+def _wait(
+    launcher: subprocess.Popen[bytes], job: JobFolder, report: Callable[[Event], None], stop: StopRequest
+) -> None:
+    """Wait for the launcher to end, reporting events and passing a signal on."""
+    passed_on = False
+    died_at: float | None = None
+    events = job.follow()
     try:
-        with view.open(encoding="utf-8") as lines:
-            while True:
-                running = job.poll() is None
-                while line := lines.readline():
-                    relay(line.rstrip("\n"))
-                if not running:
-                    return asked > 0
-                if asked > passed_on:
-                    _stop_job(job.pid, at_once=passed_on > 0)
-                    passed_on = asked
-                time.sleep(_POLL_S)
+        while True:
+            running = launcher.poll() is None
+            for event in events.new():
+                report(event)
+            if not running:
+                return
+            if stop.reason and not passed_on:
+                passed_on = _ask_to_stop(
+                    launcher.pid
+                )  # there may be no rank yet: then the next round asks again
+            if died_at is None and find_deaths(job.launcher_log.read_text("utf-8", "replace")):
+                died_at = time.monotonic()
+            if died_at is not None and time.monotonic() - died_at > _LINGER_S and not _ranks(launcher.pid):
+                _end_job(launcher)
+                return
+            time.sleep(_POLL_S)
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        if job.poll() is None:
-            _stop_job(job.pid, at_once=True)
-            job.wait()
+        events.close()
 
 
-def _stop_job(pid: int, at_once: bool) -> None:
-    """Ask one rank of this machine to stop (it tells the others), or end the whole job ``at_once``."""
-    import psutil
+def _ranks(pid: int) -> list[psutil.Process]:
+    """The ranks of this machine, which are the launcher's own children (data workers are theirs)."""
+    found = []
+    with contextlib.suppress(psutil.Error):
+        for process in psutil.Process(pid).children():
+            with contextlib.suppress(psutil.Error):
+                if process.status() != psutil.STATUS_ZOMBIE and is_rank(process.environ()):
+                    found.append(process)
+    return found
 
-    try:
-        family = psutil.Process(pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return
-    if at_once:
-        for process in [*family, psutil.Process(pid)]:
-            _quietly(process.kill)
-        return
+
+def _ask_to_stop(pid: int) -> bool:
+    """Ask one rank of this machine to stop, which tells the others; → whether there was one."""
+    for process in _ranks(pid):
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
+            return True
+    return False
+
+
+def _end_job(launcher: subprocess.Popen[bytes]) -> None:
+    """End the launcher and everything that it started, at once."""
+    family = []
+    with contextlib.suppress(psutil.Error):
+        family = psutil.Process(launcher.pid).children(recursive=True)
+    launcher.kill()
     for process in family:
-        try:
-            environment = process.environ()
-        except psutil.Error:
-            continue
-        # Data workers inherit the environment, too; the rank itself is the eldest.
-        if "TORCHELASTIC_RUN_ID" in environment or environment.get("MS_ROLE") == "MS_WORKER":
-            _quietly(process.terminate)
-            return
-
-
-def _quietly(action: Callable[[], object]) -> None:
-    import psutil
-
-    with contextlib.suppress(psutil.Error):  # it may have ended by itself
-        action()
-
-
-class _RankError(RvrtError):
-    """A rank's own sentence and exit code."""
-
-    def __init__(self, message: str, code: int) -> None:
-        super().__init__(message)
-        known = {int(value) for value in ExitCode}
-        self.exit_code = ExitCode(code) if code in known else ExitCode.UNEXPECTED
-
-
-def _explain(logs: Path, launcher_log: Path, code: int) -> RvrtError:
-    """Why a job failed: the sentence of a rank, or which rank died without one; both name the log."""
-    outputs = sorted(path for path in logs.rglob("*.log") if path.name != "view.log")
-    texts = {path: path.read_text(encoding="utf-8", errors="replace") for path in outputs}
-    sentences = [
-        (path, line[len("rvrt: ") :])
-        for path, text in texts.items()
-        for line in text.splitlines()
-        if line.startswith("rvrt: ")
-    ]
-    deaths = [match for pattern in _DEATHS for match in pattern.finditer(texts.get(launcher_log, ""))]
-    # When one rank fails the others lose their connection, which they report as unexpected.
-    for path, sentence in sorted(sentences, key=lambda item: item[1].startswith("unexpected")):
-        if not sentence.startswith("unexpected") or not deaths:
-            codes = [int(match["code"]) for match in deaths]
-            return _RankError(
-                f"{sentence} (log: {path})", next((c for c in codes if c > 0), int(ExitCode.UNEXPECTED))
-            )
-    for match in deaths:
-        for path, text in texts.items():
-            if found := re.search(rf"^rank (\d+) of \d+: process {match['pid']}$", text, re.MULTILINE):
-                return DeviceError(
-                    f"Rank {found[1]} of the job died (exit code {match['code']}) and ended it; its log is {path}; "
-                    "the last checkpoint is intact: continue with --resume auto."
-                )
-    return DeviceError(f"The launcher ended with exit code {code}; its log is {launcher_log}.")
-
-
-def describe_stop(steps_done: int, steps: int) -> InterruptedRun:
-    """What to raise where a job was stopped on purpose."""
-    return InterruptedRun(
-        f"Stopped after step {steps_done} of {steps}; everything is saved: run the same command with --resume auto to continue."
-    )
+        with contextlib.suppress(psutil.Error):  # it may have ended by itself
+            process.kill()
+    launcher.wait()

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from rvrt_cli.atomic import explain_os_error, write_bytes
+from rvrt_cli.atomic import explained_writing, write_bytes
 from rvrt_cli.errors import DeviceError
 
 
@@ -65,13 +65,10 @@ class CsvLog:
 
         Errors: :class:`rvrt_cli.errors.DiskFullError`, :class:`rvrt_cli.errors.OutputError`.
         """
-        try:
-            with self._path.open("a", newline="", encoding="utf-8") as file:
-                csv.DictWriter(file, self._names).writerow(
-                    {name: _cell(value) for name, value in asdict(row).items()}
-                )
-        except OSError as error:
-            raise explain_os_error(error, self._path) from error
+        with explained_writing(self._path), self._path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, self._names).writerow(
+                {name: _cell(value) for name, value in asdict(row).items()}
+            )
 
 
 def _step_of(row: dict[str, str]) -> int:
@@ -99,18 +96,25 @@ class TensorBoardLog:
             raise DeviceError(
                 "TensorBoard is not installed; run `pip install tensorboard torch`, or leave --tensorboard out."
             ) from error
-        # Events after the checkpoint are hidden by purge_step.
-        self._writer = writer(str(folder), purge_step=step + 1 if step else None)
+        self._folder = folder
+        with explained_writing(folder):
+            # Events after the checkpoint are hidden by purge_step, those of a start that never saved as well.
+            self._writer = writer(str(folder), purge_step=step + 1)
 
     def write(self, row: StepRow | ValidationRow) -> None:
-        """Add the numbers of a row."""
+        """Add the numbers of a row.
+
+        Errors: :class:`rvrt_cli.errors.DiskFullError`, :class:`rvrt_cli.errors.OutputError`.
+        """
         values = asdict(row)
         step = values.pop("step")
         group = f"validation/{values.pop('name')}" if isinstance(row, ValidationRow) else "train"
-        for name, value in values.items():
-            self._writer.add_scalar(f"{group}/{name}", value, step)
-        self._writer.flush()
+        with explained_writing(self._folder):
+            for name, value in values.items():
+                self._writer.add_scalar(f"{group}/{name}", value, step)
+            self._writer.flush()
 
     def close(self) -> None:
         """Flush and close the file."""
-        self._writer.close()
+        with explained_writing(self._folder):
+            self._writer.close()

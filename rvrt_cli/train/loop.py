@@ -2,153 +2,54 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from typing import Any, NoReturn
 
 import numpy as np
 
+from rvrt_cli.atomic import explained_writing, remove_all_leftovers
 from rvrt_cli.data.images import write_png
-from rvrt_cli.errors import InterruptedRun, NonFiniteError, OutputError, WeightsError
+from rvrt_cli.errors import InterruptedRun, NonFiniteError, OutputError, RvrtError, WeightsError
 from rvrt_cli.model.config import ModelConfig
-from rvrt_cli.train.batches import Batch, BatchMaker, BatchStream, SourceSpec, open_sources
+from rvrt_cli.train.agreement import check_agreement
+from rvrt_cli.train.batches import Batch, BatchMaker, BatchStream, open_sources
 from rvrt_cli.train.checkpoint import (
     Checkpoint,
     Tensors,
     checkpoint_path,
     list_checkpoints,
     load_latest,
+    newer_checkpoints,
     prune_checkpoints,
     save_checkpoint,
+    set_aside,
+    step_of,
 )
-from rvrt_cli.train.engine import Engine, Place, create_engine
-from rvrt_cli.train.export import export_weights
+from rvrt_cli.train.engine import Engine, Place, StepResult, create_engine, gather
+from rvrt_cli.train.events import Event, Finished, Noted, Saved, Skipped, Started, Stepped, Summary, Validated
+from rvrt_cli.train.export import BEST_NAME, LAST_NAME, export_weights, exported_step
+from rvrt_cli.train.lock import run_lock
 from rvrt_cli.train.logs import CsvLog, StepRow, TensorBoardLog, ValidationRow
+from rvrt_cli.train.meter import Meter
 from rvrt_cli.train.recipe import Recipe
-from rvrt_cli.train.validate import ValidationResult, ValidationSpec, load_validation, validate
+from rvrt_cli.train.record import continued_record, new_record
+from rvrt_cli.train.settings import RunSettings
+from rvrt_cli.train.stopping import StopRequest
+from rvrt_cli.train.validate import (
+    ValidationClip,
+    ValidationResult,
+    load_validation,
+    predict_within_memory,
+    validate,
+)
 
-LAST_NAME = "last.safetensors"
-BEST_NAME = "best.safetensors"
+_NAMED_CLIPS = 8
+"""Clips of a batch that an error names."""
 
-
-@dataclass(frozen=True)
-class RunSettings:
-    """Where a run happens and what it reports; nothing here changes the weights of an fp32 run."""
-
-    out: Path
-    model: str
-    sources: tuple[SourceSpec, ...]
-    validation: tuple[ValidationSpec, ...] = ()
-    backend: str = "torch"
-    device: str = "auto"
-    threads: int = 0
-    """CPU threads of this process; 0 for the framework's choice."""
-    workers: int = 1
-    """Data processes per device; 0 makes batches in the training process."""
-    resume: bool = False
-    val_interval: int = 1000
-    save_interval: int = 1000
-    log_interval: int = 10
-    keep: int = 3
-    """Checkpoints that stay."""
-    tensorboard: bool = False
-    samples: bool = True
-    """Write pictures at each validation."""
-    time_limit_s: float = 0.0
-    """Save and stop after so many seconds; 0 for no limit."""
-    initial_label: str = "random"
-    command: str = ""
-    """The command line, for the exported weights' metadata."""
-
-
-@dataclass(frozen=True)
-class Started:
-    """A run begins or goes on after ``step`` steps."""
-
-    engine: str
-    step: int
-    steps: int
-    data: str
-    differences: tuple[str, ...] = ()
-    """Settings that differ from those of the checkpoint."""
-
-
-@dataclass(frozen=True)
-class Stepped:
-    """Each step; ``row`` at every ``log_interval``-th."""
-
-    step: int
-    loss: float
-    row: StepRow | None = None
-
-
-@dataclass(frozen=True)
-class Validated:
-    """A validation; ``best`` is the best mean Y-PSNR over all sets so far."""
-
-    step: int
-    results: tuple[ValidationResult, ...]
-    best: float
-    improved: bool
-
-
-@dataclass(frozen=True)
-class Saved:
-    """A checkpoint was written."""
-
-    path: Path
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A step was skipped because of a non-finite gradient under fp16."""
-
-    step: int
-    total: int
-
-
-Event = Started | Stepped | Validated | Saved | Skipped
-
-
-@dataclass(frozen=True)
-class Summary:
-    """A finished run."""
-
-    steps: int
-    seconds: float
-    """Trained in all its parts."""
-    step_s: float
-    """Mean seconds per step of this part."""
-    data_wait: float
-    memory_mib: float
-    best: float | None
-    engine: str
-    weights: Path
-
-
-class _StopFlag:
-    """Set by SIGTERM and the first Ctrl+C; a second Ctrl+C interrupts at once."""
-
-    def __init__(self) -> None:
-        self.reason = ""
-
-    @contextmanager
-    def installed(self) -> Iterator[None]:
-        def ask(number: int, _: Any) -> None:
-            if self.reason and number == signal.SIGINT:
-                raise KeyboardInterrupt
-            self.reason = signal.Signals(number).name
-
-        before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+ValidationSets = list[tuple[str, list[ValidationClip]]]
 
 
 def run_training(
@@ -158,41 +59,54 @@ def run_training(
     initial: Tensors | None,
     report: Callable[[Event], None],
     place: Place = Place(),
+    stop: StopRequest | None = None,
 ) -> Summary:
     """Train from the start or, with ``settings.resume``, from the newest checkpoint in ``settings.out``.
 
     ``initial``: weights to begin with, drawn with the recipe's seed where None. Every device calls this with its own
-    ``place``; only rank 0 writes files. Events go to ``report``.
+    ``place``; only rank 0 writes files. Events go to ``report``. ``stop``: asked between steps.
 
     Errors: :class:`InterruptedRun` after a signal or the time limit, when everything is saved; :class:`NonFiniteError`
     naming the step; those of data, weights, device and disk. The last good checkpoint always stays.
     """
     recipe.check(config, place.world)
-    source = open_sources(settings.sources)
-    checkpoint = _find_checkpoint(settings, config, recipe)
-    sets = [
-        (spec.name, load_validation(spec, config.upscale, place.rank, place.world))
-        for spec in settings.validation
-    ]
-    stop = _StopFlag()
+    stop = stop or StopRequest()
     with ExitStack() as stack:
+        stack.enter_context(stop.installed())
+        source = open_sources(settings.sources, settings.cache_mib // max(1, settings.workers))
+        find_checkpoint(
+            settings, config, recipe
+        )  # what cannot be continued is refused before anything is built
+        sets = [
+            (spec.name, load_validation(spec, config, place.rank, place.world))
+            for spec in settings.validation
+        ]
         engine = create_engine(
             settings.backend, config, recipe, initial, settings.device, settings.threads, place
         )
         stack.callback(engine.close)
-        stack.enter_context(stop.installed())  # after the framework, which may install handlers of its own
-        run = _Run(settings, config, recipe, place, engine, sets, report)
-        if checkpoint is not None:
-            run.go_on(checkpoint)
-        run.open_logs(stack)
-        differences = () if checkpoint is None else tuple(recipe.differences(checkpoint.recipe))
-        report(Started(engine.name, run.step, recipe.steps, source.name, differences))
+        stop.take_signals()  # again: frameworks install handlers of their own
+        if place.rank == 0:
+            stack.enter_context(run_lock(settings.out))
+        checkpoint = find_checkpoint(settings, config, recipe)  # again: another run may have held the folder
+        run = _Run(settings, config, recipe, place, engine, sets, report, stop)
+        notes = run.go_on(checkpoint) if checkpoint is not None else []
+        check_agreement(engine, place, recipe, run.step, len(source))
+        notes += run.prepare_folder(stack)
+        report(Started(engine.name, run.step, recipe.steps, source.name, run.record.best, tuple(notes)))
         maker = BatchMaker(source, recipe, config.upscale, place.rank, place.world)
         stream = stack.enter_context(BatchStream(maker, run.step, recipe.steps, settings.workers))
-        return run.train(stream, stop)
+        summary = run.train(stream)
+        report(Finished(summary))
+        return summary
 
 
-def _find_checkpoint(settings: RunSettings, config: ModelConfig, recipe: Recipe) -> Checkpoint | None:
+def find_checkpoint(settings: RunSettings, config: ModelConfig, recipe: Recipe) -> Checkpoint | None:
+    """The checkpoint from which a run goes on, or None where it begins.
+
+    Errors: :class:`OutputError` for a folder that holds a run which is not to be resumed, or a longer one;
+    :class:`WeightsError` for checkpoints that are damaged or of another network.
+    """
     folder = settings.out / "checkpoints"
     if not settings.resume:
         if list_checkpoints(folder):
@@ -214,6 +128,10 @@ def _find_checkpoint(settings: RunSettings, config: ModelConfig, recipe: Recipe)
     return checkpoint
 
 
+class _StopNow(Exception):  # noqa: N818 - no error: it ends a validation
+    """Raised where a validation is broken off."""
+
+
 class _Run:
     """The loop's state between steps."""
 
@@ -224,147 +142,207 @@ class _Run:
         recipe: Recipe,
         place: Place,
         engine: Engine,
-        sets: list[tuple[str, list[Any]]],
+        sets: ValidationSets,
         report: Callable[[Event], None],
+        stop: StopRequest,
     ) -> None:
         self.settings, self.config, self.recipe, self.place = settings, config, recipe, place
-        self.engine, self.sets, self.report = engine, sets, report
-        self.step = 0
-        self.best: float | None = None
-        self.best_step = 0
+        self.engine, self.sets, self.report, self.stop = engine, sets, report, stop
+        self.step = self.saved_step = 0
         self.skipped = 0
-        self.metrics: dict[str, dict[str, float]] = {}
-        self.seconds_before = 0.0
+        self.record = new_record(settings)
         self.began = time.monotonic()
         self.writes = place.rank == 0
+        self.alone = place.world == 1
         self.logs: list[Any] = []
         self.validation_logs: list[Any] = []
-        if self.writes:
-            try:
-                (settings.out / "checkpoints").mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise OutputError(
-                    f"{settings.out} cannot be made a folder: {error.strerror}; choose another --out."
-                ) from error
 
-    def go_on(self, checkpoint: Checkpoint) -> None:
-        """Take up the state of a checkpoint."""
+    def go_on(self, checkpoint: Checkpoint) -> list[str]:
+        """Take up the state of a checkpoint; → what is unlike before."""
         self.engine.load_state(checkpoint.state)
-        self.step = checkpoint.step
+        self.step = self.saved_step = checkpoint.step
         self.skipped = checkpoint.state.skipped
-        self.best = checkpoint.record.get("best")
-        self.best_step = checkpoint.record.get("best_step", 0)
-        self.metrics = checkpoint.record.get("metrics", {})
-        self.seconds_before = checkpoint.record.get("seconds", 0.0)
+        self.record, notes = continued_record(checkpoint.record, checkpoint.step, self.settings)
+        return [
+            f"other settings than the checkpoint's: {difference}"
+            for difference in [*self.recipe.differences(checkpoint.recipe), *notes]
+        ]
 
-    def open_logs(self, stack: ExitStack) -> None:
-        """Open the log files on rank 0; rows after the checkpoint are dropped."""
+    def prepare_folder(self, stack: ExitStack) -> list[str]:
+        """Tidy the folder and open the logs, on rank 0; rows after the checkpoint are dropped. → what was set aside."""
         if not self.writes:
-            return
-        self.logs = [CsvLog(self.settings.out / "log.csv", StepRow, self.step)]
-        self.validation_logs = [CsvLog(self.settings.out / "validation.csv", ValidationRow, self.step)]
+            return []
+        out, checkpoints = self.settings.out, self.settings.out / "checkpoints"
+        with explained_writing(checkpoints):
+            checkpoints.mkdir(parents=True, exist_ok=True)
+            for folder in (out, checkpoints):
+                remove_all_leftovers(folder)
+        notes = [
+            f"{path.name} is damaged and was renamed {set_aside(path).name}; the run goes on from step {self.step}"
+            for path in newer_checkpoints(checkpoints, self.step)
+        ]
+        self.logs = [CsvLog(out / "log.csv", StepRow, self.step)]
+        self.validation_logs = [CsvLog(out / "validation.csv", ValidationRow, self.step)]
         if self.settings.tensorboard:
-            board = TensorBoardLog(self.settings.out / "tensorboard", self.step)
+            board = TensorBoardLog(out / "tensorboard", self.step)
             stack.callback(board.close)
             self.logs.append(board)
             self.validation_logs.append(board)
+        return notes
 
     @property
     def seconds(self) -> float:
-        return self.seconds_before + time.monotonic() - self.began
+        """Trained in all parts of the run."""
+        return self.record.seconds + time.monotonic() - self.began
 
-    def train(self, stream: BatchStream, stop: _StopFlag) -> Summary:
-        first, steps = self.step, self.recipe.steps
-        meter = _Meter(self, stream)
-        began = time.monotonic()
+    def train(self, stream: BatchStream) -> Summary:
+        """Make the steps that are left; → what came of them."""
+        steps = self.recipe.steps
+        broken_off = self.settings.validates_at(self.step, steps) and self.record.validated_step < self.step
+        if broken_off and not self._validate():
+            self._leave()
+        meter = Meter(self.settings, self.recipe, self.place, self.engine, stream, self.step)
         for batch in stream:
-            if self.settings.time_limit_s and time.monotonic() - self.began > self.settings.time_limit_s:
-                stop.reason = stop.reason or "the time limit"
-            result = self.engine.step(
-                batch.lq,
-                batch.gt,
-                self.recipe.lr_at(batch.step),
-                self.recipe.flow_lr_at(batch.step),
-                bool(stop.reason),
-            )
-            self.step = batch.step + 1
-            if not result.finite:
-                self._not_finite(batch, result.loss, result.grad_norm)
-            self.report(Stepped(self.step, result.loss, meter.add(result.loss, result.grad_norm, batch)))
-            last = self.step == steps
+            if self.alone and self._asked():
+                self._leave()
+            result = self._make_step(batch, meter, stream.maker)
             paused = time.monotonic()
-            if self.sets and (last or self.step % self.settings.val_interval == 0):
-                self._validate()
-            if last or result.stop or self.step % self.settings.save_interval == 0:
+            due = self.settings.validates_at(self.step, steps)
+            broken_off = due and not self._validate()
+            asked = result.stop or (self.alone and bool(self._asked()))
+            if broken_off or (asked and self.step < steps):
+                self._leave()
+            if self.step == steps or self.step % self.settings.save_interval == 0:
                 self._save()
-            meter.leave_out(time.monotonic() - paused)
-            if result.stop and not last:
-                self.engine.reduce(np.zeros(1))  # nobody leaves before rank 0 has saved
-                raise InterruptedRun(
-                    f"Stopped by {stop.reason or 'another device'} after step {self.step} of {steps}; everything is saved: "
-                    "run the same command with --resume auto to continue."
-                )
-        done = max(1, self.step - first)
-        elapsed = time.monotonic() - began - meter.left_out_s
+            meter.leave_out(time.monotonic() - paused, due)
+        if self.writes and exported_step(self.settings.out / LAST_NAME) != self.step:
+            self._export(LAST_NAME)  # the run was killed after its last checkpoint
+        step_s, data_wait, memory_mib = meter.totals()
         return Summary(
-            self.step, self.seconds, elapsed / done, stream.waited_s / max(elapsed, 1e-9),
-            self.engine.peak_memory_mib(), self.best, self.engine.name, self.settings.out / LAST_NAME,
+            self.step, self.seconds, step_s, data_wait, memory_mib, self.record.best, self.engine.name,
+            self.settings.out / LAST_NAME, self.place.world, self.settings.machines,
         )  # fmt: skip
 
-    def _not_finite(self, batch: Batch, loss: float, grad_norm: float) -> None:
-        if self.recipe.precision != "fp16":
-            what = f"loss is {loss}" if not np.isfinite(loss) else f"gradient's norm is {grad_norm}"
-            raise NonFiniteError(
-                f"The {what} at step {self.step} (seed {self.recipe.seed}, batch {batch.step}, clips 0 to "
-                f"{self.recipe.stage_at(batch.step).batch - 1}); resume from the last checkpoint with a smaller --lr or with --clip-grad."
-            )
-        self.skipped += 1
-        self.report(Skipped(self.step, self.skipped))
+    def _make_step(self, batch: Batch, meter: Meter, maker: BatchMaker) -> StepResult:
+        lr = self.recipe.lr_at(batch.step)
+        flow_lr = self.recipe.flow_lr_at(batch.step)
+        result = self.engine.step(batch.lq, batch.gt, lr, flow_lr, bool(self._asked()))
+        self.step = batch.step + 1
+        if not result.finite:
+            if result.scale == 1.0:
+                raise self._not_finite(result, maker)
+            self.skipped += 1
+            self.report(Skipped(self.step, self.skipped))
+        seconds, left_s = meter.add(self.step, batch, result)
+        row = meter.row(lr, self.skipped)
+        if row is not None:
+            for log in self.logs:
+                log.write(row)
+        self.report(Stepped(self.step, result.loss, lr, seconds, left_s, row))
+        return result
 
-    def _validate(self) -> None:
-        """Measure all sets, every rank its clips, and keep the best weights."""
+    def _asked(self) -> str:
+        """Why the run should stop, or an empty string."""
+        limit = self.settings.time_limit_s
+        late = limit > 0 and time.monotonic() - self.began > limit
+        return self.stop.asked() or ("the time limit" if late else "")
+
+    def _leave(self) -> NoReturn:
+        """Save and stop."""
+        if self.step != self.saved_step:
+            self._save()
+        if not self.alone:
+            self.engine.reduce(np.zeros(1))  # nobody leaves before rank 0 has saved
+        place = (
+            f"after step {self.step} of {self.recipe.steps}; everything is saved"
+            if self.step
+            else "before the first step"
+        )
+        raise InterruptedRun(
+            f"Stopped by {self._asked() or 'another device'} {place}: run the same command with --resume auto to continue."
+        )
+
+    def _not_finite(self, result: StepResult, maker: BatchMaker) -> NonFiniteError:
+        """Names the step, the ranks, the clips and what to do; the same on every rank."""
+        what = (
+            f"gradient's norm is {result.grad_norm}" if np.isfinite(result.loss) else f"loss is {result.loss}"
+        )
+        flags = [float(not np.isfinite(result.own_loss))]
+        bad = [flags] if self.alone else gather(self.engine, self.place, flags).tolist()
+        ranks = [rank for rank, (flag,) in enumerate(bad) if flag]
+        clips = []
+        with suppress(RvrtError):
+            for rank in ranks or range(self.place.world):
+                clips += replace(maker, rank=rank).origins(self.step - 1)
+        more = f" and {len(clips) - _NAMED_CLIPS} more" if len(clips) > _NAMED_CLIPS else ""
+        where = f"seed {self.recipe.seed}, batch {self.step - 1}"
+        if ranks and not self.alone:
+            where += f", rank {', '.join(map(str, ranks))}"
+        if clips:
+            where += f": {'; '.join(clips[:_NAMED_CLIPS])}{more}"
+        saved = list_checkpoints(self.settings.out / "checkpoints")
+        again = (
+            f"go on from step {step_of(saved[-1])} with --resume auto and" if saved else "start again with"
+        )
+        return NonFiniteError(
+            f"The {what} at step {self.step} ({where}); {again} a smaller --lr or with --clip-grad 1."
+        )
+
+    def _validate(self) -> bool:
+        """Measure all sets, every rank its clips, and keep the best weights; → False where it was broken off."""
         results = []
         folder = self.settings.out / "samples" / f"{self.step:08d}"
 
+        def predict(lq: np.ndarray) -> np.ndarray:
+            if self.alone and self._asked():  # several devices must first agree to stop, in a step
+                raise _StopNow
+            return predict_within_memory(
+                self.engine.predict, lq, self.config.upscale, lambda text: self.report(Noted(text))
+            )
+
         def keep(name: str, picture: np.ndarray) -> None:
             if self.settings.samples:
-                folder.mkdir(parents=True, exist_ok=True)
+                with explained_writing(folder):
+                    folder.mkdir(parents=True, exist_ok=True)
                 write_png(folder / f"{name}.png", picture)
 
         for name, clips in self.sets:
-            rows = validate(name, clips, self.engine.predict, keep)
+            try:
+                rows = validate(name, clips, predict, keep)
+            except _StopNow:
+                return False
             sums = np.array([[psnr, bicubic, 1.0] for _, psnr, bicubic in rows] or [[0.0, 0.0, 0.0]]).sum(0)
             psnr_y, bicubic, count = self.engine.reduce(sums)
             results.append(ValidationResult(name, float(psnr_y / count), float(bicubic / count), tuple(rows)))
         mean = float(np.mean([result.psnr_y for result in results]))
-        improved = self.best is None or mean > self.best
-        if improved:
-            self.best, self.best_step = mean, self.step
-        assert self.best is not None
-        self.metrics = {r.name: {"psnr_y": r.psnr_y, "bicubic": r.bicubic} for r in results}
+        improved = self.record.best is None or mean > self.record.best
+        best = mean if improved or self.record.best is None else self.record.best
+        self.record = replace(
+            self.record,
+            best=best,
+            best_step=self.step if improved else self.record.best_step,
+            validated_step=self.step,
+            metrics={r.name: {"psnr_y": r.psnr_y, "bicubic": r.bicubic} for r in results},
+        )
         if self.writes:
             for log in self.validation_logs:
                 for r in results:
-                    log.write(ValidationRow(self.step, r.name, r.psnr_y, r.bicubic, self.best))
+                    log.write(ValidationRow(self.step, r.name, r.psnr_y, r.bicubic, best))
             if improved:
                 self._export(BEST_NAME)
-        self.report(Validated(self.step, tuple(results), self.best, improved))
+        self.report(Validated(self.step, tuple(results), best, improved))
+        return True
 
     def _save(self) -> None:
+        self.saved_step = self.step
         if not self.writes:
             return
         state = self.engine.state()
         folder = self.settings.out / "checkpoints"
-        record = {
-            "best": self.best,
-            "best_step": self.best_step,
-            "metrics": self.metrics,
-            "seconds": self.seconds,
-            "model": self.settings.model,
-        }
+        record = replace(self.record, seconds=self.seconds).to_dict()
         path = checkpoint_path(folder, self.step)
         save_checkpoint(path, Checkpoint(self.step, self.config, self.recipe, state, record))
-        prune_checkpoints(folder, self.settings.keep)
+        prune_checkpoints(folder, self.settings.keep, self.step)
         self._export(LAST_NAME, state.ema or state.weights)
         self.report(Saved(path))
 
@@ -375,46 +353,7 @@ class _Run:
             weights = state.ema or state.weights
         export_weights(
             self.settings.out / name, self.config, weights, self.recipe,
-            model=self.settings.model, step=self.step, seconds=self.seconds, metrics=self.metrics,
-            data=[f"{spec.path} (weight {spec.weight:g})" for spec in self.settings.sources],
-            initial=self.settings.initial_label, engine=self.engine.name, command=self.settings.command,
+            model=self.settings.model, step=self.step, seconds=self.seconds, metrics=self.record.metrics,
+            data=list(self.settings.data), initial=self.record.initial, engine=self.engine.name,
+            command=self.settings.command,
         )  # fmt: skip
-
-
-class _Meter:
-    """Means over the steps since the last row."""
-
-    def __init__(self, run: _Run, stream: BatchStream) -> None:
-        self._run, self._stream = run, stream
-        self.left_out_s = 0.0
-        self._reset()
-
-    def leave_out(self, seconds: float) -> None:
-        """Do not count time spent on validation and saving."""
-        self._began += seconds
-        self.left_out_s += seconds
-
-    def _reset(self) -> None:
-        self._began, self._waited = time.monotonic(), self._stream.waited_s
-        self._losses: list[float] = []
-        self._norms: list[float] = []
-        self._samples = 0
-
-    def add(self, loss: float, grad_norm: float, batch: Batch) -> StepRow | None:
-        """Count a step; → a row, also written to the logs, at every ``log_interval``-th."""
-        run = self._run
-        self._losses.append(loss)
-        self._norms.append(grad_norm)
-        self._samples += len(batch.gt) * run.place.world
-        if run.step % run.settings.log_interval and run.step != run.recipe.steps:
-            return None
-        elapsed = max(time.monotonic() - self._began, 1e-9)
-        row = StepRow(
-            run.step, float(np.mean(self._losses)), run.recipe.lr_at(batch.step), float(np.mean(self._norms)),
-            elapsed / len(self._losses), self._samples / elapsed, (self._stream.waited_s - self._waited) / elapsed,
-            run.engine.peak_memory_mib(), run.skipped,
-        )  # fmt: skip
-        for log in run.logs:
-            log.write(row)
-        self._reset()
-        return row

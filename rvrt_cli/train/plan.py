@@ -38,14 +38,14 @@ class Plan:
     """FLOPs (two per multiply-add) per LQ pixel of one frame."""
     stages: tuple[StagePlan, ...]
     steps: int
-    sequences: int
-    """Files or sequences in the training data."""
+    clips: int
+    """Clips of the first stage's length that the training data holds without sharing a frame."""
     steps_per_epoch: float
-    """Steps of the first stage after which each sequence was drawn once on average."""
+    """Steps of the first stage in which as many clips are drawn."""
 
 
-def plan_training(config: ModelConfig, recipe: Recipe, sequences: int, world: int = 1) -> Plan:
-    """Estimate a run on ``world`` devices with ``sequences`` training sequences."""
+def plan_training(config: ModelConfig, recipe: Recipe, clips: int, world: int = 1) -> Plan:
+    """Estimate a run on ``world`` devices; ``clips``: see :attr:`Plan.clips`."""
     shapes = parameter_shapes(config)
     parameters = sum(prod(shape) for shape in shapes.values())
     macs = forward_macs_per_px(config)
@@ -64,8 +64,8 @@ def plan_training(config: ModelConfig, recipe: Recipe, sequences: int, world: in
         2 * macs,
         tuple(stages),
         recipe.steps,
-        sequences,
-        max(1.0, sequences / recipe.stages[0].batch),
+        clips,
+        clips / recipe.stages[0].batch,
     )
 
 
@@ -99,21 +99,30 @@ def _pixels_per_px(name: str, config: ModelConfig) -> float:
 def activation_floats_per_px(config: ModelConfig, recompute: bool = False) -> float:
     """Numbers that the backward pass needs per LQ pixel of one frame (PyTorch; checked against it in the tests).
 
-    A Swin layer keeps its input, both normalised inputs, queries, keys, values, the attention's output and the MLP's
-    two hidden maps; with ``recompute`` a stage keeps its input only, and one stage is computed at a time.
+    A Swin layer keeps its input, both normalised inputs, queries, keys, values, the attention's output (as it is and
+    in the order of tokens) and the MLP's two hidden maps; a position bias that learns makes PyTorch keep the attention's
+    weights as well. With ``recompute`` a stage keeps its input only, and one stage is computed at a time. The first clip
+    of a pass is not aligned, so that short sequences need a little less.
     """
     c, d = config.embed_dim, config.align_dim
     layer = 9.0 * c + 2.0 * config.mlp_ratio * c
-    inputs = [3] + [(2 + index) * c for index in range(config.passes)] + [(1 + config.passes) * c]
+    if config.position_bias:
+        layer += config.num_heads * prod(config.window)
+    siblings = 1 if config.alignment == "warped" else 0
+    inputs = [3] + [(2 + index + siblings) * c for index in range(config.passes)] + [(1 + config.passes) * c]
     blocks = [config.num_blocks[0]] + [config.num_blocks[1]] * config.passes + [config.num_blocks[2]]
-    bodies = [3.0 * c + count * (config.depth * layer + 3.0 * c) for count in blocks]
+    norms = 2.0 * c if config.stage_norm else 0.0
+    bodies = [norms + count * (config.depth * layer + c) for count in blocks]
     held = sum(inputs) + (max(bodies) if recompute else sum(bodies))
+    scores = float(_NEIGHBOURS * config.align_heads)
     if config.alignment == "local":
-        align = 5.0 * d + 7.0 * c + _NEIGHBOURS * config.align_heads
+        align = 5.0 * d + 7.0 * c + scores
+    elif config.alignment == "warped":  # keys and values before and after warping, from two frames each
+        align = 10.0 * d + 5.0 * c + scores
     else:
         offsets = CLIP_SIZE * config.deformable_groups * 9 * 2
-        align = 7.0 * c + 5 * 64 + 6.0 * offsets + 4.0 * _NEIGHBOURS * d
+        align = 7.0 * c + 5 * 64 + 8.0 * offsets + 2.0 * _NEIGHBOURS * d
     held += config.passes * align
     if config.upsampler == "full":
         held += 2 * 64 + 3 * 256 + 2 * 4 * 256 + 2 * 16 * 64
-    return held + 3 * 16 * 3
+    return held + c + 3 * 16 * 3

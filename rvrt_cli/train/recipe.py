@@ -47,7 +47,7 @@ class Recipe:
     clip_grad: float = 0.0
     """Largest norm of the whole gradient; 0 for no limit."""
     ema: float = 0.999
-    """Decay of the moving average of the weights per step; 0 for none."""
+    """Decay of the moving average of the weights per step, less at first (:func:`rvrt_cli.train.engine.ema_decay`); 0 for none."""
     charbonnier_epsilon: float = 1e-9
     """Added to the squared difference, in [0, 1] units (the published training option)."""
     flow_lr_factor: float = 0.25
@@ -80,12 +80,20 @@ class Recipe:
             raise UsageError(
                 f"The learning rate must fall from --lr to --lr-min, not {self.lr:g} to {self.lr_min:g}."
             )
+        # Comparisons with NaN are false, so each is written to be true for what is allowed.
         if not 0 <= self.ema < 1:
             raise UsageError(f"--ema is a decay below 1 (0 for none), not {self.ema:g}.")
-        if self.warmup < 0 or self.clip_grad < 0 or self.accumulate < 1 or self.flow_freeze_steps < 0:
+        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
             raise UsageError(
-                "--warmup, --clip-grad and --flow-freeze must not be negative, --accumulate at least 1."
+                f"--beta1 and --beta2 are decays below 1, not {self.beta1:g} and {self.beta2:g}."
             )
+        if not (0 < self.epsilon < math.inf and 0 < self.charbonnier_epsilon < math.inf):
+            raise UsageError("--epsilon and --charbonnier-epsilon must be above 0.")
+        for option, value in (("--clip-grad", self.clip_grad), ("--flow-lr-factor", self.flow_lr_factor)):
+            if not 0 <= value < math.inf:
+                raise UsageError(f"{option} must not be negative, and a number, not {value:g}.")
+        if self.warmup < 0 or self.accumulate < 1 or self.flow_freeze_steps < 0:
+            raise UsageError("--warmup and --flow-freeze must not be negative, --accumulate at least 1.")
         if self.degradation not in DEGRADATIONS:
             raise UsageError(
                 f"There is no degradation called {self.degradation!r}; choose one of {', '.join(DEGRADATIONS)}."

@@ -9,11 +9,18 @@ from pathlib import Path
 import numpy as np
 
 from rvrt_cli.data.bicubic import imresize_u8
-from rvrt_cli.data.clips import FrameSource, open_clip_source
+from rvrt_cli.data.clips import FrameSource
 from rvrt_cli.data.images import read_image
+from rvrt_cli.data.recognise import looks_like_film, open_clip_source
 from rvrt_cli.data.vimeo import find_vimeo_root, septuplet_frames
-from rvrt_cli.errors import InputError
+from rvrt_cli.errors import InputError, OutOfMemoryError_, UsageError
 from rvrt_cli.evaluate.metrics import psnr
+from rvrt_cli.model.config import ModelConfig
+from rvrt_cli.upscale.tiles import TilePlan, restore_tiled
+
+_TILES_LQ_PX = (256, 128, 64)
+"""Tried one after the other where a whole frame does not fit into memory."""
+_OVERLAP_LQ_PX = 16
 
 
 @dataclass(frozen=True)
@@ -27,13 +34,24 @@ class ValidationSpec:
     clips: int = 16
     """At most so many sequences, spread evenly over the set."""
 
+    def __str__(self) -> str:
+        return f"{self.name} ({self.frames} frames of at most {self.clips} clips)"
 
-def parse_validation(text: str, frames: int, clips: int) -> ValidationSpec:
-    """Read ``DIR`` or ``NAME=DIR``; without a name the folder's own is used."""
-    name, equals, path = text.partition("=")
-    if not equals or Path(text).exists():
-        name, path = Path(text).name, text
-    return ValidationSpec(name, path, frames, clips)
+
+def parse_validation(texts: list[str], frames: int, clips: int) -> tuple[ValidationSpec, ...]:
+    """Read ``DIR`` or ``NAME=DIR`` each; without a name the folder's own is used.
+
+    Errors: :class:`UsageError` for two sets of one name.
+    """
+    specs: list[ValidationSpec] = []
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if not equals or Path(text).exists():
+            name, path = Path(text).resolve().name, text
+        if name in (spec.name for spec in specs):
+            raise UsageError(f"Two --val sets are called {name}; name one of them: --val NAME={path}.")
+        specs.append(ValidationSpec(name, path, frames, clips))
+    return tuple(specs)
 
 
 @dataclass(frozen=True)
@@ -58,41 +76,65 @@ class ValidationResult:
 
 
 def load_validation(
-    spec: ValidationSpec, upscale: int, rank: int = 0, world: int = 1
+    spec: ValidationSpec, config: ModelConfig, rank: int = 0, world: int = 1
 ) -> list[ValidationClip]:
-    """Read this rank's clips of a set and enlarge them by bicubic.
+    """Read this rank's clips of a set for the network ``config`` and enlarge them by bicubic.
 
-    Errors: :class:`InputError` for a folder without sequences or with damaged frames.
+    Errors: :class:`InputError` for a folder without sequences, with damaged or too small frames or frames of several sizes.
     """
+    upscale = config.upscale
     sequences = _sequences(spec)
     chosen = np.unique(
         np.linspace(0, len(sequences) - 1, min(spec.clips, len(sequences))).round().astype(int)
     )
     clips = []
     for index in chosen[rank::world]:
-        files = sequences[int(index)]
-        gt = np.stack([read_image(path, convert=True) for path in files])
-        h, w = gt.shape[1] // upscale * upscale, gt.shape[2] // upscale * upscale
-        gt = np.ascontiguousarray(gt[:, :h, :w])
+        name, files = sequences[int(index)]
+        frames = [read_image(path, convert=True) for path in files]
+        for path, frame in zip(files, frames, strict=True):
+            if frame.shape != frames[0].shape:
+                raise InputError(
+                    f"{path} has another size than {files[0].name}; the frames of a --val clip must have one size."
+                )
+        h, w = (size // upscale * upscale for size in frames[0].shape[:2])
+        if min(h, w) < config.min_size * upscale:
+            raise InputError(
+                f"{files[0]} is {frames[0].shape[1]}×{frames[0].shape[0]} pixels, but this network needs "
+                f"{config.min_size * upscale} on each side; remove it from the --val set."
+            )
+        gt = np.stack([frame[:h, :w] for frame in frames])
         lq = imresize_u8(gt, 1.0 / upscale)
-        clips.append(ValidationClip(files[0].parent.name, lq, gt, _mean_psnr(imresize_u8(lq, upscale), gt)))
+        clips.append(ValidationClip(name, lq, gt, _mean_psnr(imresize_u8(lq, upscale), gt)))
     return clips
 
 
-def _sequences(spec: ValidationSpec) -> list[list[Path]]:
+def _sequences(spec: ValidationSpec) -> list[tuple[str, list[Path]]]:
+    """Each sequence's name, which no other has, and its files."""
     path = Path(spec.path)
     try:
         layout = find_vimeo_root(path)
     except InputError:
         layout = None
     if layout is not None and "test" in layout.lists:
-        return [septuplet_frames(layout.images, name) for name in layout.read_list("test")]
+        return [
+            (name.replace("/", "-"), septuplet_frames(layout.images, name))
+            for name in layout.read_list("test")
+        ]
     source = open_clip_source(path, "frames")
     if not isinstance(source, FrameSource):
         raise InputError(
             f"{path} holds no folders of frames; give --val a folder with one sub-folder of frames per clip."
         )
-    return [list(sequence[: spec.frames]) for sequence in source.sequences]
+    found = []
+    for sequence in source.sequences:
+        folder = sequence[0].parent
+        if len(sequence) > 1 and not looks_like_film(sequence):
+            raise InputError(
+                f"The pictures in {folder} are no consecutive frames; give --val a folder with one sub-folder of frames per clip."
+            )
+        name = "-".join(folder.relative_to(path).parts) or folder.resolve().name
+        found.append((name, list(sequence[: spec.frames])))
+    return found
 
 
 def validate(
@@ -113,6 +155,28 @@ def validate(
         middle = t // 2
         keep(f"{name}-{clip.name}", _side_by_side(clip.lq[middle], sr[middle], clip.gt[middle]))
     return rows
+
+
+def predict_within_memory(
+    predict: Callable[[np.ndarray], np.ndarray], lq: np.ndarray, scale: int, note: Callable[[str], None]
+) -> np.ndarray:
+    """``predict(lq)`` of whole frames, or in tiles where those do not fit into memory; ``note`` is told so.
+
+    ``lq (t, h, w, c)`` float32 → ``(t, scale·h, scale·w, 3)`` float32.
+    Errors: :class:`OutOfMemoryError_` where the smallest tiles do not fit either.
+    """
+    height, width = lq.shape[1:3]
+    plan = TilePlan(None)
+    for px in _TILES_LQ_PX:
+        if px < max(height, width):
+            try:
+                return restore_tiled(predict, lq, scale, plan)
+            except OutOfMemoryError_:
+                note(
+                    f"a validation clip of {width}×{height} LQ pixels does not fit into memory in {plan}; smaller ones are tried"
+                )
+                plan = TilePlan(px, _OVERLAP_LQ_PX)
+    return restore_tiled(predict, lq, scale, plan)
 
 
 def _mean_psnr(a: np.ndarray, b: np.ndarray) -> float:

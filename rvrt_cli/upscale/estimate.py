@@ -17,6 +17,7 @@ from rvrt_cli.errors import InputError, OutOfMemoryError_, UsageError
 from rvrt_cli.media import Frame, SegmentWriter, read_frames
 from rvrt_cli.media.images import IMAGE_SUFFIXES
 from rvrt_cli.restorer import Restorer
+from rvrt_cli.upscale.advice import compression_advice
 from rvrt_cli.upscale.batch import is_batch, output_suffix
 from rvrt_cli.upscale.events import Event, OnEvent, counted, ignore_event
 from rvrt_cli.upscale.film import open_film
@@ -38,7 +39,7 @@ class Estimate(Event):
     """The plan of a run and what it will need. Times in seconds, sizes in bytes; None where nothing is known.
 
     ``shots`` is exact when ``shots_exact``, otherwise what the first ``SHOT_SCAN_FRAMES`` frames suggest. ``free_bytes``:
-    on the disk of the output. ``reason``: why this engine was chosen.
+    on the disk of the output. ``reason``: why this engine was chosen. ``advice``: which shipped network suits the film better.
     """
 
     input: str
@@ -75,6 +76,7 @@ class Estimate(Event):
     warnings: tuple[str, ...]
     free_bytes: int | None = None
     reason: str = ""
+    advice: str = ""
 
 
 def estimate_run(
@@ -226,6 +228,7 @@ def _measure(prepared: Prepared, say: Callable[[str], None], on_event: OnEvent) 
         warnings=warnings,
         free_bytes=free,
         reason=engine_reason(prepared.restorer),
+        advice=compression_advice(source, prepared.restorer.name),
     )
 
 
@@ -335,4 +338,6 @@ def describe_estimate(estimate: Estimate) -> list[str]:
         lines.append(
             f"Disk     about {estimate.output_bytes / 1e6:.1f} MB, and as much again while the segments are joined{free}"
         )
+    if estimate.advice:
+        lines.append(f"Advice   {estimate.advice}")
     return [*lines, *(f"Warning  {warning}" for warning in estimate.warnings)]

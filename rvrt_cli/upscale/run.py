@@ -23,7 +23,9 @@ from rvrt_cli.media import (
     mux,
     plan_mux,
     probe,
+    rehearse,
     resolve_encoding,
+    with_shape_kept,
 )
 from rvrt_cli.media.color import planar_format
 from rvrt_cli.media.images import is_pattern
@@ -150,6 +152,7 @@ def prepare(
     even = kind != "images"
     height, width = wanted_size(options, video, restorer.scale, even=even)
     film = open_film(source, options)
+    source = replace(source, video=with_shape_kept(video, height, width))
     finish = Finish(height, width, options.strength, options.compare, label=restorer.name)
     if options.compare is not None and (video.rotation or video.flipped):
         # The halves of a comparison lie side by side as a person sees them, so its pictures are made upright.
@@ -271,6 +274,8 @@ def run_prepared(prepared: Prepared, on_event: OnEvent, stop: threading.Event) -
             shots=result.shots,
             corrupt=max(result.corrupt, prepared.film.corrupt_frames()),
         )
+    if prepared.settings is not None and prepared.mux_plan is not None:
+        rehearse(prepared.source, prepared.settings, prepared.mux_plan)
     identity, folder = _identity(prepared), prepared.work_folder
     if prepared.options.work_dir is not None:
         folder = find_work(folder, prepared.moved_work_folder, identity)
@@ -373,6 +378,7 @@ def _run_journaled(
             prepared.settings,
             prepared.mux_plan,
             trimmed=prepared.options.trimmed,
+            stop=stop,
         )
         size = Path(prepared.output).stat().st_size
     else:

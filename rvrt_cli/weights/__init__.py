@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rvrt_cli.weights.cache import cache_folder, fetch
 from rvrt_cli.weights.files import Weights, load_weights, read_raw, save_weights
-from rvrt_cli.weights.find import find_weights, known_weights, light_model
+from rvrt_cli.weights.find import find_weights, known_weights, light_model, weights_path
 from rvrt_cli.weights.raw import RawFile
 from rvrt_cli.weights.read_ckpt import read_ckpt
 from rvrt_cli.weights.read_pth import read_pth
@@ -28,4 +28,5 @@ __all__ = [
     "read_raw",
     "read_safetensors",
     "save_weights",
+    "weights_path",
 ]

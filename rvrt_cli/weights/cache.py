@@ -16,6 +16,7 @@ from pathlib import Path
 
 from rvrt_cli.atomic import explain_os_error, sync_directory, sync_file, write_json
 from rvrt_cli.errors import WeightsError
+from rvrt_cli.user_cache import user_cache
 from rvrt_cli.weights.download import Progress, download, state_path
 from rvrt_cli.weights.files import load_weights
 from rvrt_cli.weights.lock import locked
@@ -47,10 +48,8 @@ class Fetched:
 
 
 def cache_folder() -> Path:
-    """``RVRT_CACHE`` or the platform's cache directory, below it ``weights``."""
-    import platformdirs
-
-    return Path(os.environ.get("RVRT_CACHE") or platformdirs.user_cache_dir("rvrt")) / "weights"
+    """Where fetched weights lie."""
+    return user_cache("weights")
 
 
 def cached(entry: PublishedWeights, folder: Path | None = None) -> Path | None:
@@ -76,12 +75,14 @@ def fetch(
     force: bool = False,
     announce: Callable[[PublishedWeights], None] | None = None,
     progress: Progress | None = None,
+    waiting: Callable[[], None] | None = None,
 ) -> Fetched:
     """Bring a published file into the cache, or confirm that it is there unchanged.
 
     ``mirror``: an http(s) folder to use instead of the publisher's (default: environment variable ``RVRT_WEIGHTS_MIRROR``);
     ``source``: a local copy to use instead of a download; ``force``: fetch again and accept another hash than the recorded one.
-    ``announce`` is called before the first byte is fetched, to show the licence. Safe to call from several processes at once.
+    ``announce`` is called before the first byte is fetched, to show the licence, ``waiting`` when another process is fetching the
+    same file, for which this one waits. Safe to call from several processes at once.
 
     Errors: NetworkError; :class:`WeightsError` when the file is not the published architecture or its hash changed.
     """
@@ -90,7 +91,7 @@ def fetch(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _refuse_links(path)
-        with locked(_beside(path, ".lock")):
+        with locked(_beside(path, ".lock"), waiting):
             return _fetch_locked(entry, path, mirror, source, force, announce, progress)
     except OSError as error:
         raise explain_os_error(error, path) from error

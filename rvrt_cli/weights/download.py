@@ -42,7 +42,7 @@ def download(url: str, part: Path, progress: Progress | None = None) -> None:
 
     Errors: :class:`NetworkError` in words; OutputError or DiskFullError when ``part`` cannot be written.
     """
-    check_url(url)
+    url = quoted_url(url)
     failure = ""
     failures = 0
     for _ in range(ATTEMPTS):
@@ -68,9 +68,30 @@ def _size(part: Path) -> int:
 
 def check_url(url: str) -> None:
     """Refuse what is no http(s) address: file: and ftp: would bypass proxies and verification."""
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+        _ = parts.port  # raises for one that is no number
+    except ValueError:  # an address in brackets that is none, a port of letters
+        usable = False
+    if not usable:
         raise NetworkError(f"{url!r} is no http:// or https:// address.")
+
+
+def quoted_url(url: str) -> str:
+    """An address as it is sent: international names in their ASCII form, other characters outside ASCII as ``%xx``.
+
+    Errors: :class:`NetworkError` as :func:`check_url`, and for a host name that has no ASCII form.
+    """
+    check_url(url)
+    parts = urllib.parse.urlsplit(url)
+    safe = "%/:=&?~#+!$,;'@()*[]"  # what may already be quoted stays
+    try:
+        host = parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode("ascii")
+    except UnicodeError as error:
+        raise NetworkError(f"{url!r} has a host name that cannot be looked up.") from error
+    path, query = (urllib.parse.quote(part, safe=safe) for part in (parts.path, parts.query))
+    return urllib.parse.urlunsplit((parts.scheme, host, path, query, ""))
 
 
 def state_path(part: Path) -> Path:
@@ -84,6 +105,10 @@ class _Retry(Exception):  # noqa: N818 - it never leaves this module
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows redirects to http(s) only, and never from https to http."""
+
+    def http_error_308(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
+        """A permanent redirect that keeps the method, which Python 3.10 does not know; ours are GETs, where it is like 301."""
+        return self.http_error_302(req, fp, 301, msg, headers)
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str

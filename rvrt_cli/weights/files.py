@@ -10,9 +10,9 @@ import numpy as np
 
 from rvrt_cli.atomic import write_bytes
 from rvrt_cli.errors import UsageError, WeightsError
-from rvrt_cli.model.config import ModelConfig
+from rvrt_cli.model.config import PRESETS, ModelConfig
 from rvrt_cli.model.shapes import parameter_shapes
-from rvrt_cli.weights.names import canonical_tensors, compare, describe, detect
+from rvrt_cli.weights.names import canonical_tensors, compare, detect, differences, nearest_preset, related
 from rvrt_cli.weights.raw import RawFile, read_bytes
 from rvrt_cli.weights.read_ckpt import parse_ckpt
 from rvrt_cli.weights.read_pth import ZIP_MAGIC, parse_pth
@@ -20,10 +20,6 @@ from rvrt_cli.weights.read_safetensors import parse_safetensors
 
 CONFIG_KEY = "rvrt_config"
 """Metadata key under which our files hold their configuration as JSON."""
-
-MAX_SETTING = 4096
-MAX_LAYERS = 256
-"""Bounds of a stored configuration, so that a hostile one cannot describe endless layers."""
 
 DTYPES: dict[str, type[np.floating]] = {"fp32": np.float32, "fp16": np.float16}
 
@@ -41,6 +37,17 @@ class Weights:
     metadata: dict[str, str] = field(default_factory=dict)
     sha256: str = ""
     source: str = ""
+
+    @property
+    def preset(self) -> str:
+        """The preset that the network belongs to: what it was trained as, where the file says so, else the nearest one.
+
+        Its configuration may differ from today's preset of that name; the file's own is what runs.
+        """
+        trained_as = self.metadata.get("model", "")
+        if trained_as in PRESETS and related(self.config, trained_as):
+            return trained_as
+        return nearest_preset(self.config)
 
     @property
     def parameter_count(self) -> int:
@@ -62,7 +69,8 @@ def load_weights(path: Path) -> Weights:
     raw, sha256 = _read(path)
     try:
         if CONFIG_KEY in raw.metadata:
-            config, shapes = _stored_config(raw.metadata[CONFIG_KEY])
+            config = ModelConfig.from_json(raw.metadata[CONFIG_KEY])
+            shapes = parameter_shapes(config)
             compare(raw.tensors, shapes, config)
             tensors = {name: raw.tensors[name] for name in shapes}
             source = f"{raw.format}, rvrt names"
@@ -75,23 +83,6 @@ def load_weights(path: Path) -> Weights:
     _check_values(path, tensors)
     metadata = {key: value for key, value in raw.metadata.items() if key != CONFIG_KEY}
     return Weights(config, tensors, metadata, sha256, source)
-
-
-def _stored_config(text: str) -> tuple[ModelConfig, dict[str, tuple[int, ...]]]:
-    """The configuration in a file of ours and the shapes that follow from it, bounded before anything is computed from it."""
-    try:
-        config = ModelConfig.from_json(text)
-        for name, value in vars(config).items():
-            for number in value if isinstance(value, tuple) else (value,):
-                if not isinstance(number, str) and not 0 <= number <= MAX_SETTING:
-                    raise WeightsError(
-                        f"has the setting {name} {value!r} in its configuration, which is out of range"
-                    )
-        if config.depth * max(config.num_blocks) > MAX_LAYERS:
-            raise WeightsError(f"describes stages of more than {MAX_LAYERS} layers, which no rvrt model has")
-        return config, parameter_shapes(config)
-    except (TypeError, ValueError, ArithmeticError, IndexError, RecursionError) as error:
-        raise WeightsError("has a damaged configuration; get the file again") from error
 
 
 def read_raw(path: Path) -> RawFile:
@@ -166,7 +157,9 @@ def save_weights(path: Path, weights: Weights, dtype: str = "fp32") -> str:
 def summary(weights: Weights) -> dict[str, object]:
     """What ``rvrt weights info`` shows, as plain JSON values."""
     return {
-        "preset": describe(weights.config),
+        "preset": weights.preset,
+        # A file made before a preset changed keeps its own configuration, which is what runs.
+        "differs_from_preset": differences(weights.config, weights.preset),
         "parameters": weights.parameter_count,
         "tensors": len(weights.tensors),
         "source": weights.source,

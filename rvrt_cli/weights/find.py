@@ -7,10 +7,12 @@ from pathlib import Path
 
 import rvrt_cli
 from rvrt_cli.errors import WeightsError
+from rvrt_cli.model.config import PRESETS
 from rvrt_cli.weights.cache import cached
 from rvrt_cli.weights.registry import PRESET_DEFAULTS, PUBLISHED, published
 
 SUFFIX = ".safetensors"
+READ_SUFFIXES = (SUFFIX, ".pth", ".pt", ".ckpt")
 LIGHT = "light"
 LIGHT_SMALL = "light-s"
 
@@ -38,6 +40,37 @@ def shipped_folder() -> Path:
 def shipped() -> dict[str, Path]:
     """Name → file of the weights that ship with the tool."""
     return {path.stem: path for path in sorted(shipped_folder().glob(f"*{SUFFIX}"))}
+
+
+def is_name(target: str) -> bool:
+    """Whether a command's NAME|FILE is a name: of a shipped file, a preset or a published one."""
+    return target in PRESETS or target in shipped() or target in {entry.name for entry in PUBLISHED}
+
+
+def weights_path(target: str) -> Path:
+    """The file that NAME|FILE means, the same for every command.
+
+    A known name is a name even where a file is called so; then anything that is a file, or looks like one by its suffix or
+    a folder in it, is a file, whether it exists or not. Errors: as :func:`find_weights`.
+    """
+    path = Path(target)
+    if is_name(target):
+        return find_weights(target)
+    if path.is_file():
+        return path
+    fetched = target in {entry.file_name for entry in PUBLISHED}
+    if not fetched and (path.suffix.lower() in READ_SUFFIXES or path.name != target):
+        return path
+    return find_weights(target)
+
+
+def preset_of(name: str) -> str:
+    """The preset that a name stands for. Errors: :class:`WeightsError` for an unknown one."""
+    from rvrt_cli.weights.files import load_weights
+
+    if name in PRESETS:
+        return name
+    return load_weights(shipped()[name]).preset if name in shipped() else published(name).preset
 
 
 def find_weights(name: str, folder: Path | None = None) -> Path:
@@ -77,13 +110,12 @@ def light_model() -> str:
 def known_weights(folder: Path | None = None) -> list[Known]:
     """Everything that :func:`find_weights` knows, shipped files first; the hashes of cached files are checked."""
     from rvrt_cli.weights.files import load_weights
-    from rvrt_cli.weights.names import describe
 
     rows = []
     for name, path in shipped().items():
         try:
             weights = load_weights(path)
-            preset, state, metadata = describe(weights.config), "shipped", weights.metadata
+            preset, state, metadata = weights.preset, "shipped", weights.metadata
         except WeightsError:
             preset, state, metadata = "", "damaged", {}
         rows.append(

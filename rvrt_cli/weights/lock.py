@@ -2,33 +2,50 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+PAUSE_S = 0.1
+"""Between two looks at a lock that another process holds."""
 
 NO_FOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
 """Makes ``os.open`` fail on a symbolic link, where the system can (not on Windows)."""
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock ``path`` (created empty, never removed); waits until it is free. Errors: OSError."""
+def locked(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold the lock ``path`` (created empty, never removed); waits until it is free. Errors: OSError.
+
+    ``waiting`` is called once when another process holds it.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_FOLLOW, 0o644)
+    try:
+        if not _try_lock(descriptor):
+            if waiting is not None:
+                waiting()
+            while not _try_lock(descriptor):
+                time.sleep(PAUSE_S)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
     try:
         if os.name == "nt":
             import msvcrt
 
-            while True:
-                try:
-                    msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined,unused-ignore]
-                    break
-                except OSError:
-                    continue  # LK_LOCK gives up after ten tries of a second each
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore] # Windows only
         else:
             import fcntl
 
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
+            return False
+        raise
+    return True

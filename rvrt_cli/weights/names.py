@@ -154,21 +154,33 @@ def relative_position_index(window: tuple[int, int, int]) -> np.ndarray:
     return difference @ np.array([(2 * window[1] - 1) * (2 * window[2] - 1), 2 * window[2] - 1, 1])
 
 
+def differences(config: ModelConfig, preset: str) -> dict[str, Any]:
+    """The settings in which a configuration differs from a preset, with its own values."""
+    return {
+        key: getattr(config, key)
+        for key, value in vars(PRESETS[preset]).items()
+        if getattr(config, key) != value
+    }
+
+
+def related(config: ModelConfig, preset: str) -> bool:
+    """Whether a configuration does what a preset does: the same scale and input, RVRT or Light alike."""
+
+    def kind(network: ModelConfig) -> tuple[int, int, bool]:
+        return network.upscale, network.in_channels, network.alignment == "guided"
+
+    return kind(config) == kind(PRESETS[preset])
+
+
+def nearest_preset(config: ModelConfig) -> str:
+    """The related preset with the fewest differences."""
+    return min(PRESETS, key=lambda name: (not related(config, name), len(differences(config, name))))
+
+
 def describe(config: ModelConfig) -> str:
     """The nearest preset's name, with the settings that differ from it, e.g. ``rvrt (embed_dim 24)``."""
-
-    def changes(name: str) -> dict[str, Any]:
-        return {
-            key: getattr(config, key)
-            for key, value in vars(PRESETS[name]).items()
-            if getattr(config, key) != value
-        }
-
-    def distance(name: str) -> tuple[bool, int]:
-        return not {"alignment", "upscale", "in_channels"}.isdisjoint(changes(name)), len(changes(name))
-
-    name = min(PRESETS, key=distance)
-    details = ", ".join(f"{key} {value}" for key, value in changes(name).items())
+    name = nearest_preset(config)
+    details = ", ".join(f"{key} {value}" for key, value in differences(config, name).items())
     return f"{name} ({details})" if details else name
 
 

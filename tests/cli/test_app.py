@@ -150,6 +150,31 @@ def test_interrupt_has_its_own_code(
     assert capsys.readouterr().err == "rvrt: interrupted.\n"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs a shell and /dev/full")
+@pytest.mark.parametrize("arguments", ["weights list", "--help", "--version"])
+def test_a_reader_that_goes_away(arguments: str) -> None:
+    """Rich and Typer have a way of their own, exit code 1, which here means an unexpected error."""
+    command = f"{{ sleep 1; {sys.executable} -m rvrt_cli {arguments}; echo $? >&2; }} | true"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120)
+    assert done.stderr == f"{int(ExitCode.OUTPUT)}\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", [["weights", "list"], ["devices"], ["--version"]])
+def test_a_full_disk_behind_stdout(arguments: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "rvrt_cli", *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+        )
+    assert done.returncode == ExitCode.DISK_FULL
+    assert done.stderr.startswith("rvrt: the disk is full")
+    assert done.stderr.count("\n") == 1
+
+
 def test_terminal_that_cannot_show_a_name() -> None:
     done = rvrt("upscale", "déjà-vu-映画.mp4", "out.mp4", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     assert done.returncode == ExitCode.INPUT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,11 @@ import pytest
 from rvrt_cli import doctor
 from rvrt_cli.cli import app as cli
 from rvrt_cli.errors import DeviceError, ExitCode
+from rvrt_cli.hardware import Card
+from rvrt_cli.model.config import PRESETS, ModelConfig
+from rvrt_cli.model.initialise import initial_tensors
+from rvrt_cli.model.shapes import parameter_shapes
+from rvrt_cli.weights import Weights, save_weights
 from rvrt_cli.weights.find import shipped
 
 
@@ -23,6 +29,21 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture
 def bench(tmp_path: Path) -> doctor.Bench:
     return doctor.Bench(tmp_path, "bicubic")
+
+
+def small(config: ModelConfig) -> ModelConfig:
+    """A network with a preset's input, output and scale that compiles in a second."""
+    return replace(
+        config,
+        alignment="local",
+        passes=1,
+        embed_dim=24,
+        num_blocks=(1, 1, 1),
+        depth=1,
+        num_heads=2,
+        window=(2, 4, 4),
+        align_heads=2,
+    )
 
 
 def run_doctor(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -74,20 +95,37 @@ def test_broken_ffmpeg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rvrt_cli.device.installed", lambda package: False)
-    monkeypatch.setattr("rvrt_cli.device.openvino_devices", lambda: ())
-    monkeypatch.setattr("rvrt_cli.device.onnx_providers", lambda: ())
+    monkeypatch.setattr("rvrt_cli.device.openvino_gpus", lambda: ())
+    monkeypatch.setattr("rvrt_cli.device.onnx_gpu", lambda: None)
     finding = next(finding for finding in doctor.examine("bicubic") if finding.name == "Engine")
     assert finding.state == "problem"
     assert "pip install openvino" in finding.advice
 
 
 def test_card_that_nothing_can_use(monkeypatch: pytest.MonkeyPatch, bench: doctor.Bench) -> None:
-    monkeypatch.setattr("rvrt_cli.device.nvidia_driver", lambda: True)
-    monkeypatch.setattr("rvrt_cli.device.torch_cuda", lambda: False)
-    monkeypatch.setattr("rvrt_cli.device.onnx_providers", lambda: ("cpu",))
+    for module in ("rvrt_cli.device", "rvrt_cli.hardware"):
+        monkeypatch.setattr(f"{module}.nvidia_cards", lambda: (Card("NVIDIA Test"),))
+        monkeypatch.setattr(f"{module}.torch_cuda", lambda: 0)
+        monkeypatch.setattr(f"{module}.onnx_gpu", lambda: None)
     finding = doctor.check_gpu(bench)
-    assert finding.state == "warning"
+    assert (finding.state, finding.found) == (
+        "warning",
+        "NVIDIA Test is here, but nothing installed can use it",
+    )
     assert "onnxruntime-gpu" in finding.advice
+    assert "uninstall -y torch" in finding.advice  # installing over the CPU build would change nothing
+
+
+def test_an_intel_gpu_is_named(monkeypatch: pytest.MonkeyPatch, bench: doctor.Bench) -> None:
+    for module in ("rvrt_cli.device", "rvrt_cli.hardware"):
+        monkeypatch.setattr(f"{module}.openvino_gpus", lambda: (Card("Intel Test"),))
+        monkeypatch.setattr(f"{module}.nvidia_cards", lambda: ())
+        monkeypatch.setattr(f"{module}.ascend_cards", lambda: ())
+        monkeypatch.setattr(f"{module}.onnx_gpu", lambda: None)
+    finding = doctor.check_gpu(bench)
+    assert finding.state == "ok"
+    assert "Intel Test" in finding.found
+    assert "--device gpu" in finding.found
 
 
 def test_packages_that_overwrite_each_other(monkeypatch: pytest.MonkeyPatch, bench: doctor.Bench) -> None:
@@ -103,6 +141,38 @@ def test_another_mindspore(monkeypatch: pytest.MonkeyPatch, bench: doctor.Bench)
     monkeypatch.setattr(doctor, "_installed", lambda packages: {"mindspore": "2.10.0"})
     finding = doctor.check_packages(bench)
     assert (finding.state, finding.advice) == ("warning", "pip install mindspore==2.8.0")
+    assert "2.10.0" in finding.found
+
+
+@pytest.mark.parametrize(("numpy", "state"), [("1.26.4", "ok"), ("2.1.0", "warning")])
+def test_numpy_beside_mindspore(
+    monkeypatch: pytest.MonkeyPatch, bench: doctor.Bench, numpy: str, state: str
+) -> None:
+    monkeypatch.setattr(doctor, "_installed", lambda packages: {"mindspore": "2.8.0", "numpy": numpy})
+    assert doctor.check_packages(bench).state == state
+    monkeypatch.setattr(doctor, "_installed", lambda packages: {"numpy": numpy})
+    assert doctor.check_packages(bench).state == "ok"
+
+
+@pytest.mark.parametrize("preset", ["deblur", "denoise", "light-s"])
+def test_weights_files_of_every_kind_run(preset: str, bench: doctor.Bench, tmp_path: Path) -> None:
+    """Networks that keep the size, too, and the one that takes a noise map as its fourth channel."""
+    pytest.importorskip("spox")
+    path = tmp_path / "small.safetensors"
+    config = small(PRESETS[preset])
+    save_weights(path, Weights(config, initial_tensors(parameter_shapes(config), config, seed=1)))
+    findings = by_name(str(path))
+    size = f"{64 * config.upscale}x{48 * config.upscale}"
+    assert findings["Weights"].state == findings["Model"].state == "ok"
+    assert size in findings["Whole run"].found
+
+
+def test_advice_for_weights_that_are_not_here(bench: doctor.Bench) -> None:
+    bench.model = "rvrt"
+    finding = doctor.check_weights(bench)
+    assert finding.state == "problem"
+    assert "rvrt weights fetch rvrt" in finding.found
+    assert "reinstall" not in finding.advice
 
 
 def test_cache_that_cannot_be_written(

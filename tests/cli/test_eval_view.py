@@ -70,3 +70,11 @@ def test_progress_is_silent_on_request_and_plain_in_a_pipe(capsys: pytest.Captur
     with EvalView(silent=False) as view:
         view.show_clip(1, 3, ())
     assert capsys.readouterr().err == "1/3 1 clips were finished before\n"
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_the_engine_and_why_it_was_chosen_are_told(capsys: pytest.CaptureFixture[str], silent: bool) -> None:
+    with EvalView(silent) as view:
+        view.show_engine("light-s", "OpenVINO 2026.1 on CPU, fp32: the fastest engine for a CPU")
+    line = "light-s: OpenVINO 2026.1 on CPU, fp32: the fastest engine for a CPU\n"
+    assert capsys.readouterr().err == ("" if silent else line)

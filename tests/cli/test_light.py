@@ -71,9 +71,17 @@ def test_a_damaged_full_width_is_not_passed_over(fetched: Path) -> None:
 def test_without_light_the_small_one(fetched: Path) -> None:
     assert choose_model(False, None, None) == choose_model(False, "light-s", None)
     assert choose_model(True, "light-s", None).name == "light-s"
-    assert choose_model(True, None, Path("some.safetensors")).words is None
     with pytest.raises(UsageError, match="contradict"):
         choose_model(True, "rvrt", None)
+
+
+def test_a_file_says_itself_what_it_holds(fetched: Path, tmp_path: Path) -> None:
+    assert choose_model(False, None, Path("x.pth")).name == "x.pth"
+    assert choose_model(True, None, fetched) == choose_model(False, None, fetched)
+    assert choose_model(False, "rvrt", fetched).name == "rvrt"  # refused when it is loaded
+    other = w.write(tmp_path / "rvrt.ckpt", w.ckpt(w.random_tensors(w.small("rvrt", MINDSPORE), MINDSPORE)))
+    with pytest.raises(UsageError, match="holds rvrt, not an RVRT Light"):
+        choose_model(True, None, other)
 
 
 def test_upscale_and_eval_take_and_name_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

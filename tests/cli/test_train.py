@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 def rvrt(*arguments: str | Path, timeout_s: float = 200) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    command = [sys.executable, "-m", "rvrt_cli", "train", *map(str, arguments)]
+    command = [sys.executable, "-m", "rvrt_cli", "train", "--backend", "torch", *map(str, arguments)]
     return subprocess.run(
         command, capture_output=True, text=True, env=environment, timeout=timeout_s, check=False
     )
@@ -74,6 +74,29 @@ def test_the_plan_is_shown_without_training(photos: Path, tmp_path: Path) -> Non
         (["--data", "PHOTOS", "--patch", "64", "--init", "PHOTOS/lake.png"], 6, "lake.png"),
         (["--data", "PHOTOS", "--patch", "64", "--degradation", "JPEG"], 2, "JPEG"),
         (["--data", "PHOTOS", "--patch", "64", "--val", "EMPTY"], 3, "holds no"),
+        (["--data", "PHOTOS", "--clip-grad", "nan"], 2, "--clip-grad"),
+        (["--data", "PHOTOS", "--time-limit", "inf"], 2, "--time-limit"),
+        (["--data", "PHOTOS:0"], 2, "weight"),
+        (["--data", "PHOTOS", "--val", "a/clips", "--val", "b/clips"], 2, "--val NAME="),
+        (
+            ["--data", "PHOTOS", "--backend", "mindspore", "--precision", "bf16", "--patch", "64"],
+            2,
+            "--backend torch",
+        ),
+        (["--data", "PHOTOS", "--backend", "mindspore", "--compile", "--patch", "64"], 2, "--compile"),
+        (
+            ["--dry-run", "--data", "PHOTOS", "--patch", "64", "--devices", "1000", "--batch", "1000"],
+            5,
+            "fewer --devices",
+        ),
+        (["--dry-run", "--data", "PHOTOS", "--patch", "64", "--nodes", "2"], 2, "--master"),
+        (["--dry-run", "--data", "PHOTOS", "--patch", "64", "--val", "nowhere"], 3, "nowhere"),
+        (["--dry-run", "--data", "PHOTOS", "--patch", "256"], 3, "smaller than"),
+        (
+            ["--dry-run", "--data", "PHOTOS", "--patch", "64", "--out", "PHOTOS/lake.png/run"],
+            4,
+            "cannot be written",
+        ),
     ],
 )
 def test_bad_input_is_one_sentence(
@@ -83,7 +106,9 @@ def test_bad_input_is_one_sentence(
     empty = tmp_path / "empty"
     empty.mkdir()
     chosen = [text.replace("PHOTOS", str(photos)).replace("EMPTY", str(empty)) for text in arguments]
-    monkeypatch.setattr(sys, "argv", ["rvrt", "train", *chosen, "--out", str(tmp_path / "run")])
+    monkeypatch.setattr(
+        sys, "argv", ["rvrt", "train", "--backend", "torch", "--out", str(tmp_path / "run"), *chosen]
+    )
     with pytest.raises(SystemExit) as left:
         main()
     assert left.value.code == code
@@ -92,6 +117,71 @@ def test_bad_input_is_one_sentence(
     assert part in last
     assert before == []
     assert not list((tmp_path / "run").rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("dry_run", [[], ["--dry-run"]])
+def test_a_card_that_is_not_there_is_one_sentence(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], dry_run: list[str],
+) -> None:  # fmt: skip
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    command = [
+        "rvrt",
+        "train",
+        "--backend",
+        "torch",
+        "--device",
+        "cuda",
+        "--data",
+        str(photos),
+        "--patch",
+        "64",
+    ]
+    monkeypatch.setattr(sys, "argv", [*command, "--out", str(tmp_path / "run"), *dry_run])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 5
+    assert "0 NVIDIA device(s)" in capsys.readouterr().err
+
+
+def test_weights_of_another_network_are_refused(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from rvrt_cli.model.config import PRESETS
+    from rvrt_cli.model.shapes import parameter_shapes
+    from rvrt_cli.weights.files import Weights, save_weights
+
+    config = PRESETS["light-s"]
+    tensors = {name: np.zeros(shape, np.float32) for name, shape in parameter_shapes(config).items()}
+    save_weights(tmp_path / "small.safetensors", Weights(config, tensors, {}))
+    command = [
+        "rvrt",
+        "train",
+        "--data",
+        str(photos),
+        "--model",
+        "light",
+        "--init",
+        str(tmp_path / "small.safetensors"),
+    ]
+    monkeypatch.setattr(sys, "argv", [*command, "--backend", "torch", "--out", str(tmp_path / "run")])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    assert "are no light" in capsys.readouterr().err
+
+
+def test_a_run_has_a_folder_of_its_own_by_default(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        sys, "argv", ["rvrt", "train", "--backend", "torch", "--dataset", "vimeo90k", "--dry-run"]
+    )
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    assert "vimeo_septuplet does not exist; give --root" in capsys.readouterr().err
 
 
 def test_clips_too_small_for_the_patch_are_named(photos: Path, tmp_path: Path) -> None:
@@ -127,7 +217,7 @@ def test_a_short_run_validates_exports_and_reports(photos: Path, tmp_path: Path)
         assert part in result.stderr
     assert result.stdout == ""
     assert {path.name for path in out.iterdir()} == {
-        "best.safetensors", "last.safetensors", "checkpoints", "log.csv", "validation.csv", "samples",
+        "best.safetensors", "last.safetensors", "checkpoints", "log.csv", "validation.csv", "samples", ".lock",
     }  # fmt: skip
     again = rvrt(
         "--data", photos, "--out", out, "--steps", "3", "--frames", "2", "--patch", "32", "--batch", "2"

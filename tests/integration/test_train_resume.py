@@ -34,10 +34,14 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def start(photos: Path, out: Path, *arguments: str) -> subprocess.Popen[str]:
     command = [
         sys.executable, "-m", "rvrt_cli", "train", "--data", str(photos), "--out", str(out), "--lr", "1e-3",
-        "--ema", "0.9", "--threads", "1", "--log-interval", "1", "--resume", "auto", "--clip-grad", "0.5", *arguments,
+        "--ema", "0.9", "--threads", "1", "--log-interval", "1", "--resume", "auto", "--clip-grad", "0.5",
+        "--backend", "torch", *arguments,
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    # In a group of its own, which can be signalled as a whole.
+    return subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
 
 
 def finish(job: subprocess.Popen[str]) -> Checkpoint:
@@ -74,6 +78,45 @@ def test_a_killed_run_resumes_to_the_same_bits(photos: Path, tmp_path: Path) -> 
     assert not list(tmp_path.rglob("*.part*"))
 
 
+LARGE = ("--steps", "500", "--frames", "2", "--patch", "96", "--batch", "4")
+"""Batches that are larger than a pipe, so that data workers are nearly always in the middle of a message."""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_the_whole_group_saves_and_ends(
+    photos: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """As ``timeout``, systemd, Slurm and a closed terminal send it."""
+    pytest.importorskip("torch")
+    job = start(photos, tmp_path / "run", *LARGE)
+    assert job.stderr is not None
+    lines = []
+    for line in job.stderr:
+        lines.append(line)
+        if line.startswith("step 2/"):
+            os.killpg(job.pid, number)
+    assert job.wait(60) == 130
+    assert f"Stopped by {number.name}" in lines[-1]
+    assert "everything is saved" in lines[-1]
+    checkpoint = load_latest(tmp_path / "run" / "checkpoints")
+    assert checkpoint is not None
+    assert f"after step {checkpoint.step} " in lines[-1]
+
+
+def test_a_closed_stderr_does_not_end_the_run(photos: Path, tmp_path: Path) -> None:
+    """``rvrt train ... 2>&1 | head``."""
+    pytest.importorskip("torch")
+    job = start(photos, tmp_path / "run", *STEPS)
+    assert job.stderr is not None
+    job.stderr.readline()
+    job.stderr.close()
+    assert job.wait(120) == 0
+    checkpoint = load_latest(tmp_path / "run" / "checkpoints")
+    assert checkpoint is not None
+    assert checkpoint.step == 5
+
+
 STEPS = ("--steps", "5", "--frames", "2", "--patch", "32", "--batch", "4")
 TOLERANCE = 2e-5
 """Gradients are added in another order; Adam's first steps of 1e-3 show it where a gradient is near zero."""
@@ -94,7 +137,6 @@ def test_two_mindspore_processes_train_like_one(photos: Path, tmp_path: Path) ->
     assert largest_difference(one, two) < TOLERANCE
 
 
-@pytest.mark.slow
 def test_a_dead_rank_ends_the_job_with_its_log_named(photos: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     import psutil
@@ -140,3 +182,47 @@ def psutil_children() -> list[list[str]]:
     import psutil
 
     return [child.cmdline() for child in psutil.Process().children(recursive=True)]
+
+
+@pytest.mark.slow
+def test_ranks_outlive_a_killed_starter_only_to_save(photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    import psutil
+
+    job = start(photos, tmp_path / "run", "--devices", "2", "--steps", "500", *STEPS[2:])
+    assert job.stderr is not None
+    family: list[psutil.Process] = []
+    for line in job.stderr:
+        if line.startswith("step 5/"):
+            family = psutil.Process(job.pid).children(recursive=True)
+            job.kill()
+    job.wait(30)
+    assert family
+    _, alive = psutil.wait_procs(family, timeout=60)
+    assert not alive
+    checkpoint = load_latest(tmp_path / "run" / "checkpoints")
+    assert checkpoint is not None
+    assert 5 <= checkpoint.step < 500
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_mindspore_validates_stops_and_goes_on_to_the_same_bits(photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("mindspore")
+    clip = tmp_path / "val" / "clip"
+    clip.mkdir(parents=True)
+    for index in range(2):
+        (clip / f"{index:03d}.png").write_bytes((photos / "lake.png").read_bytes())
+    steps = ("--backend", "mindspore", "--frames", "2", "--patch", "32", "--batch", "2", "--val", str(tmp_path / "val"),
+             "--val-interval", "2", "--save-interval", "2")  # fmt: skip
+    whole = finish(start(photos, tmp_path / "whole", *steps, "--steps", "4"))
+    assert whole.record["best"] > 20
+    job = start(photos, tmp_path / "parts", *steps, "--steps", "4")
+    assert job.stderr is not None
+    for line in job.stderr:
+        if line.startswith("saved"):
+            job.kill()
+    job.wait(60)
+    # Without --backend it goes on in its own framework.
+    again = start(photos, tmp_path / "parts", *steps, "--steps", "4", "--backend", "auto")
+    assert largest_difference(whole, finish(again)) == 0.0

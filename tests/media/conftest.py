@@ -18,6 +18,7 @@ from rvrt_cli.media import (
     plan_mux,
     probe,
     read_frames,
+    rehearse,
     resolve_encoding,
 )
 
@@ -42,6 +43,7 @@ def run_through(tmp_path: Path) -> Callable[..., Passed]:
         settings = resolve_encoding(source, options, target, width, height)
         trimmed = any(value is not None for value in read.values())
         plan = plan_mux(source, settings, trimmed=trimmed)
+        rehearse(source, settings, plan)
         segments: list[Path] = []
         pts: list[int] = []
         writer = None

@@ -48,6 +48,42 @@ def test_report_holds_machine_tables_and_failures(
     assert "Failed with exit code 1" in text
 
 
+def test_json_rows_keep_their_numbers(report: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text(
+        "import sys\n"
+        "assert sys.argv[1:] == ['--quick', \"--json\"]\n"
+        'print(\'{"engine": "one", "s": 0.123456, "ratio": 1.5}\')\n'
+        "sys.stderr.write('one did not run')\n"
+    )
+    part = report.run_part("model", report.part_arguments("model", None, [], True), 30)
+    assert part.tables == [[{"engine": "one", "s": 0.123456, "ratio": 1.5}]]
+    assert (part.exit_code, part.error) == (0, "one did not run")
+    assert "| one | 0.1235 | 1.5 |" in part.output
+
+
+def test_a_part_that_is_stopped_keeps_what_it_printed(report: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text(
+        "import subprocess, sys, time\n"
+        "print('| a |', flush=True)\nprint('|---|', flush=True)\nprint('| 1 |', flush=True)\n"
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\ntime.sleep(60)\n"
+    )
+    part = report.run_part("model", [], 2)
+    assert part.exit_code == 124
+    assert part.tables == [[{"a": "1"}]]
+    assert part.error.endswith("stopped after 2 s")
+    assert part.seconds < 30
+
+
+def test_quick_parts_take_less(report: ModuleType, tmp_path: Path) -> None:
+    for name in report.PARTS:
+        assert report.part_arguments(name, tmp_path, ["light-s"], True) != report.part_arguments(
+            name, tmp_path, ["light-s"], False
+        )
+        assert set(report.QUICK[name][::2]) <= set(
+            (SCRIPT.parent / f"{name}.py").read_text(encoding="utf-8").split('"')
+        )
+
+
 def test_tables(report: ModuleType) -> None:
     text = "# a\n| x | y |\n|---|:-:|\n| 1 | 2 |\n| 3 | 4 |\n\n| z |\n|---|\n| 5 |\n"
     assert report.tables(text) == [[{"x": "1", "y": "2"}, {"x": "3", "y": "4"}], [{"z": "5"}]]

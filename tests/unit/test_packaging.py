@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import shutil
@@ -19,21 +20,30 @@ from rvrt_cli.cli import app
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
+def source_files() -> list[str]:
+    """What the sdist holds, by pyproject.toml; so the tests need no git and run in an unpacked sdist too."""
+    text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    found = re.search(r"sdist\]\ninclude = \[(.*)\]", text)
+    assert found
+    patterns = [pattern.lstrip("/") for pattern in re.findall(r'"([^"]+)"', found[1])]
+    paths = [path for pattern in patterns for path in REPOSITORY.glob(pattern)]
+    files = [file for path in paths for file in (path.rglob("*") if path.is_dir() else [path])]
+    return [
+        file.relative_to(REPOSITORY).as_posix()
+        for file in files
+        if file.is_file() and file.suffix != ".pyc" and file.parent.name[:2] not in ("__", ".m", ".r", ".p")
+    ]
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the wheel and the sdist, built without a network by the installed build backend."""
     if importlib.util.find_spec("hatchling") is None:
         pytest.skip("hatchling is not installed; .ci/run builds the wheel in any case")
     tree = tmp_path_factory.mktemp("tree")
-    names = subprocess.run(
-        ["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=False
-    ).stdout.split("\n")
-    for name in filter(None, names):
-        if (REPOSITORY / name).is_file():
-            (tree / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(REPOSITORY / name, tree / name)
-    for path in (REPOSITORY / "weights").glob("*"):
-        shutil.copy(path, tree / "weights" / path.name)
+    for name in source_files():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / name, tree / name)
     out = tmp_path_factory.mktemp("dist")
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-d", str(out)],
@@ -85,6 +95,34 @@ def test_every_package_of_the_wheel_is_a_package() -> None:
     """A folder without ``__init__.py`` imports from a checkout by accident and is easily left out of tools' views."""
     folders = {path.parent for path in (REPOSITORY / "rvrt_cli").rglob("*.py")}
     assert [str(folder) for folder in folders if not (folder / "__init__.py").is_file()] == []
+
+
+def imported(path: Path) -> set[str]:
+    """The top-level packages that a file imports when it runs, wherever in it; what only type checkers see is left out."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            node.body = []
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.partition(".")[0])
+    return names - set(sys.stdlib_module_names) - {"rvrt_cli"}
+
+
+def test_every_import_is_a_declared_dependency() -> None:
+    """The wheel is tried with the packages of the test environment, which would hide one that pyproject.toml forgets."""
+    text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    base = text.split("\ndependencies = [")[1].split("\n]")[0]
+    declared = set(re.findall(r'^ *"([A-Za-z0-9_-]+)', base, flags=re.M))
+    packages = {"cv2": "opencv-python-headless", "imageio_ffmpeg": "imageio-ffmpeg"}
+    # These are asked for before they are imported, and an error says what to install.
+    optional = {"torch", "onnxruntime", "tensorboard"}
+    found = {name for path in (REPOSITORY / "rvrt_cli").rglob("*.py") for name in imported(path)}
+    assert {packages.get(name, name) for name in found - optional} - declared == set()
+    assert {"numpy", "av", "openvino"} <= found  # the search finds something
 
 
 def test_pins_that_cost_a_day_each() -> None:

@@ -49,7 +49,8 @@ def test_leading_axes_are_independent_images() -> None:
     clip = np.random.default_rng(0).random((2, 3, 20, 28, 3), dtype=np.float32)
     result = imresize(clip, 0.25)
     assert result.shape == (2, 3, 5, 7, 3)
-    np.testing.assert_array_equal(result[1, 2], imresize(clip[1, 2], 0.25))
+    # The last bit may differ: BLAS adds in another order where there are more rows.
+    np.testing.assert_allclose(result[1, 2], imresize(clip[1, 2], 0.25), rtol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (5, 40), (33, 17)])

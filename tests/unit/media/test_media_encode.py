@@ -9,7 +9,7 @@ import pytest
 from media_helpers import made_up_source as source
 
 from rvrt_cli.errors import OutputError, UsageError
-from rvrt_cli.media import ColorTags, EncodeOptions, HdrMetadata, resolve_encoding
+from rvrt_cli.media import ColorTags, EncodeOptions, HdrMetadata, resolve_encoding, with_shape_kept
 from rvrt_cli.media.encode import CODECS, mastering_display_text
 
 
@@ -30,7 +30,17 @@ from rvrt_cli.media.encode import CODECS, mastering_display_text
         ({"effective_color": ColorTags(9, 1, 9, 18)}, "o.mp4", "libx265", "yuv420p"),
         ({"has_alpha": True}, "o.webm", "libvpx-vp9", "yuva420p"),
         ({"has_alpha": True}, "o.mkv", "libvpx-vp9", "yuva420p"),
+        ({"has_alpha": True, "chroma": "444"}, "o.mkv", "ffv1", "yuva444p"),
+        ({"has_alpha": True, "chroma": "444"}, "o.webm", "libvpx-vp9", "yuva420p"),
+        ({"has_alpha": True, "chroma": "rgb"}, "o.mkv", "ffv1", "bgra"),
+        ({"has_alpha": True, "chroma": "rgb"}, "o.webm", "libvpx-vp9", "yuva420p"),
+        ({"has_alpha": True, "chroma": "rgb", "bit_depth": 16}, "o.mkv", "ffv1", "gbrap16le"),
+        ({"has_alpha": True, "chroma": "rgb", "bit_depth": 16}, "o.webm", "libvpx-vp9", "yuva420p"),
+        ({"has_alpha": True, "chroma": "rgb", "bit_depth": 16}, "o.mov", "prores_ks", "yuva444p10le"),
+        ({"has_alpha": True, "chroma": "rgb", "bit_depth": 16}, "o.mp4", "libx265", "yuv444p12le"),
         ({"has_alpha": True, "bit_depth": 10, "chroma": "444"}, "o.mkv", "ffv1", "yuva444p10le"),
+        ({"has_alpha": True, "bit_depth": 10, "chroma": "444"}, "o.webm", "libvpx-vp9", "yuva420p"),
+        ({"has_alpha": True, "bit_depth": 10, "chroma": "444"}, "o.mp4", "libx265", "yuv444p10le"),
         ({"has_alpha": True}, "o.mov", "prores_ks", "yuva444p10le"),
         ({"has_alpha": True}, "o.mp4", "libx264", "yuv420p"),
     ],
@@ -47,8 +57,15 @@ def test_defaults_keep_the_sources_depth_and_subsampling(
 @pytest.mark.parametrize(
     ("options", "output", "size", "words"),
     [
-        (EncodeOptions(codec="nonsense"), "o.mp4", (64, 48), "no video encoder"),
-        (EncodeOptions(codec="aac"), "o.mp4", (64, 48), "encodes audio"),
+        (EncodeOptions(codec="nonsense"), "o.mp4", (64, 48), "nonsense is not offered; choose h264"),
+        (EncodeOptions(codec="aac"), "o.mp4", (64, 48), "aac is not offered"),
+        (EncodeOptions(codec="mpeg4"), "o.mp4", (64, 48), "mpeg4 is not offered"),
+        (EncodeOptions(codec="h264_nvenc"), "o.mp4", (64, 48), "h264_nvenc is not offered"),
+        (EncodeOptions(codec="ffv1"), "o.mov", (64, 48), "does not go into .mov"),
+        (EncodeOptions(codec="vp9", preset="8"), "o.mkv", (64, 48), "no preset '8'; it knows 0, 1, 2, 3, 4, 5"),
+        (EncodeOptions(codec="vp9", pix_fmt="yuva444p"), "o.mkv", (64, 48), "cannot encode yuva444p"),
+        (EncodeOptions(codec="h265", pix_fmt="yuva420p"), "o.mkv", (64, 48), "cannot encode yuva420p"),
+        (EncodeOptions(codec="ffv1", pix_fmt="gbrpf32le"), "o.mkv", (64, 48), "cannot encode gbrpf32le"),
         (EncodeOptions(codec="ffv1"), "o.mp4", (64, 48), "does not go into .mp4"),
         (EncodeOptions(codec="h264"), "o.webm", (64, 48), "does not go into .webm"),
         (EncodeOptions(crf=99), "o.mp4", (64, 48), "goes from 0 to 51"),
@@ -62,7 +79,7 @@ def test_defaults_keep_the_sources_depth_and_subsampling(
         (EncodeOptions(pix_fmt="yuv420p"), "o.mp4", (63, 48), "needs even sizes"),
         (EncodeOptions(codec="av1"), "o.mp4", (63, 47), "cannot write pictures of 63x47"),
         (EncodeOptions(codec="h265"), "o.mp4", (8, 8), "at least 16 pixels"),
-        (EncodeOptions(codec="dnxhd"), "o.mov", (64, 48), "cannot be written here"),
+        (EncodeOptions(codec="dnxhd"), "o.mov", (64, 48), "dnxhd is not offered"),
     ],
 )  # fmt: skip
 def test_impossible_combinations_say_what_to_choose(
@@ -97,6 +114,10 @@ def test_odd_sizes_keep_the_codec_and_refine_the_chroma() -> None:
 def test_losses_are_named_before_the_run() -> None:
     said = resolve_encoding(source(has_alpha=True), EncodeOptions(), "o.mp4", 64, 48).notes
     assert any("transparency" in n for n in said)
+    said = resolve_encoding(source(has_alpha=True, chroma="444"), EncodeOptions(), "o.webm", 64, 48).notes
+    assert any("coarser colour resolution" in n for n in said)
+    said = resolve_encoding(source(chroma="422"), EncodeOptions(codec="av1"), "o.mp4", 64, 48).notes
+    assert any("coarser colour resolution" in n for n in said)
     said = resolve_encoding(
         source(bit_depth=10), EncodeOptions(codec="h264", pix_fmt="yuv420p"), "o.mp4", 64, 48
     ).notes
@@ -144,9 +165,11 @@ def test_lossless_and_quality_options() -> None:
     assert "lossless=1" in options(codec="av1", lossless=True)["svtav1-params"]
     assert options(codec="vp9", lossless=True)["lossless"] == "1"
     assert options(crf=20.5)["crf"] == "20.5"
-    assert options(codec="vp9", preset="8")["cpu-used"] == "8"
+    assert options(codec="vp9", preset="3")["cpu-used"] == "3"
     with_alpha = resolve_encoding(source(has_alpha=True), EncodeOptions(lossless=True), "o.mkv", 64, 48)
     assert (with_alpha.encoder, with_alpha.pix_fmt) == ("ffv1", "yuva420p")
+    with pytest.raises(UsageError, match=r"name the output \.mkv"):
+        resolve_encoding(source(has_alpha=True), EncodeOptions(lossless=True), "o.mov", 64, 48)
 
 
 def test_hdr_parameters() -> None:
@@ -168,7 +191,7 @@ def test_hdr_parameters() -> None:
     x264 = dict(resolve_encoding(given, EncodeOptions(codec="h264"), "o.mp4", 64, 48).encoder_options)[
         "x264-params"
     ]
-    assert x264 == f"mastering-display={text}:cll=1000,400"
+    assert x264 == f"mbtree=0:mastering-display={text}:cll=1000,400"
     av1 = dict(resolve_encoding(given, EncodeOptions(codec="av1"), "o.mp4", 64, 48).encoder_options)[
         "svtav1-params"
     ]
@@ -181,3 +204,24 @@ def test_the_fingerprint_follows_the_bytes() -> None:
     assert one.fingerprint == replace(one, notes=("x",)).fingerprint
     assert one.fingerprint != resolve_encoding(source(), EncodeOptions(crf=20), "o.mp4", 64, 48).fingerprint
     assert one.fingerprint != resolve_encoding(source(), EncodeOptions(), "o.mp4", 66, 48).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("size", "sar", "shown"),
+    [
+        ((192, 256), Fraction(1), None),
+        ((192, 256), Fraction(64, 45), None),
+        ((146, 194), Fraction(8, 9), None),  # 3 times 48.5 x 64.5, made even
+        ((108, 192), Fraction(64, 45), Fraction(64 * 64, 48 * 45)),
+        ((108, 192), Fraction(1), Fraction(4, 3)),
+        ((200, 100), Fraction(16, 15), Fraction(64 * 16, 48 * 15)),
+    ],
+)
+def test_the_shape_is_kept_in_any_size(size: tuple[int, int], sar: Fraction, shown: Fraction | None) -> None:
+    video = source(sar=sar).video
+    height, width = size
+    kept = with_shape_kept(video, height, width)
+    if shown is None:
+        assert kept == video
+    else:
+        assert float(kept.sar * width / height) == pytest.approx(float(shown), rel=1e-5)

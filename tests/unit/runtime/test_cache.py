@@ -47,6 +47,40 @@ def test_least_recently_used_entries_make_room(tmp_path: Path, monkeypatch: pyte
     assert sorted(p.name for p in tmp_path.iterdir()) == ["last", "new", "used"]
 
 
+def test_folders_of_programs_make_room_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They used to stop the pruning: a folder cannot be unlinked."""
+    monkeypatch.setattr(cache, "LIMIT_BYTES", 1500)
+    for age, name in enumerate(["new.trt", "old.trt"]):
+        assert not cache.open_folder(tmp_path / name)
+        (tmp_path / name / "deep").mkdir()
+        (tmp_path / name / "deep" / "engine").write_bytes(bytes(700))
+        os.utime(tmp_path / name, (1000 - age, 1000 - age))
+    cache.write_entry(tmp_path / "last", bytes(700))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["last", "new.trt"]
+    assert cache.open_folder(tmp_path / "new.trt")
+    cache.write_entry(tmp_path / "another", bytes(700))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["another", "new.trt"]
+
+
+def test_a_folder_that_cannot_be_made_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    assert not cache.open_folder(tmp_path / "file" / "program")
+
+
+def test_bytes_are_made_once_and_again_when_dropped(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def entry() -> cache.CachedBytes:
+        return cache.CachedBytes(tmp_path / "graph.onnx", lambda: made.append(1) or b"graph")
+
+    first = entry()
+    assert (first.read(), first.remembered) == (b"graph", False)
+    second = entry()
+    assert (second.read(), second.remembered, made) == (b"graph", True, [1])
+    second.drop()
+    assert (second.read(), second.remembered, made) == (b"graph", False, [1, 1])
+
+
 def test_concurrent_writers_leave_one_whole_entry(tmp_path: Path) -> None:
     path = tmp_path / "entry.onnx"
     contents = [bytes([i]) * 200_000 for i in range(8)]

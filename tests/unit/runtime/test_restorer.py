@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from rvrt_cli.device import Choice
-from rvrt_cli.errors import DeviceError, InputError, OutOfMemoryError_
+from rvrt_cli.errors import DeviceError, InputError, OutOfMemoryError_, UsageError, WeightsError
 from rvrt_cli.model.config import PRESETS
 from rvrt_cli.model.initialise import initial_tensors
 from rvrt_cli.model.shapes import parameter_shapes
-from rvrt_cli.runtime import restorer as module
+from rvrt_cli.restorer import DenoisingRestorer, describe_engine, load_restorer
 from rvrt_cli.runtime.memory import explained, memory_ran_out
 from rvrt_cli.runtime.restorer import ModelRestorer, pad_window
-from rvrt_cli.weights import Weights
+from rvrt_cli.weights import Weights, save_weights
 
 CPU = Choice("cpu", "onnx", "openvino", "fp32", "test")
 
@@ -93,6 +95,90 @@ def test_the_fingerprint_follows_weights_engine_and_precision() -> None:
     assert "fp32" in restorers[0].engine
 
 
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    """A weights file of each kind, all called something else than their preset."""
+    paths = {preset: tmp_path / f"my-{preset}.safetensors" for preset in ("light-s", "deblur")}
+    for preset, path in paths.items():
+        config = replace(PRESETS[preset], embed_dim=24, num_heads=2, align_heads=2, deformable_groups=4)
+        save_weights(path, Weights(config, initial_tensors(parameter_shapes(config), config, seed=1)))
+    return paths
+
+
+def test_a_file_names_its_network(files: dict[str, Path]) -> None:
+    """It used to be called what ``--model`` said, or light-s, whatever the file held."""
+    assert load_restorer(weights=files["deblur"]).name == "my-deblur (deblur)"
+    assert load_restorer(str(files["deblur"])).scale == 1
+    assert load_restorer("light-s", files["light-s"]).name == "my-light-s (light-s)"
+    assert load_restorer(str(files["light-s"]), files["light-s"]).name == "my-light-s (light-s)"
+
+
+def test_a_file_that_is_not_the_named_network_is_refused(files: dict[str, Path]) -> None:
+    for model in ("rvrt", "rvrt-vimeo", "light-s"):
+        with pytest.raises(UsageError, match=f"holds deblur, not .*leave out --model {model}"):
+            load_restorer(model, files["deblur"])
+    with pytest.raises(UsageError, match="two files"):
+        load_restorer(str(files["light-s"]), files["deblur"])
+    with pytest.raises(UsageError, match="two files"):
+        load_restorer("no-such-name", files["deblur"])
+    with pytest.raises(WeightsError, match="does not exist"):
+        load_restorer(str(files["deblur"].with_suffix(".pt")))
+
+
+@pytest.mark.parametrize(
+    "ignored",
+    [{"weights": Path("x.pth")}, {"device": "gpu"}, {"backend": "torch"}, {"precision": "mixed"}],
+)
+def test_bicubic_refuses_what_it_would_ignore(ignored: dict[str, object]) -> None:
+    (name,) = ignored
+    with pytest.raises(UsageError, match=f"leave out --{name}"):
+        load_restorer("bicubic", **ignored)
+    assert load_restorer("bicubic", device="cpu", precision="fp32").name == "bicubic"
+    with pytest.raises(UsageError, match="must be one of"):
+        load_restorer("bicubic", backend="nonsense")
+
+
+def test_the_engine_is_described_with_its_reason() -> None:
+    restorer = ModelRestorer(weights("denoise"), replace(CPU, reason="why"), name="denoise")
+    assert describe_engine(DenoisingRestorer(restorer, 10)).endswith("on CPU, fp32: why")
+    assert describe_engine(load_restorer("bicubic")) == load_restorer("bicubic").engine
+
+
+def test_changed_code_is_another_graph(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Between two releases too: a changed primitive must never run an old graph from the cache."""
+    import rvrt_cli
+    from rvrt_cli.runtime import graph
+
+    package = Path(rvrt_cli.__file__).parent
+    for name in ("model", "backend", "runtime"):
+        shutil.copytree(package / name, tmp_path / "rvrt_cli" / name)
+    shutil.copy(package / "cubic.py", tmp_path / "rvrt_cli")
+    monkeypatch.setattr(rvrt_cli, "__file__", str(tmp_path / "rvrt_cli" / "__init__.py"))
+
+    def found(change: str = "") -> tuple[str, Path]:
+        if change:
+            with open(tmp_path / "rvrt_cli" / change, "a") as file:
+                file.write("# changed\n")
+        graph.code_digest.cache_clear()
+        entries: list[Path] = []
+        restorer = ModelRestorer(weights("light-s"), CPU, name="light-s")
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                "rvrt_cli.runtime.restorer.OpenVinoSession",
+                lambda graph, *_, **__: entries.append(graph._path),
+            )
+            restorer._compile((2, 8, 8), False)
+        return restorer.fingerprint, entries[0]
+
+    seen = {found()}
+    assert found() in seen
+    for change in ("backend/onnx.py", "model/layers.py", "cubic.py", "runtime/graph.py"):
+        assert not {part for pair in seen for part in pair} & set(found(change))
+        seen.add(found())
+    assert found("backend/torch.py") in seen  # another backend's code changes nothing here
+    graph.code_digest.cache_clear()
+
+
 def test_input_of_another_shape_is_refused() -> None:
     restorer = ModelRestorer(weights("light-s"), CPU, name="light-s")
     for shape in [(2, 8, 8, 4), (8, 8, 3), (0, 8, 8, 3)]:
@@ -123,10 +209,3 @@ def test_engine_errors_are_explained() -> None:
     assert memory_ran_out(MemoryError())
     assert memory_ran_out(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"))
     assert not memory_ran_out(RuntimeError("shapes differ"))
-
-
-def test_cached_makes_an_entry_once(tmp_path) -> None:
-    made = []
-    for _ in range(2):
-        assert module.cached(tmp_path / "graph.onnx", lambda: made.append(1) or b"graph") == b"graph"
-    assert made == [1]

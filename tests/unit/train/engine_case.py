@@ -118,6 +118,43 @@ def torch_variants(out: Path) -> None:
     (out / "variants.json").write_text(json.dumps(variants))
 
 
+def guided(backend: str, out: Path) -> None:
+    """The published alignment: a step with its flow network frozen and two without; the last two again from a checkpoint."""
+    recipe = replace(RECIPE, clip_grad=0.0)
+    engine = create_engine(backend, GUIDED, recipe, None, "cpu", 1, Place())
+
+    def steps(first: int) -> list[dict[str, Any]]:
+        return [
+            asdict(engine.step(*batch(step, 1, 4, 40), 1e-3, 2.5e-4 if step else 0.0, False))
+            for step in range(first, 3)
+        ]
+
+    path = out / f"{backend}-guided-1.safetensors"
+    first = asdict(engine.step(*batch(0, 1, 4, 40), 1e-3, 0.0, False))
+    save_checkpoint(path, Checkpoint(1, GUIDED, recipe, engine.state()))
+    results = [first, *steps(1)]
+    whole = engine.state()
+    save_checkpoint(out / f"{backend}-guided.safetensors", Checkpoint(3, GUIDED, recipe, whole))
+    engine.load_state(load_checkpoint(path).state)
+    again = steps(1)
+    state = engine.state()
+    same = again == results[1:] and all(
+        np.array_equal(getattr(whole, kind)[name], getattr(state, kind)[name])
+        for kind in ("weights", "ema", "adam_m", "adam_v")
+        for name in whole.weights
+    )
+    (out / f"{backend}-guided.json").write_text(json.dumps({"steps": results, "resumed_alike": same}))
+
+
+def torch_compiled(out: Path) -> None:
+    """Three steps of the compiled network beside the plain one."""
+    losses = []
+    for compiled in (False, True):
+        engine = create_engine("torch", CONFIG, replace(RECIPE, compile=compiled), None, "cpu", 1, Place())
+        losses.append([step["loss"] for step in train(engine, RECIPE, 0, 3)])
+    (out / "compiled.json").write_text(json.dumps(losses))
+
+
 def mindspore_mixed(out: Path) -> None:
     """Four steps in fp16 with loss scaling, accumulation and recomputation, then one that overflows."""
     recipe = replace(RECIPE, precision="fp16", recompute=True, accumulate=2)
@@ -136,6 +173,10 @@ if __name__ == "__main__":
         torch_variants(folder)
     elif chosen == "mindspore-mixed":
         mindspore_mixed(folder)
+    elif chosen == "torch-compiled":
+        torch_compiled(folder)
+    elif chosen.endswith("-guided"):
+        guided(chosen.removesuffix("-guided"), folder)
     elif len(sys.argv) > 3:
         resume(chosen, folder, sys.argv[3])
     else:

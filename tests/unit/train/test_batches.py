@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from doubles import NoiseSource
+from upscale_clips import make_clip
 
 from rvrt_cli.data.bicubic import imresize_u8
+from rvrt_cli.data.clips import VideoSource
 from rvrt_cli.errors import InputError, UsageError
-from rvrt_cli.train.batches import BatchMaker, BatchStream, SourceSpec, parse_source
+from rvrt_cli.train.batches import (
+    BatchMaker,
+    BatchStream,
+    SourceSpec,
+    default_workers,
+    parse_source,
+    split_weight,
+)
 from rvrt_cli.train.recipe import Recipe, Stage
 
 RECIPE = Recipe(stages=(Stage(4, 4, 2, 32), Stage(2, 2, 4, 32)), seed=5)
@@ -76,9 +91,58 @@ def test_a_dead_worker_is_an_error_and_no_hang() -> None:
         next(iter(stream))
 
 
-def test_weights_of_sources_are_read() -> None:
+def test_workers_do_not_change_clips_of_videos_that_suffer_like_real_ones(tmp_path: Path) -> None:
+    recipe = Recipe(stages=(Stage(4, 2, 4, 48),), degradation="real")
+    maker = BatchMaker(VideoSource([make_clip(tmp_path / "film.mp4", 60, "96x64")]), recipe)
+    with BatchStream(maker, 0, 4, 0) as alone, BatchStream(maker, 0, 4, 2) as shared:
+        for one, other in zip(alone, shared, strict=True):
+            assert np.array_equal(one.lq, other.lq)
+            assert np.array_equal(one.gt, other.gt)
+
+
+LARGE = replace(RECIPE, stages=(Stage(40, 2, 2, 256),))
+"""Batches of 393 KB: more than a pipe holds, so that a worker is nearly always in the middle of a message."""
+
+
+def test_a_worker_killed_in_the_middle_of_a_message_is_an_error_and_no_hang() -> None:
+    with BatchStream(BatchMaker(NoiseSource(), LARGE), 0, 40, 1) as stream:
+        batches = iter(stream)
+        next(batches)
+        time.sleep(0.2)  # the next message is on its way
+        stream._workers[0][0].kill()
+        with pytest.raises(InputError, match=r"worker died \(exit code -9\)"):
+            list(batches)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_workers_leave_stop_signals_to_the_training_process() -> None:
+    with BatchStream(BatchMaker(NoiseSource(), LARGE), 0, 40, 1) as stream:
+        pid = stream._workers[0][0].pid
+        os.kill(pid, signal.SIGTERM)  # most likely before the worker's first line runs
+        batches = iter(stream)
+        next(batches)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            os.kill(pid, number)
+        assert len(list(batches)) == 39
+
+
+def test_origins_name_the_clips_of_a_batch() -> None:
+    maker = BatchMaker(NoiseSource(), replace(RECIPE, augment=False))
+    assert maker.origins(1) == [f"noise {clip[0, 0, 0, 0]}" for clip in maker(1).gt]
+
+
+def test_sources_are_read() -> None:
     assert parse_source("films:2.5") == SourceSpec("films", 2.5)
     assert parse_source("films") == SourceSpec("films", 1.0)
     assert parse_source("C:films") == SourceSpec("C:films", 1.0)
-    with pytest.raises(UsageError, match="above 0"):
+    assert parse_source("photos=shots:3") == SourceSpec("shots", 3.0, "photos")
+    assert parse_source("holiday=2024") == SourceSpec("holiday=2024")
+    assert split_weight("vimeo90k:2", "--dataset") == ("vimeo90k", 2.0)
+    with pytest.raises(UsageError, match=r"--data.*above 0"):
         parse_source("films:0")
+
+
+def test_workers_take_the_cores_that_devices_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cores, devices, workers in ((2, 1, 1), (2, 2, 1), (16, 1, 8), (16, 4, 3), (64, 8, 7)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)), raising=False)
+        assert default_workers(devices) == workers

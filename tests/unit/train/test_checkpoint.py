@@ -10,6 +10,7 @@ import pytest
 
 from rvrt_cli.errors import DiskFullError, WeightsError
 from rvrt_cli.model.config import PRESETS
+from rvrt_cli.train import checkpoint
 from rvrt_cli.train.checkpoint import (
     Checkpoint,
     EngineState,
@@ -17,8 +18,10 @@ from rvrt_cli.train.checkpoint import (
     list_checkpoints,
     load_checkpoint,
     load_latest,
+    newer_checkpoints,
     prune_checkpoints,
     save_checkpoint,
+    set_aside,
 )
 from rvrt_cli.train.recipe import Recipe, Stage
 
@@ -66,8 +69,22 @@ def test_a_damaged_newest_checkpoint_costs_only_itself(tmp_path: Path) -> None:
     latest = load_latest(tmp_path)
     assert latest is not None
     assert latest.step == 5
+    assert newer_checkpoints(tmp_path, 5) == [newest]
+    assert set_aside(newest).exists()
+    assert newer_checkpoints(tmp_path, 5) == []
     checkpoint_path(tmp_path, 5).write_bytes(b"")
-    with pytest.raises(WeightsError, match="cannot be read"):
+    with pytest.raises(WeightsError, match="is damaged"):
+        load_latest(tmp_path)
+
+
+def test_a_checkpoint_of_another_version_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_checkpoint(checkpoint_path(tmp_path, 5), _checkpoint(5))
+    monkeypatch.setattr(checkpoint, "FORMAT", 2)
+    save_checkpoint(checkpoint_path(tmp_path, 10), _checkpoint(10))
+    monkeypatch.undo()
+    with pytest.raises(WeightsError, match="another version"):  # and not step 5 in its stead
         load_latest(tmp_path)
 
 
@@ -105,7 +122,14 @@ def test_a_full_disk_leaves_the_older_checkpoint(tmp_path: Path, monkeypatch: py
 def test_only_the_newest_stay(tmp_path: Path) -> None:
     for step in (1, 2, 3, 10):
         save_checkpoint(checkpoint_path(tmp_path, step), _checkpoint(step))
-    prune_checkpoints(tmp_path, 2)
+    prune_checkpoints(tmp_path, 2, 10)
     assert [path.name for path in list_checkpoints(tmp_path)] == [
         "checkpoint-00000003.safetensors", "checkpoint-00000010.safetensors",
     ]  # fmt: skip
+
+
+def test_what_was_just_written_is_never_removed(tmp_path: Path) -> None:
+    for step in (2, 3, 4):
+        save_checkpoint(checkpoint_path(tmp_path, step), _checkpoint(step))
+    prune_checkpoints(tmp_path, 1, 3)
+    assert list_checkpoints(tmp_path) == [checkpoint_path(tmp_path, 3)]

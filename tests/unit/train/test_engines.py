@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from rvrt_cli.train.checkpoint import load_checkpoint
-from rvrt_cli.train.engine import LOSS_SCALE_GROWTH_STEPS, next_scale, starting_tensors
+from rvrt_cli.train.engine import LOSS_SCALE_GROWTH_STEPS, ema_decay, next_scale, starting_tensors
 
 CASE = Path(__file__).with_name("engine_case.py")
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -70,6 +71,14 @@ def test_the_loss_scale_halves_and_grows() -> None:
     assert next_scale(1.0, 5, False) == (1.0, 0)
     assert next_scale(1024.0, LOSS_SCALE_GROWTH_STEPS - 1, True) == (2048.0, 0)
     assert next_scale(1024.0, 5, True) == (1024.0, 6)
+
+
+def test_the_moving_average_forgets_the_initial_weights_soon() -> None:
+    left = 1.0
+    for update in range(1, 301):
+        left *= ema_decay(0.999, update)
+    assert left < 1e-3
+    assert ema_decay(0.999, 100_000) == 0.999
 
 
 def test_weights_of_another_network_are_named() -> None:
@@ -136,3 +145,39 @@ def test_mindspore_scales_its_loss_in_mixed_precision(both: Path) -> None:
     assert [s["finite"] for s in mixed["steps"]] == [True] * 4 + [False]
     assert [s["loss"] for s in mixed["steps"][:4]] == pytest.approx([s["loss"] for s in plain[:4]], rel=5e-3)
     assert mixed["counters"] == {"scale": 2.0**119, "skipped": 1, "updates": 4}
+
+
+def _guided(out: Path, backend: str) -> list[dict[str, Any]]:
+    """The steps of a network with optical flow, after it is certain that a resumed run makes the same."""
+    _run(f"{backend}-guided", out)
+    result = json.loads((out / f"{backend}-guided.json").read_text())
+    assert result["resumed_alike"]
+    return result["steps"]
+
+
+def test_resuming_across_the_thaw_of_the_flow_network_gives_the_same_bits(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    _guided(tmp_path, "torch")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_both_frameworks_train_the_flow_network_alike(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("mindspore")
+    torch_steps, mindspore_steps = (_guided(tmp_path, backend) for backend in ("torch", "mindspore"))
+    for kind in ("loss", "grad_norm"):
+        assert [s[kind] for s in torch_steps] == pytest.approx([s[kind] for s in mindspore_steps], rel=1e-3)
+    paths = [tmp_path / f"{backend}-guided.safetensors" for backend in ("torch", "mindspore")]
+    states = [load_checkpoint(path).state for path in paths]
+    assert [state.flow_updates for state in states] == [2, 2]
+
+
+@pytest.mark.slow
+def test_the_compiled_network_trains_like_the_plain_one(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    if shutil.which("g++") is None:
+        pytest.skip("torch.compile needs a C++ compiler")
+    _run("torch-compiled", tmp_path)
+    plain, compiled = json.loads((tmp_path / "compiled.json").read_text())
+    assert compiled == pytest.approx(plain, rel=1e-4)

@@ -1,39 +1,20 @@
-"""Jobs of several devices: places, impossible clusters, and how a failed job is explained."""
+"""Jobs of several devices: impossible clusters, and how a stop is passed on."""
 
 from __future__ import annotations
 
 import os
+import signal
+import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from rvrt_cli.errors import DeviceError, ExitCode, RvrtError, UsageError
+from rvrt_cli.errors import DeviceError, InterruptedRun, RvrtError, UsageError
 from rvrt_cli.train import launch
-from rvrt_cli.train.engine import Place
-from rvrt_cli.train.launch import Cluster, current_place
-
-
-def test_places_come_from_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("TORCHELASTIC_RUN_ID", "MS_ROLE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("RANK", "3")  # set by other tools, too
-    assert current_place() is None
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    assert current_place() == Place(3, 4, 1)
-    monkeypatch.delenv("TORCHELASTIC_RUN_ID")
-    for name, value in {
-        "MS_ROLE": "MS_WORKER",
-        "RANK_ID": "5",
-        "MS_WORKER_NUM": "8",
-        "DEVICE_ID": "5",
-    }.items():
-        monkeypatch.setenv(name, value)
-    assert current_place() == Place(5, 8, 5)
-    assert not launch.is_scheduler()
-    monkeypatch.setenv("MS_ROLE", "MS_SCHED")
-    assert launch.is_scheduler()
+from rvrt_cli.train.launch import Cluster
+from rvrt_cli.train.stopping import StopRequest
 
 
 def test_impossible_clusters_are_refused() -> None:
@@ -55,40 +36,99 @@ def test_the_address_is_that_of_the_first_machine_or_a_free_port() -> None:
     assert port >= 1024
 
 
-def _logs(folder: Path, launcher: str, *ranks: str) -> RvrtError:
-    (folder / "launcher.log").write_text(launcher)
-    for rank, text in enumerate(ranks):
-        (folder / f"worker_{rank}.log").write_text(
-            f"rank {rank} of {len(ranks)}: process {100 + rank}\n{text}"
+LAUNCHER = """
+import os, subprocess, sys, time
+time.sleep(float(sys.argv[1]))
+environment = {**os.environ, "TORCHELASTIC_RUN_ID": "x"}
+ranks = [subprocess.Popen([sys.executable, "-c", sys.argv[2], str(rank)], env=environment) for rank in range(2)]
+sys.exit(max(abs(rank.wait()) for rank in ranks))
+"""
+"""Starts two "ranks" after a while, as torchrun does."""
+
+RANK = """
+import os, signal, sys, time
+from pathlib import Path
+job = Path(os.environ["RVRT_TRAIN_JOB"])
+log = open(job / f"rank{sys.argv[1]}.log", "w", buffering=1)
+log.write(f"rank {sys.argv[1]} of 2: process {os.getpid()}\\n")
+def stop(*_):
+    if sys.argv[1] == "0":
+        ENDING
+    sys.exit(0)
+signal.signal(signal.SIGTERM, stop)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+end = time.monotonic() + 20
+while time.monotonic() < end and not (sys.argv[1] == "1" and (job / "end").exists()):
+    time.sleep(0.05)
+"""
+
+
+def _job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, starts_after_s: float = 0.0, **more: str
+) -> None:
+    """Run a job whose rank 0 does ``ending`` when it is asked to stop, which happens at once."""
+    rank = RANK.replace("ENDING", f"{ending}; (job / 'end').touch()")
+    command = [sys.executable, "-c", LAUNCHER, str(starts_after_s), rank]
+    monkeypatch.setattr(launch, "_torchrun", lambda *_: command)
+    stop = StopRequest()
+    stop.reason = "SIGTERM"
+    launch.launch("torch", Cluster(2), [], tmp_path / "logs", lambda _: None, stop)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_a_stop_before_there_are_ranks_reaches_them_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InterruptedRun, match="Stopped by SIGTERM; everything is saved"):
+        _job(
+            tmp_path,
+            monkeypatch,
+            "(job / 'stopped.txt').write_text('Stopped by SIGTERM; everything is saved')",
+            starts_after_s=0.6,
         )
-    return launch._explain(folder, folder / "launcher.log", 1)
 
 
-def test_the_sentence_of_the_rank_that_failed_is_given_with_its_log(tmp_path: Path) -> None:
-    error = _logs(
-        tmp_path,
-        "  [0]: rank: 0 exitcode  : 3 (pid: 100)\nfailed (exitcode: 3) local_rank: 1 (pid: 101)",
-        "rvrt: unexpected RuntimeError: Connection closed by peer; run again\n",
-        "rvrt: photo.jpg is damaged.\n",
-    )
-    assert str(error) == f"photo.jpg is damaged. (log: {tmp_path / 'worker_1.log'})"
-    assert error.exit_code == ExitCode.INPUT
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_a_stop_that_could_not_save_is_the_failure_that_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(RvrtError, match="The disk is full") as raised:
+        _job(
+            tmp_path,
+            monkeypatch,
+            "log.write('rvrt: The disk is full: x.\\n'); (job / 'end').touch(); os._exit(8)",
+        )
+    assert not isinstance(raised.value, InterruptedRun)
 
 
-@pytest.mark.parametrize(
-    "launcher",
-    [
-        "failed (exitcode: -9) local_rank: 1 (pid: 101) of binary",
-        "Worker process 101 exit with exception. Error code: -9.",
-    ],
-)
-def test_a_rank_that_died_in_silence_is_named_with_its_log(tmp_path: Path, launcher: str) -> None:
-    error = _logs(tmp_path, launcher, "rvrt: unexpected RuntimeError: Connection closed by peer\n", "")
-    assert isinstance(error, DeviceError)
-    assert "Rank 1" in str(error)
-    assert "exit code -9" in str(error)
-    assert str(tmp_path / "worker_1.log") in str(error)
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_a_second_ctrl_c_ends_the_job_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop = StopRequest()
+    with stop.installed():
+
+        def interrupt() -> None:
+            for _ in range(2):
+                time.sleep(0.4)
+                os.kill(os.getpid(), signal.SIGINT)
+
+        asker = threading.Thread(target=interrupt)
+        command = [sys.executable, "-c", LAUNCHER, "0", RANK.replace("ENDING", "time.sleep(20)")]
+        monkeypatch.setattr(launch, "_torchrun", lambda *_: command)
+        asker.start()
+        began = time.monotonic()
+        with pytest.raises(InterruptedRun, match=r"Stopped at once.*--resume auto"):
+            launch.launch("torch", Cluster(2), [], tmp_path / "logs", lambda _: None, stop)
+        asker.join()
+    assert time.monotonic() - began < 10
 
 
-def test_a_launcher_that_fails_by_itself_is_named(tmp_path: Path) -> None:
-    assert "launcher.log" in str(_logs(tmp_path, "port in use"))
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_a_launcher_that_stays_after_its_ranks_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As msrun, which waits without end for its scheduler."""
+    lingers = "import time; print('Worker process 7 exit with exception. Error code: -9.', flush=True); time.sleep(60)"
+    monkeypatch.setattr(launch, "_msrun", lambda *_: [sys.executable, "-c", lingers])
+    monkeypatch.setattr(launch, "_LINGER_S", 0.5)
+    with pytest.raises(DeviceError):
+        launch.launch("mindspore", Cluster(2), [], tmp_path / "logs", lambda _: None, StopRequest())

@@ -17,11 +17,14 @@ from doubles import TINY, FakeEngine, NoiseSource
 from rvrt_cli.errors import DiskFullError, InterruptedRun, NonFiniteError, OutputError, WeightsError
 from rvrt_cli.model.config import PRESETS
 from rvrt_cli.train import loop
-from rvrt_cli.train.batches import SourceSpec
+from rvrt_cli.train.batches import BatchMaker, SourceSpec
 from rvrt_cli.train.checkpoint import list_checkpoints, load_latest
-from rvrt_cli.train.loop import RunSettings, Saved, Skipped, Stepped, Validated, run_training
+from rvrt_cli.train.events import Saved, Skipped, Stepped, Validated
+from rvrt_cli.train.lock import run_lock
+from rvrt_cli.train.loop import run_training
 from rvrt_cli.train.recipe import Recipe, Stage
-from rvrt_cli.train.validate import ValidationClip
+from rvrt_cli.train.settings import RunSettings
+from rvrt_cli.train.validate import ValidationClip, ValidationSpec
 from rvrt_cli.weights import load_weights
 
 RECIPE = Recipe(stages=(Stage(7, 1, 2, 16),), lr=1e-3, ema=0.0)
@@ -31,7 +34,7 @@ RECIPE = Recipe(stages=(Stage(7, 1, 2, 16),), lr=1e-3, ema=0.0)
 def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     fake = FakeEngine()
     monkeypatch.setattr(loop, "create_engine", lambda *_: fake)
-    monkeypatch.setattr(loop, "open_sources", lambda _: NoiseSource())
+    monkeypatch.setattr(loop, "open_sources", lambda *_: NoiseSource())
     return fake
 
 
@@ -74,14 +77,14 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop, "create_engine", lambda *_: FakeEngine())
-    monkeypatch.setattr(loop, "open_sources", lambda _: NoiseSource())
+    monkeypatch.setattr(loop, "open_sources", lambda *_: NoiseSource())
     _run(_settings(tmp_path / "whole"))
 
     def stop(event: Any) -> None:
         if isinstance(event, Stepped) and event.step == 4:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(InterruptedRun, match=r"SIGTERM after step 5 of 7.*--resume auto"):
+    with pytest.raises(InterruptedRun, match=r"SIGTERM after step 4 of 7.*--resume auto"):
         _run(_settings(tmp_path / "parts"), on=stop)
     _run(_settings(tmp_path / "parts", resume=True))
     whole, parts = (load_latest(tmp_path / name / "checkpoints") for name in ("whole", "parts"))
@@ -101,33 +104,66 @@ def test_ctrl_c_saves(tmp_path: Path, engine: FakeEngine) -> None:
         if isinstance(event, Stepped) and event.step == 1:
             os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(InterruptedRun, match="SIGINT after step 2"):
+    with pytest.raises(InterruptedRun, match="SIGINT after step 1"):
         _run(_settings(tmp_path), on=stop)
     latest = load_latest(tmp_path / "checkpoints")
     assert latest is not None
-    assert latest.step == 2
+    assert latest.step == 1
 
 
-def test_the_time_limit_saves(tmp_path: Path, engine: FakeEngine) -> None:
-    with pytest.raises(InterruptedRun, match="time limit after step 1 of 7"):
+def test_the_time_limit_saves(tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wait(event: Any) -> None:
+        if isinstance(event, Stepped) and event.step == 2:
+            monkeypatch.setattr(loop.time, "monotonic", lambda now=loop.time.monotonic: now() + 100)
+
+    with pytest.raises(InterruptedRun, match="time limit after step 2 of 7"):
+        _run(_settings(tmp_path, time_limit_s=90), on=wait)
+    assert [path.stem[-1] for path in list_checkpoints(tmp_path / "checkpoints")] == ["2"]
+
+
+def test_a_stop_before_the_first_step_saves_nothing(tmp_path: Path, engine: FakeEngine) -> None:
+    with pytest.raises(InterruptedRun, match="time limit before the first step"):
         _run(_settings(tmp_path, time_limit_s=1e-6))
-    assert len(list_checkpoints(tmp_path / "checkpoints")) == 1
+    assert engine.calls == 0
 
 
-def test_a_loss_that_is_not_finite_stops_and_names_step_and_batch(tmp_path: Path, engine: FakeEngine) -> None:
-    engine.not_finite_at = 4
-    with pytest.raises(NonFiniteError, match=r"loss is nan at step 5 \(seed 0, batch 4"):
+def test_a_loss_that_is_not_finite_stops_and_names_step_batch_and_clips(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    engine.not_finite_from = 4
+    clip = BatchMaker(NoiseSource(), RECIPE).origins(4)[0]
+    with pytest.raises(NonFiniteError, match=r"loss is nan at step 5 \(seed 0, batch 4: ") as raised:
         _run(_settings(tmp_path))
+    assert clip in str(raised.value)
+    assert "go on from step 3 with --resume auto" in str(raised.value)
     latest = load_latest(tmp_path / "checkpoints")
     assert latest is not None
     assert latest.step == 3
 
 
+def test_without_a_checkpoint_it_does_not_say_to_resume(tmp_path: Path, engine: FakeEngine) -> None:
+    engine.not_finite_from = 0
+    with pytest.raises(NonFiniteError, match=r"at step 1 .*start again with a smaller --lr") as raised:
+        _run(_settings(tmp_path))
+    assert "--resume" not in str(raised.value)
+
+
 def test_under_loss_scaling_it_is_skipped_and_counted(tmp_path: Path, engine: FakeEngine) -> None:
-    engine.not_finite_at = 4
+    engine.not_finite_from, engine.scale = 4, 65536.0
     events = _run(_settings(tmp_path), replace(RECIPE, precision="fp16"))
     assert [event for event in events if isinstance(event, Skipped)] == [Skipped(5, 1)]
     assert engine.updates == 6
+    # Steps 5 and 6 share a row, whose mean is that of the step that counted.
+    row = next(event.row for event in events if isinstance(event, Stepped) and event.step == 6)
+    assert np.isfinite(row.loss)
+    assert row.skipped == 1
+
+
+def test_loss_scaling_gives_up_when_there_is_no_smaller_scale(tmp_path: Path, engine: FakeEngine) -> None:
+    engine.not_finite_from, engine.not_finite_steps, engine.scale = 1, 100, 4.0
+    with pytest.raises(NonFiniteError, match="at step 4 "):  # with scales of 4, 2 and 1
+        _run(_settings(tmp_path), replace(RECIPE, precision="fp16"))
+    assert load_weights(tmp_path / "last.safetensors").metadata["step"] == "3"
 
 
 def test_a_full_disk_ends_the_run_and_keeps_the_last_checkpoint(
@@ -158,7 +194,7 @@ def test_validation_keeps_the_best_weights(
         return lq.repeat(4, 1).repeat(4, 2) + np.float32(next(quality) / 255)
 
     engine.predict = predict  # type: ignore[method-assign]
-    settings = _settings(tmp_path, val_interval=3, validation=(loop.ValidationSpec("set", "nowhere"),))
+    settings = _settings(tmp_path, val_interval=3, validation=(ValidationSpec("set", "nowhere"),))
     validated = [event for event in _run(settings) if isinstance(event, Validated)]
     assert [event.step for event in validated] == [3, 6, 7]
     assert [event.improved for event in validated] == [True, True, False]
@@ -191,5 +227,90 @@ def test_a_finished_run_can_be_prolonged(tmp_path: Path, engine: FakeEngine) -> 
     _run(_settings(tmp_path))
     events = _run(_settings(tmp_path, resume=True), replace(RECIPE, stages=(Stage(9, 1, 2, 16),)))
     assert events[0].step == 7
-    assert "stages" in events[0].differences[0]
+    assert "stages" in events[0].notes[0]
     assert [event.step for event in events if isinstance(event, Stepped)] == [8, 9]
+
+
+def test_a_damaged_newest_checkpoint_is_set_aside_and_the_run_goes_on(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    _run(_settings(tmp_path, save_interval=2, keep=9), replace(RECIPE, stages=(Stage(4, 1, 2, 16),)))
+    folder = tmp_path / "checkpoints"
+    newest = folder / "checkpoint-00000004.safetensors"
+    newest.write_bytes(newest.read_bytes()[:100])
+    started = _run(_settings(tmp_path, save_interval=1, keep=1, resume=True))[0]
+    assert started.step == 2
+    assert "checkpoint-00000004.safetensors is damaged" in started.notes[-1]
+    assert [path.name for path in list_checkpoints(folder)] == ["checkpoint-00000007.safetensors"]
+    assert (folder / "checkpoint-00000004.safetensors.damaged").exists()
+    assert _run(_settings(tmp_path, resume=True, keep=1))[0].step == 7
+
+
+def test_a_folder_belongs_to_one_run_at_a_time(tmp_path: Path, engine: FakeEngine) -> None:
+    with run_lock(tmp_path), pytest.raises(OutputError, match=f"process {os.getpid()}.*is writing into"):
+        _run(_settings(tmp_path))
+    _run(_settings(tmp_path))
+
+
+def test_leftovers_of_a_killed_run_are_removed(tmp_path: Path, engine: FakeEngine) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    leftover = tmp_path / "checkpoints" / ".checkpoint-00000003.0123abcd.part.safetensors"
+    leftover.touch()
+    _run(_settings(tmp_path))
+    assert not leftover.exists()
+
+
+def test_weights_that_a_killed_run_did_not_export_are_exported(tmp_path: Path, engine: FakeEngine) -> None:
+    _run(_settings(tmp_path))
+    (tmp_path / "last.safetensors").unlink()
+    events = _run(_settings(tmp_path, resume=True))
+    assert not [event for event in events if isinstance(event, Stepped)]
+    assert load_weights(tmp_path / "last.safetensors").metadata["step"] == "7"
+
+
+def test_a_resumed_run_remembers_where_its_weights_came_from(tmp_path: Path, engine: FakeEngine) -> None:
+    _run(_settings(tmp_path, initial_label="other.safetensors"))
+    longer = replace(RECIPE, stages=(Stage(9, 1, 2, 16),))
+    changed = _settings(tmp_path, resume=True, sources=(SourceSpec("films", 2.0),))
+    started = _run(changed, longer)[0]
+    assert any("training data films (weight 2) instead of noise (weight 1)" in note for note in started.notes)
+    metadata = load_weights(tmp_path / "last.safetensors").metadata
+    assert metadata["initial"] == "other.safetensors"
+    assert metadata["data"] == "films (weight 2)"
+
+
+def test_a_best_of_other_validation_sets_counts_no_more(
+    tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gt = np.full((2, 16, 16, 3), 100, np.uint8)
+    monkeypatch.setattr(
+        loop, "load_validation", lambda *_: [ValidationClip("flat", gt[:, ::4, ::4], gt, 40.0)]
+    )
+    _run(_settings(tmp_path, validation=(ValidationSpec("easy", "nowhere"),)))
+    assert _run(_settings(tmp_path, validation=(ValidationSpec("easy", "nowhere"),), resume=True))[0].best
+    longer = replace(RECIPE, stages=(Stage(8, 1, 2, 16),))
+    events = _run(_settings(tmp_path, validation=(ValidationSpec("hard", "nowhere"),), resume=True), longer)
+    assert events[0].best is None
+    assert any("the best so far counts no more" in note for note in events[0].notes)
+    assert next(event for event in events if isinstance(event, Validated)).improved
+
+
+def test_a_stop_breaks_off_a_validation_which_is_made_up_for(
+    tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gt = np.full((2, 16, 16, 3), 100, np.uint8)
+    clip = ValidationClip("flat", gt[:, ::4, ::4], gt, 40.0)
+    monkeypatch.setattr(loop, "load_validation", lambda *_: [clip, clip])
+    predict = engine.predict
+
+    def stop(lq: np.ndarray) -> np.ndarray:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return predict(lq)
+
+    engine.predict = stop  # type: ignore[method-assign]
+    settings = _settings(tmp_path, val_interval=3, validation=(ValidationSpec("set", "nowhere"),))
+    with pytest.raises(InterruptedRun, match="SIGTERM after step 3"):
+        _run(settings)
+    engine.predict = predict  # type: ignore[method-assign]
+    events = _run(replace(settings, resume=True))
+    assert [event.step for event in events if isinstance(event, Validated)] == [3, 6, 7]

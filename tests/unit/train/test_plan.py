@@ -13,7 +13,7 @@ from rvrt_cli.train.recipe import Recipe, Stage
 
 def test_steps_pixels_and_shares() -> None:
     recipe = Recipe(stages=(Stage(10, 4, 7, 64), Stage(5, 2, 6, 128)), ema=0.0)
-    plan = plan_training(PRESETS["light-s"], recipe, sequences=100)
+    plan = plan_training(PRESETS["light-s"], recipe, 100)
     assert plan.steps == 15
     assert plan.steps_per_epoch == 25
     assert [(part.frames, part.lq_px) for part in plan.stages] == [(14, 16), (6, 32)]
@@ -39,3 +39,6 @@ def test_the_published_network_has_its_published_size() -> None:
     # What PyTorch kept in a measurement on clips of ten frames was 53,068 and 108,656 numbers per pixel.
     assert 53_068 < activation_floats_per_px(PRESETS["light"]) < 1.5 * 53_068
     assert 108_656 < activation_floats_per_px(PRESETS["rvrt"]) < 1.5 * 108_656
+    # light-s: 5,970; with recomputation 2,185 and, one stage at a time, at most 1,700.
+    assert 5_970 < activation_floats_per_px(PRESETS["light-s"]) < 1.2 * 5_970
+    assert 2_185 < activation_floats_per_px(PRESETS["light-s"], recompute=True) < 1.2 * (2_185 + 1_700)

@@ -22,6 +22,7 @@ class FileServer:
         self.send_length = True
         self.wrong_range = False
         self.redirect: str | None = None
+        self.redirect_code = 302
         self.stall_after: int | None = None  # bytes after which an answer waits for ``go_on``
         self.go_on = threading.Event()
         self.requests: list[tuple[str, dict[str, str]]] = []
@@ -35,7 +36,7 @@ class FileServer:
             handler.send_error(status)
             return
         if self.redirect:
-            handler.send_response(302)
+            handler.send_response(self.redirect_code)
             handler.send_header("Location", self.redirect)
             handler.end_headers()
             return

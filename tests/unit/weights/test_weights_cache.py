@@ -22,6 +22,7 @@ from rvrt_cli.weights import download as download_module
 from rvrt_cli.weights import find
 from rvrt_cli.weights.cache import MIRROR_VARIABLE, address, cached, fetch
 from rvrt_cli.weights.download import download, state_path
+from rvrt_cli.weights.lock import locked
 from rvrt_cli.weights.names import MINDSPORE
 from rvrt_cli.weights.registry import PRESET_DEFAULTS, PUBLISHED, PublishedWeights, published
 
@@ -344,8 +345,11 @@ def test_only_http_addresses(tmp_path: Path, url: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_redirects(server: FileServer, data: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+def test_redirects(server: FileServer, data: bytes, tmp_path: Path, code: int) -> None:
+    """308 too, which Python 3.10 does not follow by itself."""
     with serve(b"") as front:
+        front.redirect_code = code
         front.redirect = server.url + "/elsewhere"
         download(front.url + "/x", tmp_path / "x.part")
         assert (tmp_path / "x.part").read_bytes() == data
@@ -441,3 +445,44 @@ def test_shipped_weights_are_whole() -> None:
         weights = load_weights(path)
         assert weights.source == "safetensors, rvrt names"
         assert path.with_suffix(".md").exists(), f"the shipped weights {name} have no model card"
+
+
+@pytest.mark.parametrize(
+    "address", ["http://[::1", "http://host:port/", "http://[nonsense]/", "http://", "ftp://host/"]
+)
+def test_addresses_that_are_none(address: str) -> None:
+    with pytest.raises(NetworkError, match=r"no http:// or https:// address"):
+        download_module.quoted_url(address)
+
+
+def test_addresses_are_sent_in_ascii() -> None:
+    quoted = download_module.quoted_url
+    assert quoted("http://host:8000/ä b/x.pth?y=ö&z") == "http://host:8000/%C3%A4%20b/x.pth?y=%C3%B6&z"
+    assert quoted("https://bücher.example/%C3%A4") == "https://xn--bcher-kva.example/%C3%A4"
+    with pytest.raises(NetworkError, match="cannot be looked up"):
+        quoted(f"http://{'ä' * 80}.example/")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="locks are taken with fcntl here")
+def test_waiting_for_another_process_is_told(tmp_path: Path) -> None:
+    code = f"""
+import sys
+from pathlib import Path
+from rvrt_cli.weights.lock import locked
+with locked(Path({str(tmp_path / "lock")!r})):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+    holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    told: list[bool] = []
+
+    def waiting() -> None:
+        told.append(True)
+        holder.communicate()  # its stdin ends, and so does it
+
+    with locked(tmp_path / "lock", waiting):
+        assert told == [True]
+    with locked(tmp_path / "lock", waiting):
+        assert told == [True]

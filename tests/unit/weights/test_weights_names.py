@@ -200,19 +200,39 @@ def test_saving_refuses_what_could_not_be_loaded(tmp_path: Path) -> None:
     [
         ("{", "not JSON"),
         ("[]", "not a JSON object"),
-        ("[" * 200_000, "damaged"),
+        ("[" * 200_000, "not JSON"),
         ('{"colour": 3}', "unknown setting"),
         ('{"embed_dim": "wide"}', "wrong kind"),
         ('{"num_heads": 0}', "damaged"),
         ('{"embed_dim": -6}', "out of range"),
         ('{"mlp_ratio": NaN}', "out of range"),
         ('{"depth": 1000000000}', "out of range"),
-        ('{"depth": 4000}', "layers"),
-        ('{"num_blocks": [1, 2]}', "damaged|missing"),
-        ('{"num_blocks": ["a", "b", "c"]}', "damaged|kind|range|layers"),
-        ('{"num_blocks": []}', "damaged"),
-        ('{"num_blocks": [[1], 2, 1]}', "damaged"),
-        ('{"window": [2, 8]}', "damaged"),
+        ('{"depth": 4000}', "out of range"),
+        ('{"depth": true}', "wrong kind"),
+        ('{"num_blocks": [1, 2]}', "not 3 whole numbers"),
+        ('{"num_blocks": ["a", "b", "c"]}', "not 3 whole numbers"),
+        ('{"num_blocks": []}', "not 3 whole numbers"),
+        ('{"num_blocks": [[1], 2, 1]}', "not 3 whole numbers"),
+        ('{"num_blocks": [1, true, 1]}', "not 3 whole numbers"),
+        ('{"num_blocks": [1, 17, 1]}', "out of range"),
+        ('{"window": [2, 8]}', "not 3 whole numbers"),
+        ('{"window": [2, 0, 0]}', "out of range"),
+        ('{"window": [2, 4096, 4096]}', "out of range"),
+        ('{"window": [2, 4.5, 4.0]}', "not 3 whole numbers"),
+        ('{"window": [2, 4, 8]}', "square"),
+        ('{"window": [4, 8, 8]}', "square"),
+        ('{"window": 8}', "wrong kind"),
+        ('{"embed_dim": 1e400}', "wrong kind"),
+        ('{"mlp_ratio": 1e400}', "out of range"),
+        ('{"mlp_ratio": 0}', "no channels"),
+        ('{"align_ratio": 0.001}', "attention heads"),
+        ('{"passes": 5}', "out of range"),
+        ('{"conv_groups": [1, 1, 1, 1, 1, 7]}', "groups of the reconstruction"),
+        ('{"conv_groups": [3, 1, 1, 1, 1, 1], "in_channels": 4}', "groups of the shallow"),
+        ('{"deformable_groups": 10}', "deformable groups"),
+        ('{"in_channels": 5}', "none of 3, 4"),
+        ('{"skip": "nearest"}', "none of bilinear, bicubic"),
+        ('{"upscale": [4]}', "wrong kind"),
         ("{}", "is missing"),
     ],
 )
@@ -223,6 +243,7 @@ def test_hostile_configurations(tmp_path: Path, config: str, message: str) -> No
     with pytest.raises(WeightsError, match=message) as caught:
         load_weights(tmp_path / "a.safetensors")
     assert str(tmp_path / "a.safetensors") in str(caught.value)
+    assert len(str(caught.value)) < 500
 
 
 @pytest.mark.parametrize(
@@ -236,8 +257,8 @@ def test_hostile_configurations(tmp_path: Path, config: str, message: str) -> No
             r"preset light \(embed_dim 12\).*is missing",
         ),
         (
-            {"feat_extract.1.weight": np.ones((12, 4, 1, 3, 3), np.float32)},
-            r"preset denoise \(embed_dim 12\)",
+            {"feat_extract.1.weight": np.ones((24, 4, 1, 3, 3), np.float32)},
+            r"preset denoise \(embed_dim 24\)",
         ),
         ({"feat_extract.1.weight": np.ones((12, 3, 1, 3, 3), np.float32)}, r"preset deblur \(embed_dim 12\)"),
         ({"feat_extract.main.1.weight": np.ones((12, 3, 3, 3), np.float32)}, "holds no RVRT"),

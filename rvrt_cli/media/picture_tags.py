@@ -1,0 +1,95 @@
+"""What still pictures say beside their pixels: how to turn them (EXIF) and in which colour space they are (ICC)."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+
+import numpy as np
+
+PNG_START = b"\x89PNG\r\n\x1a\n"
+ORIENTATION = 0x0112
+MAX_PROFILE_BYTES = 1 << 24
+# The eight orientations of EXIF as what turns the stored picture upright.
+_UPRIGHT = {
+    2: lambda p: p[:, ::-1],
+    3: lambda p: p[::-1, ::-1],
+    4: lambda p: p[::-1],
+    5: lambda p: p.swapaxes(0, 1),
+    6: lambda p: np.rot90(p, -1),
+    7: lambda p: p[::-1, ::-1].swapaxes(0, 1),
+    8: lambda p: np.rot90(p),
+}
+
+
+def turn_upright(picture: np.ndarray, orientation: int) -> np.ndarray:
+    """``picture`` (h, w, c) as it is shown, given its EXIF orientation (1 to 8)."""
+    turn = _UPRIGHT.get(orientation)
+    return picture if turn is None else np.ascontiguousarray(turn(picture))
+
+
+def exif_orientation(data: bytes) -> int:
+    """The orientation (1 to 8) in a JPEG, PNG or WebP file's EXIF block; 1 where there is none."""
+    for kind, block in _blocks(data):
+        if kind in (b"eXIf", b"EXIF", b"\xff\xe1") and (kind != b"\xff\xe1" or block.startswith(b"Exif\0\0")):
+            with suppress(struct.error):
+                return _orientation(block.removeprefix(b"Exif\0\0"))
+    return 1
+
+
+def _orientation(tiff: bytes) -> int:
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    if order is None:
+        return 1
+    (start,) = struct.unpack_from(order + "I", tiff, 4)
+    (count,) = struct.unpack_from(order + "H", tiff, start)
+    for number in range(count):
+        tag, _, _, value = struct.unpack_from(order + "HHIH", tiff, start + 2 + 12 * number)
+        if tag == ORIENTATION:
+            return int(value) if 1 <= value <= 8 else 1
+    return 1
+
+
+def is_srgb(data: bytes) -> bool:
+    """False when a JPEG, PNG or WebP file carries an ICC profile for another colour space than sRGB."""
+    profile = b""
+    for kind, block in _blocks(data):
+        if kind == b"\xff\xe2" and block.startswith(b"ICC_PROFILE\0"):
+            profile += block[14:]  # 12 bytes of name, number and count of the parts
+        elif kind == b"ICCP":
+            profile += block
+        elif kind == b"iCCP":
+            with suppress(zlib.error):
+                profile += zlib.decompressobj().decompress(block.partition(b"\0")[2][1:], MAX_PROFILE_BYTES)
+    return not profile or b"sRGB" in profile or "sRGB".encode("utf-16-be") in profile
+
+
+def _blocks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(kind, content) of the blocks before or between the pixels; nothing for formats without such blocks."""
+    with suppress(struct.error):
+        if data.startswith(b"\xff\xd8"):
+            yield from _jpeg_segments(data)
+        elif data.startswith(PNG_START):
+            position = len(PNG_START)
+            while position + 8 <= len(data):
+                size, kind = struct.unpack_from(">I4s", data, position)
+                yield kind, data[position + 8 : position + 8 + size] if kind != b"IDAT" else b""
+                position += 12 + size
+        elif data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+            position = 12
+            while position + 8 <= len(data):
+                kind, size = struct.unpack_from("<4sI", data, position)
+                yield kind, data[position + 8 : position + 8 + size]
+                position += 8 + size + size % 2
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    position = 2
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        kind, size = struct.unpack_from(">2sH", data, position)
+        if kind == b"\xff\xda":  # the pixels begin
+            return
+        yield kind, data[position + 4 : position + 2 + size]
+        position += 2 + size

@@ -1,0 +1,55 @@
+"""Try the whole way of a frame into the finished file before the first one is upscaled.
+
+What an encoder refuses or a container changes would otherwise be noticed when the run, which may last days, is over.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from rvrt_cli.errors import VerifyError
+from rvrt_cli.media.encode import EncodeSettings
+from rvrt_cli.media.mux import MuxPlan, mux
+from rvrt_cli.media.segment import SegmentWriter
+from rvrt_cli.media.source import Source
+from rvrt_cli.media.verify import EMPTY_SOUND_S
+
+FRAMES = 2
+# Close together, so that no sound has to begin in their time.
+STEP_S = Fraction(1, 25)
+
+
+def rehearse(source: Source, settings: EncodeSettings, plan: MuxPlan) -> None:
+    """Encode grey frames, mux them with the beginning of the source and verify the result, in a temporary folder.
+
+    Subtitles and data take no part: ffmpeg would look for their next packet in the whole file. Errors:
+    :class:`OutputError`, :class:`DiskFullError` for what the encoder or the container refuses, :class:`VerifyError` for
+    what they change.
+    """
+    step = max(1, round(STEP_S / settings.time_base))
+    left_out = {"subtitle", "data"}
+    if FRAMES * step * settings.time_base >= EMPTY_SOUND_S:
+        left_out.add("audio")
+    kept = tuple(s for s in plan.streams if s.kind not in left_out)
+    first = source.video.start_pts or 0
+    picture = np.full((settings.height, settings.width, 3), 0.5, np.float32)
+    alpha = np.ones((settings.height, settings.width), np.float32) if settings.has_alpha else None
+    with tempfile.TemporaryDirectory(prefix="rvrt-") as folder:
+        segment = Path(folder) / "rehearsal.segment.mkv"
+        with SegmentWriter(segment, settings) as writer:
+            for number in range(FRAMES):
+                writer.write(picture, first + number * step, step, alpha)
+            writer.close()
+        output = Path(folder) / f"rehearsal.{settings.container}"
+        try:
+            beginning = replace(plan, streams=kept)
+            mux(source, [segment], output, settings, beginning, trimmed=True, rehearsal=True)
+        except VerifyError as error:
+            raise VerifyError(
+                f"A rehearsal with {FRAMES} empty frames failed before the run began: {error}"
+            ) from error

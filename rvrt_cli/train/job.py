@@ -1,0 +1,142 @@
+"""What the ranks of a job and the process that started them know of each other: a folder, named by an environment variable."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from rvrt_cli.atomic import explained_writing, write_bytes
+from rvrt_cli.train.engine import Place
+from rvrt_cli.train.events import Event, event_from_json, event_to_json
+
+JOB_VARIABLE = "RVRT_TRAIN_JOB"
+
+
+def current_place() -> Place | None:
+    """This process's place in a job that torchrun or msrun started, or None where it was started alone."""
+    env = os.environ
+    if "TORCHELASTIC_RUN_ID" in env:
+        return Place(int(env["RANK"]), int(env["WORLD_SIZE"]), int(env["LOCAL_RANK"]))
+    if env.get("MS_ROLE") == "MS_WORKER":
+        return Place(int(env["RANK_ID"]), int(env["MS_WORKER_NUM"]), int(env.get("DEVICE_ID", "0")))
+    return None
+
+
+def is_rank(environment: dict[str, str]) -> bool:
+    """Whether a process with this environment is a rank."""
+    return "TORCHELASTIC_RUN_ID" in environment or environment.get("MS_ROLE") == "MS_WORKER"
+
+
+def is_scheduler() -> bool:
+    """Whether this is the process with which msrun connects the others."""
+    return os.environ.get("MS_ROLE") == "MS_SCHED"
+
+
+@dataclass(frozen=True)
+class JobFolder:
+    """The logs of one start of a job on one machine."""
+
+    path: Path
+
+    @property
+    def launcher_log(self) -> Path:
+        """Output of torchrun or msrun."""
+        return self.path / "launcher.log"
+
+    @property
+    def _view(self) -> Path:
+        return self.path / "view.jsonl"
+
+    @property
+    def _stopped(self) -> Path:
+        return self.path / "stopped.txt"
+
+    @property
+    def _starter(self) -> Path:
+        return self.path / "started-by.txt"
+
+    @classmethod
+    def create(cls, logs: Path, node_rank: int) -> JobFolder:
+        """A new folder under ``logs``; this process is the one that starts the job.
+
+        Several machines may start at once and share a disk, so its name says which one it is.
+        """
+        name = f"{time.strftime('%Y%m%d-%H%M%S')}-machine{node_rank}-{os.getpid()}"
+        folder = cls(logs / name)
+        with explained_writing(folder.path):
+            folder.path.mkdir(parents=True)
+            folder._view.touch()
+            folder._starter.write_text(_identity(os.getpid()), encoding="utf-8")
+        return folder
+
+    @classmethod
+    def current(cls) -> JobFolder | None:
+        """That of the job to which this rank belongs; None where ``rvrt train`` did not start it."""
+        path = os.environ.get(JOB_VARIABLE)
+        return cls(Path(path)) if path else None
+
+    def watch_starter(self) -> Callable[[], str]:
+        """A function that says why to stop: that the process which started the job has ended, however that came about."""
+        starter = self._starter.read_text(encoding="utf-8")
+        pid = int(starter.split()[0])
+        return lambda: "" if _identity(pid) == starter else "the end of the process that started it"
+
+    def write_stopped(self, message: str) -> None:
+        """A rank says that the job stopped on purpose, with everything saved."""
+        write_bytes(self._stopped, message.encode())
+
+    def read_stopped(self) -> str | None:
+        """What :meth:`write_stopped` wrote, or None."""
+        return self._stopped.read_text(encoding="utf-8") if self._stopped.exists() else None
+
+    def open_view(self) -> TextIO:
+        """The file that rank 0 adds events to."""
+        return self._view.open("a", encoding="utf-8", buffering=1)
+
+    def follow(self) -> EventFollower:
+        """Read those events as they come."""
+        return EventFollower(self._view)
+
+
+def announce(place: Place) -> None:
+    """Write into the rank's log which process it is; :mod:`rvrt_cli.train.failure` looks for that."""
+    sys.stderr.write(f"rank {place.rank} of {place.world}: process {os.getpid()}\n")
+
+
+def write_event(view: TextIO, event: Event) -> None:
+    """Add an event to an opened view."""
+    view.write(event_to_json(event) + "\n")
+
+
+class EventFollower:
+    """Reads events that another process writes."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open(encoding="utf-8")
+        self._rest = ""
+
+    def new(self) -> Iterator[Event]:
+        """Those written since the last call."""
+        self._rest += self._file.read()
+        *lines, self._rest = self._rest.split("\n")
+        for line in lines:
+            yield event_from_json(line)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _identity(pid: int) -> str:
+    """A process, told apart from a later one of the same number; only the number where there is no such process."""
+    import psutil
+
+    try:
+        return f"{pid} {psutil.Process(pid).create_time()}"
+    except psutil.NoSuchProcess:
+        return str(pid)

@@ -1,0 +1,61 @@
+"""Signals: taken, held back from children, left ignored under nohup."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from rvrt_cli.train.stopping import StopRequest, signals_held
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
+def test_a_signal_asks_to_stop(name: str) -> None:
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+    with StopRequest().installed() as stop:
+        assert stop.asked() == ""
+        os.kill(os.getpid(), number)
+        assert stop.asked() == name
+    assert signal.getsignal(number) == before
+
+
+def test_a_second_ctrl_c_does_not_wait() -> None:
+    with StopRequest().installed() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.asked() == "SIGINT"
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_nohup_is_respected() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest().installed() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop.asked() == ""
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_reason_may_come_without_a_signal() -> None:
+    reasons = iter(["", "the end of the world", ""])
+    stop = StopRequest(lambda: next(reasons))
+    assert [stop.asked() for _ in range(3)] == ["", "the end of the world", "the end of the world"]
+
+
+def test_children_started_meanwhile_hear_of_signals_when_they_ask_to() -> None:
+    code = (
+        "import os, signal; os.kill(os.getpid(), signal.SIGTERM); from rvrt_cli.train.stopping import StopRequest;"
+        "stop = StopRequest(); stop.take_signals(); print(stop.asked())"
+    )
+    with signals_held():
+        child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert child.communicate(timeout=30)[0].strip() == "SIGTERM"
+    assert child.returncode == 0
+    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
