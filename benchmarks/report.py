@@ -28,7 +28,7 @@ PARTS = ("model", "upscale", "preprocess", "train", "quality")
 
 QUICK: dict[str, tuple[str, ...]] = {
     "model": ("--quick",),
-    "upscale": ("--frames", "16", "--sizes", "160x120", "--seam-frames", "0"),
+    "upscale": ("--frames", "16", "--sizes", "160x120", "--seam-frames", "0", "--memory-frames", "16", "32"),
     "preprocess": ("--seconds", "0.2"),
     "train": ("--steps", "4", "--skip", "1", "--batch", "1", "--patch", "64"),
     "quality": ("--frames", "4"),

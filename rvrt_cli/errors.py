@@ -83,7 +83,7 @@ class VerifyError(RvrtError):
 
 
 class NetworkError(RvrtError):
-    """A download failed; nothing was left half-written in the cache."""
+    """A download failed; no half file is in the cache under its name, what had arrived is kept aside so that the next one continues."""
 
     exit_code = ExitCode.NETWORK
 

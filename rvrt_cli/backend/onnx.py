@@ -444,7 +444,7 @@ def conv2d(
         used = [i for i, part in enumerate(x.parts) if not part.zero]
         channels = np.concatenate([np.arange(edges[i], edges[i + 1]) for i in used])
         x, key = concat([x.parts[i] for i in used], len(x.shape) - 1), tuple(used)
-        kernel = lambda array: array[:, channels]  # noqa: E731
+        kernel = functools.partial(np.take, indices=channels, axis=1)
     x = _work(x)
     if isinstance(weight, Parameter) and isinstance(bias, Parameter):
         weights, biases = weight.variant(key, kernel), bias.variant("", np.asarray)

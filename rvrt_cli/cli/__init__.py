@@ -1,1 +1,1 @@
-"""."""
+"""The commands: Typer, Rich and the only error boundary."""

@@ -36,7 +36,7 @@ WeightsOption = Annotated[
     typer.Option(
         "--weights",
         metavar="PATH",
-        help="Weights to use with --model (.safetensors, .pth, .ckpt).",
+        help="A weights file (.safetensors, .pth, .ckpt); it says itself which network it holds.",
         rich_help_panel=MODEL_PANEL,
     ),
 ]

@@ -200,9 +200,9 @@ class _Evaluator:
 def compare(clip: str, model: str, sr: np.ndarray, gt: np.ndarray, protocol: Protocol) -> ClipScore:
     """PSNR and SSIM of (t, h, w, 3) uint8 frames after ``protocol``, without any timing."""
     chosen = [len(gt) // 2] if protocol.centre_only else range(len(gt))
-    arguments = {"crop": protocol.crop_px, "y_channel": protocol.y_channel}
-    psnrs = tuple(psnr(sr[i], gt[i], **arguments) for i in chosen)  # type: ignore[arg-type]
-    ssims = tuple(ssim(sr[i], gt[i], **arguments) for i in chosen)  # type: ignore[arg-type]
+    arguments: dict[str, Any] = {"crop": protocol.crop_px, "y_channel": protocol.y_channel}
+    psnrs = tuple(psnr(sr[i], gt[i], **arguments) for i in chosen)
+    ssims = tuple(ssim(sr[i], gt[i], **arguments) for i in chosen)
     return ClipScore(clip, model, float(np.mean(psnrs)), float(np.mean(ssims)), psnrs, ssims, 0.0, 0, 0, 0.0)
 
 

@@ -73,7 +73,7 @@ def _flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """(h, w, 2) float32 from ``first`` to ``second`` in pixels."""
     import cv2
 
-    return cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(first, second, None)  # type: ignore[call-overload]
+    return cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(first, second, None)  # type: ignore[call-overload] # OpenCV's stubs lack the None
 
 
 def _positions(flow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -113,13 +114,27 @@ class TorchEngine:
     def _backward(self, lq: np.ndarray, gt: np.ndarray, scale: float) -> float:
         """Add the gradient of the mean Charbonnier loss of one part; → the loss."""
         torch = self._torch
-        with explained_shortage(SMALLER_STEP):
+        with explained_shortage(SMALLER_STEP), self._compiling():
             with self._autocast():
                 sr = self._forward(self._to_device(lq))
             difference = sr.float() - self._to_device(gt)
             loss = torch.sqrt(difference * difference + self._recipe.charbonnier_epsilon).mean()
             (loss * (scale / self._recipe.accumulate)).backward()
         return float(loss.detach())
+
+    @contextmanager
+    def _compiling(self) -> Iterator[None]:
+        """Turn what ``torch.compile`` meets at the first steps into one sentence, for example that there is no C++ compiler."""
+        if not self._recipe.compile:
+            yield
+            return
+        from torch._dynamo.exc import TorchDynamoException
+
+        try:
+            yield
+        except TorchDynamoException as error:
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+            raise DeviceError(f"torch.compile failed ({first}); leave --compile out.") from error
 
     def _average(self, grads: list[Any], loss: float, stop: bool) -> tuple[float, bool]:
         """Mean gradients and loss over all devices in one message; whether any was asked to stop."""

@@ -109,8 +109,12 @@ def announce(place: Place) -> None:
 
 
 def write_event(view: TextIO, event: Event) -> None:
-    """Add an event to an opened view."""
-    view.write(event_to_json(event) + "\n")
+    """Add an event to an opened view.
+
+    Errors: :class:`rvrt_cli.errors.DiskFullError`, :class:`rvrt_cli.errors.OutputError`.
+    """
+    with explained_writing(Path(view.name)):
+        view.write(event_to_json(event) + "\n")
 
 
 class EventFollower:

@@ -90,6 +90,7 @@ def launch(
     :class:`InterruptedRun` where the job ended early on purpose, else that of the rank that failed, naming its log.
     """
     cluster.check()
+    arguments = without_master(arguments)
     job = JobFolder.create(logs, cluster.node_rank)
     environment = {**os.environ, JOB_VARIABLE: str(job.path)}
     command = (
@@ -116,6 +117,21 @@ def launch(
         raise InterruptedRun(stopped)
     if launcher.returncode != 0:
         raise explain_failure(job, launcher.returncode)
+
+
+def without_master(arguments: list[str]) -> list[str]:
+    """The arguments of a rank, which learns from its environment where it stands.
+
+    Both launchers would take ``--master`` for an ambiguous abbreviation of their own ``--master_addr`` and ``--master_port``.
+    """
+    kept = []
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == "--master":
+            next(rest, None)
+        elif not argument.startswith("--master="):
+            kept.append(argument)
+    return kept
 
 
 def _torchrun(cluster: Cluster, arguments: list[str], logs: Path) -> list[str]:

@@ -122,10 +122,11 @@ class UpscaleOptions:
     def identity(self) -> dict[str, Any]:
         """The options that the output's bytes depend on, as JSON values, for the journal.
 
-        Weights, device, backend and precision are in the restorer's fingerprint; threads and the work directory change no
+        Model, weights, device, backend and precision are in the restorer's fingerprint; threads and the work directory change no
         byte; a new memory limit plans the rest of a run anew, it does not undo what is done.
         """
         elsewhere = {
+            "model",
             "weights",
             "device",
             "backend",

@@ -313,3 +313,13 @@ def test_export_bad_input(
     assert found == code
     assert message in err
     assert set(tmp_path.rglob("*")) == before
+
+
+def test_export_without_spox(
+    monkeypatch: pytest.MonkeyPatch, run: Run, checkpoint: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "spox", None)
+    code, _, err = run("export", checkpoint, tmp_path / "net.onnx", "--height", "16", "--width", "16")
+    assert code == ExitCode.DEVICE
+    assert "pip install spox onnx" in err
+    assert not (tmp_path / "net.onnx").exists()

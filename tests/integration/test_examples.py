@@ -141,6 +141,14 @@ def test_shell_scripts_are_sound(script: Path) -> None:
     assert os.access(script, os.X_OK)
 
 
+@needs_weights
+@pytest.mark.slow
+def test_picture(tmp_path: Path) -> None:
+    run("bash", EXAMPLES / "make_picture.sh", tmp_path / "picture.jpg", path=tmp_path)
+    with read_frames(probe(tmp_path / "picture.jpg")) as reader:
+        assert [frame.rgb.shape for frame in reader] == [(360, 1280, 3)]
+
+
 def test_every_example_is_described() -> None:
     described = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     for path in EXAMPLES.iterdir():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -157,6 +158,29 @@ def test_a_dead_rank_ends_the_job_with_its_log_named(photos: Path, tmp_path: Pat
     assert "Rank 1 of the job died (exit code -9)" in lines[-1]
     named = lines[-1].split("its log is ")[1].split(";")[0]
     assert Path(named).exists()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.slow
+def test_two_machines_train_like_one_and_refuse_folders_of_their_own(photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+
+    def machines(*outs: Path) -> list[subprocess.Popen[str]]:
+        common = (*STEPS, "--nodes", "2", "--master", f"127.0.0.1:{_free_port()}", "--workers", "0")
+        return [start(photos, out, *common, "--node-rank", str(rank)) for rank, out in enumerate(outs)]
+
+    one = finish(start(photos, tmp_path / "one", *STEPS))
+    two = [finish(job) for job in machines(tmp_path / "two", tmp_path / "two")]
+    assert largest_difference(one, two[0]) < TOLERANCE
+    for job in machines(tmp_path / "two", tmp_path / "elsewhere"):
+        _, errors = job.communicate(timeout=200)
+        assert job.returncode == 4
+        assert "different steps (0, 5); --out must be one folder" in errors.splitlines()[-1]
 
 
 @pytest.mark.slow

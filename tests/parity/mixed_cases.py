@@ -1,6 +1,6 @@
 """Runs a real clip in full and in mixed precision on one engine and prints the PSNR between the two, one JSON object per network.
 
-``mixed_cases.py WEIGHTS_FOLDER CLIP ENGINE FILE...``: ENGINE is a value of ``--backend``; CLIP a folder of frames.
+``mixed_cases.py CLIP ENGINE MODEL...``: ENGINE is a value of ``--backend``; CLIP a folder of frames; MODEL a name or a file.
 """
 
 from __future__ import annotations
@@ -24,23 +24,28 @@ def read_clip(folder: Path, frames: int, side: int) -> np.ndarray:
     return np.stack(pictures).astype(np.float32) / 255
 
 
-def main(folder: Path, clip: Path, engine: str, names: list[str]) -> None:
+def main(clip: Path, engine: str, names: list[str]) -> None:
     from rvrt_cli.device import choose
     from rvrt_cli.runtime.restorer import ModelRestorer
-    from rvrt_cli.weights import load_weights
+    from rvrt_cli.weights import load_weights, weights_path
 
-    lq = read_clip(clip, 4, 64)
     for name in names:
-        weights = load_weights(folder / name)
-        results = [
-            ModelRestorer(weights, choose("cpu", engine, precision), name=name)(lq)
-            for precision in ("fp32", "mixed")
-        ]
-        error = results[0] - results[1]
-        psnr = float(-10 * np.log10(np.mean(error**2) + 1e-20))
-        sys.stdout.write(json.dumps({"engine": engine, "file": name, "psnr_db": psnr}) + "\n")
+        weights = load_weights(weights_path(name))
+        lq = read_clip(clip, 4, 64)
+        if weights.config.in_channels == 4:
+            sigma = np.full_like(lq[..., :1], 10 / 255)
+            lq = np.concatenate([lq, sigma], -1)
+        results = []
+        for precision in ("fp32", "mixed"):
+            restorer = ModelRestorer(weights, choose("cpu", engine, precision), name=name, threads=1)
+            results.append(restorer(lq))
+            restorer.close()
+        full, mixed = results
+        psnr = float(-10 * np.log10(np.mean((full - mixed) ** 2) + 1e-20))
+        row = {"engine": engine, "model": name, "psnr_db": psnr, "differ": bool((full != mixed).any())}
+        sys.stdout.write(json.dumps(row) + "\n")
         sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4:])
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])

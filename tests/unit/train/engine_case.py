@@ -147,12 +147,26 @@ def guided(backend: str, out: Path) -> None:
 
 
 def torch_compiled(out: Path) -> None:
-    """Three steps of the compiled network beside the plain one."""
+    """Two steps of the compiled network beside the plain one."""
     losses = []
     for compiled in (False, True):
-        engine = create_engine("torch", CONFIG, replace(RECIPE, compile=compiled), None, "cpu", 1, Place())
-        losses.append([step["loss"] for step in train(engine, RECIPE, 0, 3)])
+        engine = create_engine("torch", TINY, replace(RECIPE, compile=compiled), None, "cpu", 1, Place())
+        losses.append([step["loss"] for step in train(engine, RECIPE, 0, 2)])
     (out / "compiled.json").write_text(json.dumps(losses))
+
+
+def torch_threads(out: Path) -> None:
+    """Steps on two threads, the last ones again from a checkpoint."""
+    engine = create_engine("torch", CONFIG, RECIPE, None, "cpu", 2, Place())
+    train(engine, RECIPE, 0, 2)
+    save_checkpoint(out / "half.safetensors", Checkpoint(2, CONFIG, RECIPE, engine.state()))
+    train(engine, RECIPE, 2, 4)
+    whole = engine.state()
+    engine.load_state(load_checkpoint(out / "half.safetensors").state)
+    train(engine, RECIPE, 2, 4)
+    state = engine.state()
+    alike = all(np.array_equal(whole.weights[name], state.weights[name]) for name in whole.weights)
+    (out / "threads.json").write_text(json.dumps(alike))
 
 
 def mindspore_mixed(out: Path) -> None:
@@ -175,6 +189,8 @@ if __name__ == "__main__":
         mindspore_mixed(folder)
     elif chosen == "torch-compiled":
         torch_compiled(folder)
+    elif chosen == "torch-threads":
+        torch_threads(folder)
     elif chosen.endswith("-guided"):
         guided(chosen.removesuffix("-guided"), folder)
     elif len(sys.argv) > 3:

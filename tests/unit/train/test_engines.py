@@ -161,6 +161,13 @@ def test_resuming_across_the_thaw_of_the_flow_network_gives_the_same_bits(tmp_pa
 
 
 @pytest.mark.slow
+def test_resuming_on_two_threads_gives_the_same_bits(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    _run("torch-threads", tmp_path)
+    assert json.loads((tmp_path / "threads.json").read_text())
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_both_frameworks_train_the_flow_network_alike(tmp_path: Path) -> None:
     pytest.importorskip("torch")
@@ -173,7 +180,25 @@ def test_both_frameworks_train_the_flow_network_alike(tmp_path: Path) -> None:
     assert [state.flow_updates for state in states] == [2, 2]
 
 
+def test_a_network_that_cannot_be_compiled_is_a_sentence() -> None:
+    pytest.importorskip("torch")
+    from torch._dynamo.exc import TorchDynamoException
+
+    from rvrt_cli.errors import DeviceError
+    from rvrt_cli.train.engine_torch import TorchEngine
+    from rvrt_cli.train.recipe import Recipe
+
+    engine = object.__new__(TorchEngine)
+    engine._recipe = Recipe(compile=True)
+    with (
+        pytest.raises(DeviceError, match=r"failed \(no C\+\+ compiler\); leave --compile out"),
+        engine._compiling(),
+    ):
+        raise TorchDynamoException("no C++ compiler\nmore")
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_compiled_network_trains_like_the_plain_one(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     if shutil.which("g++") is None:

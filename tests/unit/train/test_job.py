@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rvrt_cli.errors import DiskFullError
 from rvrt_cli.train.engine import Place
 from rvrt_cli.train.events import (
     Event,
@@ -76,6 +77,14 @@ def test_events_arrive_as_they_were(tmp_path: Path) -> None:
             write_event(view, event)
     assert list(follower.new()) == [Noted("smaller tiles"), *EVENTS[3:]]
     follower.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
+def test_a_full_disk_is_a_sentence() -> None:
+    with open("/dev/full", "w", buffering=1) as view:
+        with pytest.raises(DiskFullError, match="disk is full"):
+            write_event(view, Noted("smaller tiles"))
+        os.dup2(os.open(os.devnull, os.O_WRONLY), view.fileno())  # what is buffered goes nowhere
 
 
 def test_machines_that_start_together_have_folders_of_their_own(tmp_path: Path) -> None:

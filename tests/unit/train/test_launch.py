@@ -36,6 +36,16 @@ def test_the_address_is_that_of_the_first_machine_or_a_free_port() -> None:
     assert port >= 1024
 
 
+def test_ranks_do_not_get_the_option_that_launchers_take_for_theirs() -> None:
+    given = ["train", "--nodes", "2", "--master", "head:29500", "--out", "run"]
+    assert launch.without_master(given) == ["train", "--nodes", "2", "--out", "run"]
+    assert launch.without_master(["train", "--master=head:29500", "--model", "light"]) == [
+        "train",
+        "--model",
+        "light",
+    ]
+
+
 LAUNCHER = """
 import os, subprocess, sys, time
 time.sleep(float(sys.argv[1]))
