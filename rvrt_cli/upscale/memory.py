@@ -19,7 +19,7 @@ DEFAULT_SHARE = 0.5
 """Share of the machine's memory that a run may plan to use; the rest is for other programs and the page cache."""
 BASE_MIB = 130
 """Interpreter, decoder and encoder before the first frame."""
-ENGINE_MIB = 175
+ENGINE_MIB = 250
 """An engine with its compiled model, whatever the size of the pictures, measured with OpenVINO and light-s."""
 FINISHING_PICTURES = 3
 """Float pictures that exist beside the windows: one being finished, two of an overlap that wait for the next window."""

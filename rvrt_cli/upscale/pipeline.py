@@ -33,6 +33,8 @@ from rvrt_cli.upscale.windows import Window, WindowBlender, Windower
 
 TICK_S = 0.1
 POLL_S = 0.05
+ABORT_S = 5.0
+"""How long a run that is stopped at once waits for its threads; a model in the middle of a window is not waited for."""
 
 
 class Sink(Protocol):
@@ -339,7 +341,9 @@ class _Run:
         if last is not None and last[0] + 1 > segment_start:
             close_segment(*last)
 
-    def guarded(self, work: Callable[[], None]) -> Callable[[], None]:
+    def guarded(self, work: Callable[[], None], ended: threading.Event) -> Callable[[], None]:
+        """``work`` as the body of a thread: its errors end the run, and ``ended`` is set when it leaves."""
+
         def body() -> None:
             try:
                 work()
@@ -355,26 +359,30 @@ class _Run:
             except BaseException as error:
                 self.errors.append(error)
                 self.abort.set()
+            finally:
+                ended.set()
 
         return body
 
     def execute(self) -> PipelineResult:
         began = time.perf_counter()
-        threads = [
-            threading.Thread(target=self.guarded(work), name=work.__name__, daemon=True)
-            for work in (self.decode, self.model, self.encode)
-        ]
-        for thread in threads:
-            thread.start()
+        # Events, not Thread.join: a join that Ctrl+C interrupts takes a running thread for a finished one (CPython 3.11),
+        # and the sink would be closed under the encoder.
+        works = (self.decode, self.model, self.encode)
+        ended = [threading.Event() for _ in works]
+        for work, event in zip(works, ended, strict=True):
+            threading.Thread(target=self.guarded(work, event), name=work.__name__, daemon=True).start()
         try:
-            while any(thread.is_alive() for thread in threads):
-                threads[-1].join(TICK_S) if threads[-1].is_alive() else time.sleep(POLL_S)
-                self._tell(began)
+            for event in reversed(ended):
+                while not event.wait(TICK_S):
+                    self._tell(began)
         except BaseException:
             self.abort.set()
-            for thread in threads:
-                thread.join(timeout=5)
-            self.sink.abort()
+            deadline = time.monotonic() + ABORT_S
+            for event in ended:
+                event.wait(max(0.0, deadline - time.monotonic()))
+            if ended[-1].is_set():
+                self.sink.abort()
             raise
         self._tell(began)
         if self.errors:

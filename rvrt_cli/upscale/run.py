@@ -48,6 +48,7 @@ from rvrt_cli.upscale.target import (
     gap_warnings,
     output_kind,
     picture_names,
+    stay_warnings,
 )
 from rvrt_cli.upscale.tiles import TilePlan
 
@@ -136,6 +137,7 @@ def prepare(
     options.check()
     source = open_source(input_path, options)
     kind = output_kind(output, source, one_frame=options.frames == 1 or len(source.images) == 1)
+    _check_kind(source, kind, options)
     target: Path | Literal["-"] = "-" if str(output) == "-" else Path(output)
     names = None
     if target != "-":
@@ -143,7 +145,7 @@ def prepare(
             names = picture_names(target, source, preview=options.preview is not None)
         if check_place:
             check_target(target, source, kind, names, overwrite=options.overwrite)
-    lost = [*gap_warnings(source), *losses(source, kind)]
+    lost = [*gap_warnings(source), *stay_warnings(names), *losses(source, kind)]
     brought = restorer is not None
     restorer = restorer or load_chain(options)
     video = source.video
@@ -159,33 +161,10 @@ def prepare(
         source = replace(source, video=upright_stream(source.video))
     out_height, out_width = finish.output_size
     settings = plan = None
-    if kind == "images":
-        refuse_encoding(options, "PNG images, which are always lossless")
-        image_bit_depth(source, options.pix_fmt)
-    else:
-        if target == "-":
-            refuse_encoding(options, "y4m, which is not compressed")
-            refuse_work(options, "a stream")
-            if source.kind == "video" and not options.trimmed and varies(source):
-                raise OutputError(
-                    "the film has a variable frame rate, which y4m cannot hold; write a video file instead."
-                )
-            settings = y4m_settings(source, out_width, out_height, options.pix_fmt)
-        else:
-            encode = EncodeOptions(
-                options.codec,
-                options.crf,
-                options.preset,
-                options.pix_fmt,
-                options.lossless,
-                options.container,
-            )
-            settings = resolve_encoding(source, encode, target, out_width, out_height)
-            plan = plan_mux(source, settings, trimmed=options.trimmed)
-            if options.preview is not None:
-                # The pieces lie apart: sound and subtitles would not fit them.
-                kept = tuple(stream for stream in plan.streams if stream.action == "upscale")
-                plan = replace(plan, streams=kept, warnings=("The preview has no sound and no subtitles.",))
+    if target == "-":
+        settings = y4m_settings(source, out_width, out_height, options.pix_fmt)
+    elif kind == "video":
+        settings, plan = _plan_file(source, options, target, out_width, out_height)
     held = encoder_bytes(
         settings.encoder if settings and target != "-" else None,
         encoded_depth(settings),
@@ -211,6 +190,36 @@ def prepare(
         brought=brought,
         losses=tuple(lost),
     )
+
+
+def _check_kind(source: Source, kind: OutputKind, options: UpscaleOptions) -> None:
+    """Refuse what this kind of output cannot hold or has no use for. Errors: :class:`UsageError`, :class:`OutputError`."""
+    if kind == "images":
+        refuse_encoding(options, "PNG images, which are always lossless")
+        image_bit_depth(source, options.pix_fmt)
+    elif kind == "stream":
+        refuse_encoding(options, "y4m, which is not compressed")
+        refuse_work(options, "a stream")
+        if source.kind == "video" and not options.trimmed and varies(source):
+            raise OutputError(
+                "the film has a variable frame rate, which y4m cannot hold; write a video file instead."
+            )
+
+
+def _plan_file(
+    source: Source, options: UpscaleOptions, target: Path, width: int, height: int
+) -> tuple[EncodeSettings, MuxPlan]:
+    """How a video file of ``width`` x ``height`` is encoded and what else goes into it."""
+    encode = EncodeOptions(
+        options.codec, options.crf, options.preset, options.pix_fmt, options.lossless, options.container
+    )
+    settings = resolve_encoding(source, encode, target, width, height)
+    plan = plan_mux(source, settings, trimmed=options.trimmed)
+    if options.preview is not None:
+        # The pieces lie apart: sound and subtitles would not fit them.
+        kept = tuple(stream for stream in plan.streams if stream.action == "upscale")
+        plan = replace(plan, streams=kept, warnings=("The preview has no sound and no subtitles.",))
+    return settings, plan
 
 
 def open_source(input_path: Path | str, options: UpscaleOptions) -> Source:
@@ -286,8 +295,8 @@ def run_prepared(prepared: Prepared, on_event: OnEvent, stop: threading.Event) -
             elif isinstance(error, Exception) and not isinstance(error, InterruptedRun):
                 on_event(
                     Notice(
-                        f"{_frames(journal.segments[-1].stop)} finished and kept in {journal.folder}: the same command continues after "
-                        "them, or delete that folder.",
+                        f"{_frames(journal.segments[-1].stop)} finished and kept in {journal.folder}: the same command with the same "
+                        "input continues after them; delete that folder if it is not wanted.",
                         "warning",
                     )
                 )

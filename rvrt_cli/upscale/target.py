@@ -13,6 +13,7 @@ from typing import Literal
 from rvrt_cli.errors import OutputError, UsageError
 from rvrt_cli.media import Frame, Source
 from rvrt_cli.media.images import IMAGE_SUFFIXES, is_pattern
+from rvrt_cli.upscale.events import counted
 
 OutputKind = Literal["video", "images", "stream"]
 NUMBER = re.compile(r"%(0\d+)?d")
@@ -131,6 +132,16 @@ def gap_warnings(source: Source) -> list[str]:
         f"The sequence has gaps: {missing} of the numbers {numbers[0]} to {numbers[-1]} have no picture (the first is {first}); "
         "the pictures that exist are taken one after the other."
     ]
+
+
+def stay_warnings(names: PictureNames | None) -> list[str]:
+    """A sentence where a folder that gets the source's names holds other pictures, which --overwrite does not remove."""
+    if names is None or names.pattern is not None or not names.folder.is_dir():
+        return []
+    others = set(_pictures_in_place(names)) - names.planned()
+    return (
+        [f"{names.folder} holds {counted(len(others), 'other image')}, which stay there."] if others else []
+    )
 
 
 def check_target(

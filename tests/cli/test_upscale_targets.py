@@ -85,6 +85,8 @@ def test_names_of_a_folder_are_kept(tmp_path):
     frames = write_pictures(tmp_path / "in", "cat.png", "dog 50%.jpg")
     run(frames, tmp_path / "out")
     assert names(tmp_path / "out") == ["cat.png", "dog 50%.png"]
+    write_pictures(tmp_path / "out", "old.png")
+    assert "out holds 1 other image, which stay there" in run(frames, tmp_path / "out", "--overwrite").stderr
     write_pictures(frames, "cat.jpg")
     with pytest.raises(OutputError, match=r"two pictures would become .*cat\.png"):
         run(frames, tmp_path / "other")
