@@ -306,7 +306,9 @@ def _models(
         first, second = (name if len(Path(name).parts) == 1 else Path(name).stem for name in compare)
         if first == second:
             first, second = compare
-        return (ModelSpec(first, compare[0], **settings), ModelSpec(second, compare[1], **settings))
+        return tuple(
+            _spec(label, name, settings) for label, name in zip((first, second), compare, strict=True)
+        )
     choice = choose_model(light, model, weights)
     if choice.words and tell:
         typer.echo(choice.words, err=True)
@@ -314,8 +316,15 @@ def _models(
     label = weights.stem if weights else name if len(Path(name).parts) == 1 else Path(name).stem
     specs: tuple[ModelSpec, ...] = (ModelSpec(label, name, weights, **settings),)
     if baseline is not None and baseline != name:
-        specs += (ModelSpec(baseline, baseline, **settings),)
+        specs += (_spec(baseline, baseline, settings),)
     return specs
+
+
+def _spec(label: str, name: str, settings: dict[str, Any]) -> ModelSpec:
+    """One of two methods; where one is bicubic, --device, --backend and --precision are for the other."""
+    from rvrt_cli.evaluate.models import ModelSpec
+
+    return ModelSpec(label, name, **({} if name == "bicubic" else settings))
 
 
 def _check_feeding(feeding: Any) -> None:

@@ -69,6 +69,9 @@ def spread_devices(specs: tuple[ModelSpec, ...], devices: int, cores: int) -> li
     for index in range(devices):
         share = []
         for spec in specs:
+            if spec.model == "bicubic" and spec.device == "auto":
+                share.append(spec)  # it runs on the CPU, whatever the networks beside it run on
+                continue
             names = spec.device.split(",")
             threads = spec.threads
             if len(names) > 1:

@@ -470,7 +470,11 @@ def load_chain(
         parts.append(DenoisingRestorer(load("denoise", None), options.denoise))
     if options.deblur:
         parts.append(load("deblur", None))
-    if options.scale != 1:
+    if options.scale != 1 and options.model == "bicubic" and parts:
+        parts.append(
+            load_restorer("bicubic", options.weights)
+        )  # --device and --backend are for the networks before it
+    elif options.scale != 1:
         parts.append(load(options.model, options.weights))
     return parts[0] if len(parts) == 1 else ChainRestorer(parts)
 

@@ -14,15 +14,15 @@ from rvrt_cli import backend
 backend.select("onnx")
 
 from rvrt_cli.backend import onnx as B  # noqa: E402, N812 - as the model calls it
-from rvrt_cli.device import Choice  # noqa: E402
-from rvrt_cli.errors import WeightsError  # noqa: E402
-from rvrt_cli.model.config import PRESETS, ModelConfig  # noqa: E402
-from rvrt_cli.model.initialise import initial_tensors  # noqa: E402
-from rvrt_cli.model.rvrt import RVRT  # noqa: E402
-from rvrt_cli.model.shapes import parameter_shapes  # noqa: E402
-from rvrt_cli.runtime.graph import build_graph  # noqa: E402
-from rvrt_cli.runtime.restorer import ModelRestorer  # noqa: E402
-from rvrt_cli.weights import Weights  # noqa: E402
+from rvrt_cli.device import Choice  # noqa: E402 - the backend is selected first
+from rvrt_cli.errors import WeightsError  # noqa: E402 - the backend is selected first
+from rvrt_cli.model.config import PRESETS, ModelConfig  # noqa: E402 - the backend is selected first
+from rvrt_cli.model.initialise import initial_tensors  # noqa: E402 - the backend is selected first
+from rvrt_cli.model.rvrt import RVRT  # noqa: E402 - the backend is selected first
+from rvrt_cli.model.shapes import parameter_shapes  # noqa: E402 - the backend is selected first
+from rvrt_cli.runtime.graph import build_graph  # noqa: E402 - the backend is selected first
+from rvrt_cli.runtime.restorer import ModelRestorer  # noqa: E402 - the backend is selected first
+from rvrt_cli.weights import Weights  # noqa: E402 - the backend is selected first
 
 TINY = replace(PRESETS["light-s"], embed_dim=8, num_heads=2, align_heads=2, passes=2)
 

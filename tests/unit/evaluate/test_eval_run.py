@@ -244,6 +244,8 @@ def test_devices_are_named_and_cores_shared(monkeypatch: pytest.MonkeyPatch) -> 
     shares = spread_devices((replace(spec, device="cpu"),), 2, 8)
     assert [(share[0].device, share[0].threads) for share in shares] == [("cpu", 4), ("cpu", 4)]
     assert spread_devices((spec,), 1, 8) == [(spec,)]
+    bicubic = ModelSpec("bicubic", "bicubic")  # has no device to be spread over
+    assert [share[1] for share in spread_devices((spec, bicubic), 2, 8)] == [bicubic, bicubic]
     listed = spread_devices((replace(spec, device="gpu:3,gpu:1"),), 2, 8)
     assert [share[0].device for share in listed] == ["gpu:3", "gpu:1"]
     with pytest.raises(UsageError, match="names 2 devices"):

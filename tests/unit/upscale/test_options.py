@@ -53,3 +53,22 @@ def test_identity_has_what_changes_bytes_and_nothing_else(tmp_path):
     assert UpscaleOptions(work_dir=tmp_path, keep_work=True, overwrite=True, resume=False).identity() == base
     assert UpscaleOptions(crf=12).identity() != base
     assert UpscaleOptions(window=8).identity() != base
+
+
+def test_bicubic_behind_a_network_needs_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alone it refuses --device gpu, which it would ignore; here the network before it takes that."""
+    from rvrt_cli.restorer import IdentityRestorer
+    from rvrt_cli.upscale import run
+
+    real, asked = run.load_restorer, []
+
+    def load(model: str, weights: object = None, **settings: object) -> object:
+        asked.append((model, settings.get("device")))
+        return real(model, **settings) if model == "bicubic" else IdentityRestorer()
+
+    monkeypatch.setattr(run, "load_restorer", load)
+    chain = run.load_chain(UpscaleOptions(model="bicubic", deblur=True, device="gpu", precision="mixed"))
+    assert chain.scale == 4
+    assert asked == [("deblur", "gpu"), ("bicubic", None)]
+    with pytest.raises(UsageError, match="leave out --device gpu"):
+        run.load_chain(UpscaleOptions(model="bicubic", device="gpu"))
