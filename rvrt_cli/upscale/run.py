@@ -616,8 +616,7 @@ def _started(prepared: Prepared, done: int) -> Started:
 
 def engine_reason(restorer: Restorer) -> str:
     """Why this engine was chosen, in words; empty where there was no choice."""
-    choice = getattr(restorer, "choice", None)
-    return str(getattr(restorer, "reason", "") or getattr(choice, "reason", ""))
+    return str(getattr(restorer, "reason", ""))
 
 
 def _frames(count: int) -> str:
