@@ -21,14 +21,14 @@ from pathlib import Path
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"  # before NumPy is loaded: one core for everybody
 
-import cv2  # noqa: E402  the threads are set first, as for the imports below
-import numpy as np  # noqa: E402  as above
-from rows import Row, print_rows  # noqa: E402  as above
+import cv2  # noqa: E402 - the numbers of threads are set first
+import numpy as np  # noqa: E402 - after the numbers of threads
+from rows import Row, print_rows  # noqa: E402 - after the numbers of threads
 
-from rvrt_cli.data.bicubic import imresize, imresize_u8  # noqa: E402  as above
-from rvrt_cli.data.clips import PhotoSource  # noqa: E402  as above
-from rvrt_cli.data.degrade import degrade_bi  # noqa: E402  as above
-from rvrt_cli.data.images import encode_png, list_images  # noqa: E402  as above
+from rvrt_cli.data.bicubic import imresize, imresize_u8  # noqa: E402 - after the numbers of threads
+from rvrt_cli.data.clips import PhotoSource  # noqa: E402 - after the numbers of threads
+from rvrt_cli.data.degrade import degrade_bi  # noqa: E402 - after the numbers of threads
+from rvrt_cli.data.images import encode_png, list_images  # noqa: E402 - after the numbers of threads
 
 VIMEO = (256, 448)
 SIZES = {"Vimeo-90K, 448×256": VIMEO, "REDS, 1280×720": (720, 1280), "1920×1080": (1080, 1920)}

@@ -353,7 +353,7 @@ def run_tasks(
             if on_progress is not None:
                 on_progress(PrepareProgress(done, len(tasks), written, kept, len(failures)))
     except KeyboardInterrupt as error:
-        results.close()  # type: ignore[attr-defined]
+        results.close()
         raise InterruptedRun(
             f"Stopped after {done} of {len(tasks)} parts; run the same command again to go on from here."
         ) from error

@@ -92,7 +92,7 @@ def test_verification_notices(
 ) -> None:
     done = run_through(film, "o.mp4")
     with pytest.raises(VerifyError, match=words):
-        verify_output(done.source, done.output, replace(expectation(done), **change), done.plan)  # type: ignore[arg-type]
+        verify_output(done.source, done.output, replace(expectation(done), **change), done.plan)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_verification_notices_colour(
     name: str, value: int, words: str, film: Path, run_through: Callable[..., Passed]
 ) -> None:
     done = run_through(film, "o.mp4")
-    wrong = replace(done.settings.color, **{name: value})  # type: ignore[arg-type]
+    wrong = replace(done.settings.color, **{name: value})
     with pytest.raises(VerifyError, match=words):
         verify_output(done.source, done.output, replace(expectation(done), color=wrong), done.plan)
 
@@ -166,7 +166,7 @@ def test_verification_notices_an_unreadable_file(film: Path, run_through: Callab
         verify_output(done.source, done.output, expectation(done), done.plan)
 
 
-def segment(path: Path, settings, times, shape=(192, 256)) -> Path:  # type: ignore[no-untyped-def]
+def segment(path: Path, settings, times, shape=(192, 256)) -> Path:
     with SegmentWriter(path, settings) as writer:
         for number, pts in enumerate(times):
             writer.write(np.full((*shape, 3), number / 20, np.float32), pts, 512)
@@ -249,7 +249,7 @@ def test_an_interruption_stops_ffmpeg_and_leaves_nothing(
     started: list[subprocess.Popen[bytes]] = []
     original = subprocess.Popen
 
-    def popen(*args, **kwargs):  # type: ignore[no-untyped-def]
+    def popen(*args, **kwargs):
         started.append(original(*args, **kwargs))
         return started[-1]
 

@@ -366,7 +366,7 @@ def test_an_encrypted_address_never_redirects_to_a_plain_one() -> None:
 
     request = urllib.request.Request("https://example.org/x")
     with pytest.raises(NetworkError, match="unencrypted"):
-        download_module._Redirects().redirect_request(request, None, 302, "", {}, "http://example.org/x")  # type: ignore[arg-type]
+        download_module._Redirects().redirect_request(request, None, 302, "", {}, "http://example.org/x")
 
 
 def test_sizes_are_bounded(server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -396,7 +396,7 @@ def test_a_full_disk(server: FileServer, tmp_path: Path, monkeypatch: pytest.Mon
             return self
 
         def __exit__(self, *_: object) -> None:
-            self.file.close()  # type: ignore[attr-defined]
+            self.file.close()
 
         def write(self, _: bytes) -> int:
             raise OSError(errno.ENOSPC, "No space left on device")
