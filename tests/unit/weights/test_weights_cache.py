@@ -22,7 +22,7 @@ from rvrt_cli.weights import download as download_module
 from rvrt_cli.weights import find
 from rvrt_cli.weights.cache import MIRROR_VARIABLE, address, cached, fetch
 from rvrt_cli.weights.download import download, state_path
-from rvrt_cli.weights.lock import locked
+from rvrt_cli.weights.lock import _try_lock, locked
 from rvrt_cli.weights.names import MINDSPORE
 from rvrt_cli.weights.registry import PRESET_DEFAULTS, PUBLISHED, PublishedWeights, published
 
@@ -486,3 +486,20 @@ with locked(Path({str(tmp_path / "lock")!r})):
         assert told == [True]
     with locked(tmp_path / "lock", waiting):
         assert told == [True]
+
+
+def test_a_lock_that_fails_for_another_reason_is_no_waiting(tmp_path: Path) -> None:
+    descriptor = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
+    os.close(descriptor)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        _try_lock(descriptor)
+
+
+def test_what_is_a_name_and_what_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find.weights_path("light-s").suffix == ".safetensors"
+    (tmp_path / "mine").write_bytes(b"")
+    assert find.weights_path("mine") == Path("mine")
+    assert find.weights_path("other.pth") == Path("other.pth")
+    with pytest.raises(WeightsError, match=r"No weights are called 'other'; choose one of light-s"):
+        find.weights_path("other")
