@@ -503,3 +503,20 @@ def test_what_is_a_name_and_what_a_file(tmp_path: Path, monkeypatch: pytest.Monk
     assert find.weights_path("other.pth") == Path("other.pth")
     with pytest.raises(WeightsError, match=r"No weights are called 'other'; choose one of light-s"):
         find.weights_path("other")
+
+
+def test_what_a_name_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find.preset_of("denoise") == "denoise"
+    assert find.preset_of("rvrt-vimeo") == "rvrt"
+    with monkeypatch.context() as patch:
+        patch.setattr(find, "PRESETS", {})
+        assert find.preset_of("light-s") == "light-s"  # as the shipped file itself says
+    with pytest.raises(WeightsError, match="other"):
+        find.preset_of("other")
+
+
+def test_the_full_light_is_used_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(find, "cached", lambda entry: None)
+    assert find.light_model() == "light-s"
+    monkeypatch.setattr(find, "cached", lambda entry: tmp_path)
+    assert find.light_model() == "light"
