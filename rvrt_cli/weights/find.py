@@ -9,7 +9,7 @@ import rvrt_cli
 from rvrt_cli.errors import WeightsError
 from rvrt_cli.model.config import PRESETS
 from rvrt_cli.weights.cache import cached
-from rvrt_cli.weights.registry import PRESET_DEFAULTS, PUBLISHED, published
+from rvrt_cli.weights.registry import PRESET_DEFAULTS, PUBLISHED, SHIPPED_LABELS, published
 
 SUFFIX = ".safetensors"
 READ_SUFFIXES = (SUFFIX, ".pth", ".pt", ".ckpt")
@@ -123,7 +123,7 @@ def known_weights(folder: Path | None = None) -> list[Known]:
                 name,
                 preset,
                 state,
-                metadata.get("title", ""),
+                SHIPPED_LABELS.get(name, metadata.get("title", "")),
                 metadata.get("licence", "Apache-2.0"),
                 path,
                 "",

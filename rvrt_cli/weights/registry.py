@@ -98,6 +98,12 @@ PUBLISHED: tuple[PublishedWeights, ...] = (
     _mindediting("light-mindspore", "rvrt_light_37.91.ckpt", "light", "x4, bicubic, RVRT Light (37.91 dB)"),
 )
 
+SHIPPED_LABELS: dict[str, str] = {
+    "light-s": "x4, clean films, trained by this project",
+    "light-s-real": "x4, compressed and noisy films, trained by this project",
+}
+"""What the weights that ship with the tool are for; each has a model card beside it."""
+
 PRESET_DEFAULTS: dict[str, str] = {
     "rvrt": "rvrt-reds",
     "light": "light-mindspore",

@@ -24,7 +24,7 @@ from rvrt_cli.weights.cache import MIRROR_VARIABLE, address, cached, fetch
 from rvrt_cli.weights.download import download, state_path
 from rvrt_cli.weights.lock import _try_lock, locked
 from rvrt_cli.weights.names import MINDSPORE
-from rvrt_cli.weights.registry import PRESET_DEFAULTS, PUBLISHED, PublishedWeights, published
+from rvrt_cli.weights.registry import PRESET_DEFAULTS, PUBLISHED, SHIPPED_LABELS, PublishedWeights, published
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
@@ -444,7 +444,12 @@ def test_shipped_weights_are_whole() -> None:
     for name, path in find.shipped().items():
         weights = load_weights(path)
         assert weights.source == "safetensors, rvrt names"
-        assert path.with_suffix(".md").exists(), f"the shipped weights {name} have no model card"
+        card = path.with_suffix(".md")
+        assert card.exists(), f"the shipped weights {name} have no model card"
+        assert hashlib.sha256(path.read_bytes()).hexdigest() in card.read_text("utf-8"), (
+            f"the card of {name} is that of another file"
+        )
+        assert name in SHIPPED_LABELS
 
 
 @pytest.mark.parametrize(
