@@ -1,7 +1,7 @@
 """Frames per second of the ×4 reduction on one core: ours, the usual NumPy ports, and OpenCV as the limit.
 
-Run: ``python benchmarks/preprocess.py``. Prints one Markdown table. The ports follow the two forms in circulation: a loop
-over output rows and columns, and a gather of all taps that is summed with one multiplication (both compute in float64
+Run: ``python benchmarks/preprocess.py``. Prints a row per method and size, as a Markdown table or, with ``--json``, as one
+JSON object each; ``ratio`` is over the faster port. The ports follow the two forms in circulation: a loop over output rows and columns, and a gather of all taps that is summed with one multiplication (both compute in float64
 from the whole weight table, as Matlab's description suggests). OpenCV's INTER_AREA and INTER_CUBIC compute something else
 (a box, and cubic without antialiasing); they show how fast any reduction could be.
 """
@@ -14,21 +14,25 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"  # before NumPy is loaded: one core for everybody
 
-import cv2  # noqa: E402
-import numpy as np  # noqa: E402
+import cv2  # noqa: E402 - the numbers of threads are set first
+import numpy as np  # noqa: E402 - after the numbers of threads
+from rows import Row, print_rows  # noqa: E402 - after the numbers of threads
 
-from rvrt_cli.data.bicubic import imresize, imresize_u8  # noqa: E402
-from rvrt_cli.data.clips import PhotoSource  # noqa: E402
-from rvrt_cli.data.degrade import degrade_bi  # noqa: E402
-from rvrt_cli.data.images import encode_png, list_images  # noqa: E402
+from rvrt_cli.data.bicubic import imresize, imresize_u8  # noqa: E402 - after the numbers of threads
+from rvrt_cli.data.clips import PhotoSource  # noqa: E402 - after the numbers of threads
+from rvrt_cli.data.degrade import degrade_bi  # noqa: E402 - after the numbers of threads
+from rvrt_cli.data.images import encode_png, list_images  # noqa: E402 - after the numbers of threads
 
-SIZES = {"Vimeo-90K, 448×256": (256, 448), "REDS, 1280×720": (720, 1280), "1920×1080": (1080, 1920)}
+VIMEO = (256, 448)
+SIZES = {"Vimeo-90K, 448×256": VIMEO, "REDS, 1280×720": (720, 1280), "1920×1080": (1080, 1920)}
+SCALE = 0.25
 
 
 def taps(size: int, scale: float) -> tuple[np.ndarray, np.ndarray]:
@@ -83,74 +87,85 @@ def frames_per_second(function: Callable[[], object], seconds: float) -> float:
     return 1.0 / best
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def opencv(image: np.ndarray, interpolation: int) -> np.ndarray:
+    """OpenCV's reduction."""
+    return cv2.resize(image, None, fx=SCALE, fy=SCALE, interpolation=interpolation)
+
+
+METHODS: dict[str, Callable[[np.ndarray], object]] = {
+    "rvrt, exact uint8 (float64)": lambda image: imresize_u8(image, SCALE),
+    "rvrt, float32": lambda image: imresize(image, SCALE),
+    "NumPy port, loop": lambda image: port_loop(image, SCALE),
+    "NumPy port, gather": lambda image: port_gather(image, SCALE),
+    "OpenCV INTER_AREA": lambda image: opencv(image, cv2.INTER_AREA),
+    "OpenCV INTER_CUBIC": lambda image: opencv(image, cv2.INTER_CUBIC),
+}
+
+
+def measure(seconds: float, photos: Path | None) -> Iterator[Row]:
+    """A row for each method and size of picture, then what it is to be compared with.
+
+    Raises RuntimeError where the port and rvrt disagree, because the comparison would mean nothing then.
+    """
+    rng = np.random.default_rng(0)
+    for label, size in SIZES.items():
+        image = cv2.GaussianBlur(rng.integers(0, 256, (*size, 3), dtype=np.uint8), (0, 0), 1.5)
+        if not np.array_equal(imresize_u8(image, SCALE), port_gather(image, SCALE)):
+            raise RuntimeError("The port and rvrt disagree")
+        yield from method_rows(label, image, seconds)
+        if size == VIMEO:
+            yield from scale_rows(label, image, seconds)
+    if photos:
+        yield row(
+            "clips of 6 frames with their low quality",
+            "128×128, from photographs",
+            clips_per_second(photos, seconds),
+        )
+
+
+def row(method: str, size: str, rate: float, ratio: float | None = None) -> Row:
+    """One figure."""
+    return {"method": method, "size": size, "per_second": rate, "ratio": ratio}
+
+
+def method_rows(size: str, image: np.ndarray, seconds: float) -> Iterator[Row]:
+    """Each method on one picture, (h, w, 3) uint8."""
+    rates = {name: frames_per_second(partial(method, image), seconds) for name, method in METHODS.items()}
+    port = max(rate for name, rate in rates.items() if name.startswith("NumPy port"))
+    for name, rate in rates.items():
+        yield row(name, size, rate, rate / port)
+
+
+def scale_rows(size: str, image: np.ndarray, seconds: float) -> Iterator[Row]:
+    """What else has to be done for a frame: its PNG is decoded and that of its low quality is encoded."""
+    png, lq = np.frombuffer(encode_png(image), np.uint8), imresize_u8(image, SCALE)
+    yield row(
+        "decode the PNG", size, frames_per_second(lambda: cv2.imdecode(png, cv2.IMREAD_UNCHANGED), seconds)
+    )
+    yield row("encode the low quality", size, frames_per_second(lambda: encode_png(lq), seconds))
+
+
+def clips_per_second(photos: Path, seconds: float) -> float:
+    """Training clips made from photographs."""
+    source = PhotoSource(list_images(photos))
+    for index in range(len(source)):
+        source.sample(np.random.default_rng(index), 1, 32)  # photographs into the cache
+    generators = (np.random.default_rng(seed) for seed in itertools.count())
+    return frames_per_second(lambda: degrade_bi(source.sample(next(generators), 6, 128).frames), 5 * seconds)
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=2.0, help="time for each method and size")
     parser.add_argument("--photos", type=Path, help="folder of photographs: also measure training clips")
-    arguments = parser.parse_args()
+    parser.add_argument("--json", action="store_true", help="print one JSON object per row, not a table")
+    options = parser.parse_args()
     cv2.setNumThreads(1)
-    rng = np.random.default_rng(0)
-    methods: dict[str, Callable[[np.ndarray], object]] = {
-        "rvrt, exact uint8 (float64)": lambda image: imresize_u8(image, 0.25),
-        "rvrt, float32": lambda image: imresize(image, 0.25),
-        "NumPy port, loop": lambda image: port_loop(image, 0.25),
-        "NumPy port, gather": lambda image: port_gather(image, 0.25),
-        "OpenCV INTER_AREA": lambda image: cv2.resize(
-            image, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA
-        ),
-        "OpenCV INTER_CUBIC": lambda image: cv2.resize(
-            image, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_CUBIC
-        ),
-    }
-    images = {
-        label: cv2.GaussianBlur(rng.integers(0, 256, (*size, 3), dtype=np.uint8), (0, 0), 1.5)
-        for label, size in SIZES.items()
-    }
-    for image in images.values():
-        if not np.array_equal(imresize_u8(image, 0.25), port_gather(image, 0.25)):
-            sys.exit("The port and rvrt disagree: the comparison would mean nothing.")
-    rates = {
-        name: [
-            frames_per_second(lambda image=image, method=method: method(image), arguments.seconds)
-            for image in images.values()
-        ]  # type: ignore[misc]
-        for name, method in methods.items()
-    }
-    write = sys.stdout.write
-    write(f"Reduction by 4, frames per second on one core ({cv2.getNumThreads()} thread)\n\n")
-    write(f"| method | {' | '.join(images)} |\n|---|{'---:|' * len(images)}\n")
-    for name, row in rates.items():
-        write(f"| {name} | {' | '.join(f'{rate:,.0f}' for rate in row)} |\n")
-    best_port = [
-        max(rates["NumPy port, loop"][i], rates["NumPy port, gather"][i]) for i in range(len(images))
-    ]
-    factors = [
-        ours / port for ours, port in zip(rates["rvrt, exact uint8 (float64)"], best_port, strict=True)
-    ]
-    write(f"| times the faster port | {' | '.join(f'{factor:.1f}×' for factor in factors)} |\n\n")
-
-    image = images["Vimeo-90K, 448×256"]
-    png = encode_png(image)
-    lq = imresize_u8(image, 0.25)
-    decode = frames_per_second(
-        lambda: cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED), arguments.seconds
-    )
-    encode = frames_per_second(lambda: encode_png(lq), arguments.seconds)
-    if arguments.photos:
-        source = PhotoSource(list_images(arguments.photos))
-        for index in range(len(source)):
-            source.sample(np.random.default_rng(index), 1, 32)  # photographs into the cache
-        generators = (np.random.default_rng(seed) for seed in itertools.count())
-        rate = frames_per_second(
-            lambda: degrade_bi(source.sample(next(generators), 6, 128).frames), 5 * arguments.seconds
-        )
-        write(
-            f"Training clips of 6 frames, 128×128, from photographs, with their low quality: {rate:,.0f}/s.\n"
-        )
-    write(
-        f"For scale: decoding the PNG of one Vimeo-90K frame {decode:,.0f}/s, encoding its low quality {encode:,.0f}/s.\n"
-    )
+    return print_rows(measure(options.seconds, options.photos), options.json)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -21,7 +21,8 @@ from rvrt_cli.errors import RvrtError
 from rvrt_cli.evaluate.datasets import load_clip, open_dataset
 from rvrt_cli.evaluate.models import Feeding, ModelSpec
 from rvrt_cli.evaluate.protocols import PROTOCOLS
-from rvrt_cli.evaluate.run import EvalOptions, EvalReport, evaluate
+from rvrt_cli.evaluate.report import EvalReport
+from rvrt_cli.evaluate.run import EvalOptions, evaluate
 
 SCALE = 4
 X264_PRESET = "medium"  # x264's own default

@@ -22,6 +22,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from rows import Row, markdown_table
+
 HERE = Path(__file__).resolve().parent
 PARTS = ("model", "upscale", "preprocess", "train", "quality")
 """The benchmarks, in the order in which they run; each is a script beside this one."""
@@ -55,8 +57,8 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Part:
-    """What became of one benchmark. ``output``: its standard output, Markdown; ``tables``: the tables in it, as rows of cells, or
-    the objects that it printed as they are. ``error``: the end of its standard error, kept where it succeeded too.
+    """What became of one benchmark. ``rows``: the figures that it printed; ``error``: the end of its standard error, kept where
+    it succeeded too.
 
     ``load``: the machine's 1-minute load before and after; above the number of cores, other work disturbed the timings.
     """
@@ -66,9 +68,8 @@ class Part:
     seconds: float
     exit_code: int
     load: tuple[float, float]
-    output: str
+    rows: list[Row]
     error: str
-    tables: list[list[dict[str, Any]]]
 
 
 def machine() -> dict[str, Any]:
@@ -127,8 +128,7 @@ def run_part(name: str, arguments: list[str], timeout_s: float) -> Part:
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH")])),
     }
-    if '"--json"' in script.read_text(encoding="utf-8"):
-        arguments = [*arguments, "--json"]
+    arguments = [*arguments, "--json"]
     before, began = _load(), time.monotonic()
     # Files, not pipes: what a part printed before it was stopped is there.
     with (
@@ -154,18 +154,8 @@ def run_part(name: str, arguments: list[str], timeout_s: float) -> Part:
     if code == STOPPED:
         error += f"\nstopped after {timeout_s:.0f} s"
     shown = " ".join(["python", f"benchmarks/{name}.py", *arguments])
-    rows = json_rows(output)
-    output = as_markdown(output)
-    return Part(
-        name,
-        shown,
-        round(time.monotonic() - began, 1),
-        code,
-        (before, _load()),
-        output,
-        error[-ERROR_CHARACTERS:],
-        [rows] if rows else tables(output),
-    )
+    seconds = round(time.monotonic() - began, 1)
+    return Part(name, shown, seconds, code, (before, _load()), json_rows(output), error[-ERROR_CHARACTERS:])
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -177,51 +167,17 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def json_rows(output: str) -> list[dict[str, Any]]:
-    """The objects of an output that is JSON objects, one a line; the last may be cut off. Empty for any other output."""
-    lines = output.strip().splitlines()
-    if not lines or not all(line.startswith("{") for line in lines):
-        return []
+def json_rows(output: str) -> list[Row]:
+    """The objects of an output, one a line; what was cut off, or printed by a library, is passed over."""
     rows = []
-    for line in lines:
+    for text in output.splitlines():
         try:
-            rows.append(json.loads(line))
+            found = json.loads(text)
         except ValueError:
-            break
-    return rows
-
-
-def as_markdown(output: str) -> str:
-    """A part's output; where it is JSON objects, one a line, a table of them."""
-    rows = json_rows(output)
-    if not rows:
-        return output
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [[_cell(row.get(name)) for name in names] for row in rows]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [names, ["---"] * len(names), *cells])
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_cell(part)}" for key, part in value.items())
-    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def tables(markdown_text: str) -> list[list[dict[str, str]]]:
-    """The Markdown tables in a text: for each its rows, column name → cell."""
-    found: list[list[dict[str, str]]] = []
-    names: list[str] = []
-    for line in markdown_text.splitlines():
-        if not line.lstrip().startswith("|"):
-            names = []
             continue
-        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
-        if not names:
-            names = cells
-            found.append([])
-        elif not all(set(cell) <= set("-: ") for cell in cells):
-            found[-1].append(dict(zip(names, cells, strict=False)))
-    return found
+        if isinstance(found, dict):
+            rows.append(found)
+    return rows
 
 
 def _load() -> float:
@@ -249,8 +205,8 @@ def markdown(facts: dict[str, Any], parts: list[Part]) -> str:
             lines += [f"Failed with exit code {part.exit_code}:", ""]
         if part.error.strip() and part.exit_code:
             lines += ["```", part.error.strip(), "```", ""]
-        if part.output.strip():
-            lines += [part.output.strip(), ""]
+        if part.rows:
+            lines += [markdown_table(part.rows), ""]
     return "\n".join(lines)
 
 
@@ -295,11 +251,6 @@ def main() -> int:
     timeout_s = arguments.timeout or (QUICK_TIMEOUT_S if arguments.quick else TIMEOUT_S)
     facts, parts = machine(), []
     for name in arguments.only:
-        if not (HERE / f"{name}.py").is_file():
-            parts.append(
-                Part(name, "", 0.0, 1, (_load(), _load()), "", f"benchmarks/{name}.py does not exist", [])
-            )
-            continue
         part = part_arguments(name, arguments.data, arguments.model, arguments.quick)
         if part is None:
             print(f"{name}: left out, because it needs --data", file=sys.stderr)

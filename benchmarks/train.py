@@ -1,11 +1,12 @@
 """Seconds per training step of both backends: the whole of ``rvrt train`` beside the bare model step.
 
-Run: ``python benchmarks/train.py --data FOLDER``. Prints one Markdown table with a row for the data and one for a 720p
-video, which costs most to read. "Bare" is forward, loss and backward of the network on one batch that is already there;
+Run: ``python benchmarks/train.py --data FOLDER``. Prints a row for the data and one for a 720p video, which costs most to
+read, as a Markdown table or, with ``--json``, as one JSON object each. "Bare" is forward, loss and backward of the network on one batch that is already there;
 "rvrt train" adds decoding, synthetic motion, degradation (in worker processes), clipping, Adam, the moving average and
-the log. Each cell is measured in its own process; the first steps (compilation, caches) are left out. Seconds are the
-clock's; "CPU" is what the training process itself computed, which stays comparable on a machine that is busy with
-something else. Memory is the largest of the device, or of the training process on CPU.
+the log. Each of the two is measured in its own process; the first steps (compilation, caches) are left out. ``..._s`` are
+seconds of the clock; ``..._cpu_s`` what the training process itself computed, which stays comparable on a machine that is
+busy with something else, and ``cpu_ratio`` what ``rvrt train`` computes over the bare step. Memory is the largest of the
+device, or of the training process on CPU.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rows import Row, print_rows
 
 
 def bare_step(backend: str, options: argparse.Namespace) -> dict[str, float]:
@@ -119,17 +122,53 @@ def make_video(path: Path, seconds: int = 10) -> None:
 
 
 def measure(part: str, backend: str, data: list[str]) -> dict[str, float]:
-    """Run one part in a process of its own; its error is shown where it fails."""
+    """Run one part in a process of its own. Raises RuntimeError where it fails; its own error is on stderr."""
     sources = [argument for source in data for argument in ("--on", source)]
     command = [sys.executable, __file__, *sys.argv[1:], "--backend", backend, "--part", part, *sources]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        sys.exit(f"{backend}, {part}: failed with exit code {done.returncode}")
+        raise RuntimeError(f"{part} failed with exit code {done.returncode}")
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def main() -> None:
-    """Measure and print."""
+def measure_all(options: argparse.Namespace) -> Iterator[Row]:
+    """A row for each backend and kind of data; one with ``error`` where a part fails."""
+    size = f"{options.batch} x {options.frames} x {options.patch}²"
+    with tempfile.TemporaryDirectory() as folder:
+        data = {"as given": options.data}
+        if not options.no_video:
+            make_video(Path(folder) / "film.mp4")
+            data["720p video"] = [str(Path(folder) / "film.mp4")]
+        for backend in options.backend or ("torch", "mindspore"):
+            for name, sources in data.items():
+                row = {"backend": backend, "model": options.model, "clips": size, "data": name}
+                try:
+                    if name == "as given":
+                        bare = measure("bare", backend, sources)
+                    yield row | compare(bare, measure("whole", backend, sources))
+                except RuntimeError as error:
+                    yield row | {"error": str(error)}
+                    break  # the backend does not work; the other one may
+
+
+def compare(bare: dict[str, float], whole: dict[str, float]) -> Row:
+    """The figures of one row."""
+    return {
+        "bare_s": bare["step_s"],
+        "train_s": whole["step_s"],
+        "ratio": whole["step_s"] / bare["step_s"],
+        "bare_cpu_s": bare["cpu_s"],
+        "train_cpu_s": whole["cpu_s"],
+        "cpu_ratio": whole["cpu_s"] / bare["cpu_s"],
+        "samples_per_s": whole["samples_per_s"],
+        "data_wait": whole["data_wait"],
+        "bare_mib": bare["memory_mib"],
+        "train_mib": whole["memory_mib"],
+    }
+
+
+def main() -> int:
+    """Measure and print; → 1 where a backend failed."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -149,6 +188,7 @@ def main() -> None:
         "--backend", action="append", choices=("torch", "mindspore"), help="may be repeated; default: both"
     )
     parser.add_argument("--no-video", action="store_true", help="leave the row of the video out")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per row, not a table")
     parser.add_argument("--part", choices=("bare", "whole"), help=argparse.SUPPRESS)
     parser.add_argument("--on", action="append", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -157,32 +197,9 @@ def main() -> None:
         backend = options.backend[-1]
         result = bare_step(backend, options) if options.part == "bare" else whole_run(backend, options)
         print(json.dumps(result))
-        return
-    print(
-        f"{options.model}, batch {options.batch}, {options.frames} frames of {options.patch}×{options.patch}, "
-        f"{options.threads} thread(s), device {options.device}\n"
-    )
-    print(
-        "| backend | data | bare step | `rvrt train` | bare, CPU | `rvrt train`, CPU | over bare, CPU | samples/s | data wait "
-        "| bare, memory | `rvrt train`, memory |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as folder:
-        data = {"as given": options.data}
-        if not options.no_video:
-            make_video(Path(folder) / "film.mp4")
-            data["720p video"] = [str(Path(folder) / "film.mp4")]
-        for backend in options.backend or ("torch", "mindspore"):
-            bare = measure("bare", backend, options.data)
-            for name, sources in data.items():
-                whole = measure("whole", backend, sources)
-                print(
-                    f"| {backend} | {name} | {bare['step_s']:.3f} s | {whole['step_s']:.3f} s | {bare['cpu_s']:.3f} s "
-                    f"| {whole['cpu_s']:.3f} s | {whole['cpu_s'] / bare['cpu_s'] - 1:+.0%} | {whole['samples_per_s']:.2f} "
-                    f"| {whole['data_wait']:.1%} | {bare['memory_mib']:.0f} MiB | {whole['memory_mib']:.0f} MiB |",
-                    flush=True,
-                )
+        return 0
+    return print_rows(measure_all(options), options.json)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

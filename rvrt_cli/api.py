@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
@@ -27,7 +27,18 @@ if TYPE_CHECKING:
     from rvrt_cli.upscale.options import UpscaleOptions
 
 
-class VideoOptions(TypedDict, total=False):
+class FrameOptions(TypedDict, total=False):
+    """The options of :func:`upscale_frames`, named and checked as in :class:`rvrt_cli.upscale.options.UpscaleOptions`."""
+
+    window: int | None
+    overlap: int
+    tile: str
+    tile_overlap: int
+    memory_limit: str | None
+    shots: bool
+
+
+class VideoOptions(FrameOptions, total=False):
     """The options of :func:`upscale_video`: those of :class:`rvrt_cli.upscale.options.UpscaleOptions`, paths as text too."""
 
     weights: Path | str | None
@@ -49,12 +60,6 @@ class VideoOptions(TypedDict, total=False):
     frames: int | None
     preview: int | None
     compare: Literal["side", "split"] | None
-    window: int | None
-    overlap: int
-    tile: str
-    tile_overlap: int
-    memory_limit: str | None
-    shots: bool
     deinterlace: Literal["auto", "on", "off"]
     device: str
     backend: str
@@ -101,10 +106,6 @@ def upscale_video(
 
 def _video_options(model: str | None, given: dict[str, Any]) -> UpscaleOptions:
     """The options as a command would have read them. Errors: :class:`UsageError`."""
-    from dataclasses import fields
-
-    from rvrt_cli.upscale.options import UpscaleOptions
-
     for name in ("weights", "work_dir"):
         if isinstance(given.get(name), str):
             given[name] = Path(given[name])
@@ -112,17 +113,23 @@ def _video_options(model: str | None, given: dict[str, Any]) -> UpscaleOptions:
         given["model"] = model
     elif given.get("weights") is not None:
         given["model"] = str(given["weights"])  # the network is the one that the file holds
-    known = [field.name for field in fields(UpscaleOptions)]
+    return _checked("upscale_video", ("model", *VideoOptions.__annotations__), given)
+
+
+def _checked(function: str, known: Sequence[str], given: dict[str, Any]) -> UpscaleOptions:
+    """The options ``given`` to ``function``, which has the options ``known``. Errors: :class:`UsageError`."""
+    from rvrt_cli.upscale.options import UpscaleOptions
+
     for name in given:
         if name not in known:
             close = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {close[0]}?" if close else f"choose among {', '.join(known)}."
-            raise UsageError(f"upscale_video has no option {name!r}; {hint}")
+            raise UsageError(f"{function} has no option {name!r}; {hint}")
     try:
         options = UpscaleOptions(**given)
         options.check()
     except (TypeError, AttributeError) as error:
-        raise UsageError(f"An option of upscale_video is of the wrong type: {error}.") from error
+        raise UsageError(f"An option of {function} is of the wrong type: {error}.") from error
     return options
 
 
@@ -167,17 +174,13 @@ def upscale_frames(
     frames: np.ndarray,
     *,
     model: Restorer | str = "light-s",
-    window: int | None = None,
-    overlap: int = 4,
-    tile: str = "auto",
-    tile_overlap: int = 16,
-    memory_limit: str | None = None,
-    shots: bool = True,
+    **options: Unpack[FrameOptions],
 ) -> np.ndarray:
     """Upscale frames in memory, with the windows, tiles, shots and out-of-memory ladder of a video run.
 
     ``frames``: (t, h, w, 3) RGB, uint8 or floating point in [0, 1]. Returns (t, s*h, s*w, 3) in the same type (rounded and
-    clipped for uint8, clipped float32 otherwise). Errors: :class:`rvrt_cli.errors.InputError` for another shape or type.
+    clipped for uint8, clipped float32 otherwise). Errors: :class:`rvrt_cli.errors.InputError` for another shape or type,
+    :class:`rvrt_cli.errors.UsageError` for an option that does not exist or is of the wrong type.
     """
     import numpy as np
 
@@ -185,7 +188,6 @@ def upscale_frames(
     from rvrt_cli.restorer import load_restorer
     from rvrt_cli.upscale.events import ignore_event
     from rvrt_cli.upscale.finish import Finish
-    from rvrt_cli.upscale.options import UpscaleOptions
     from rvrt_cli.upscale.pipeline import PipelineSettings, run_pipeline
     from rvrt_cli.upscale.plan import plan_work
     from rvrt_cli.upscale.sinks import CallbackSink
@@ -196,19 +198,11 @@ def upscale_frames(
         raise InputError(f"frames must be uint8, or floating point in [0, 1]; got {frames.dtype}.")
     if frames.dtype != np.uint8 and not np.isfinite(frames).all():
         raise InputError("frames hold NaN or infinite values.")
-    options = UpscaleOptions(
-        window=window,
-        overlap=overlap,
-        tile=tile,
-        tile_overlap=tile_overlap,
-        memory_limit=memory_limit,
-        shots=shots,
-    )
-    options.check()
+    settled = _checked("upscale_frames", tuple(FrameOptions.__annotations__), dict(options))
     restorer: Restorer = load_restorer(model) if isinstance(model, str) else _KeptOpen(model)
     count, height, width, _ = frames.shape
     scale = restorer.scale
-    work = plan_work(options, restorer, height, width)
+    work = plan_work(settled, restorer, height, width)
     eight_bit = frames.dtype == np.uint8
     out = np.empty((count, scale * height, scale * width, 3), np.uint8 if eight_bit else np.float32)
 
@@ -226,11 +220,11 @@ def upscale_frames(
         rungs=[lambda: restorer],
         finish=Finish(scale * height, scale * width),
         window=work.window,
-        overlap=overlap,
+        overlap=settled.overlap,
         tile=work.tile,
         segment_frames=count,
         frames_total=count,
-        detect_shots=shots,
+        detect_shots=settled.shots,
         overlapped=work.overlapped,
     )
     run_pipeline(settings, CallbackSink(take), ignore_event)

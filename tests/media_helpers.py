@@ -84,4 +84,4 @@ def made_up_source(**changes: object) -> Source:
     )  # fmt: skip
     return Source(
         "video", Path("in.mp4"), "mov,mp4,m4a,3gp,3g2,mj2", 1, 1.0, 0.0, (), (), (), replace(video, **changes)
-    )  # type: ignore[arg-type]
+    )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rvrt_cli.cli.bar import counting_bar
 
 if TYPE_CHECKING:
-    from rvrt_cli.evaluate.run import ClipScore, EvalReport, Total
+    from rvrt_cli.evaluate.report import ClipScore, EvalReport, Total
 
 _PLAIN_INTERVAL_S = 10.0
 _MAX_ROWS = 60

@@ -16,7 +16,8 @@ from rvrt_cli.cli.options import DebugOption, JsonOption, QuietOption
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rvrt_cli.data.prepare import Degrade, OnProgress, PrepareProgress, PrepareResult, Task
+    from rvrt_cli.data.prepare import OnProgress, PrepareProgress, PrepareResult
+    from rvrt_cli.data.tasks import Degrade, Task
 
 REPORT_NAME = "preprocess-report.json"
 _PLAIN_INTERVAL_S = 10.0
@@ -95,7 +96,7 @@ def vimeo90k(
     debug: DebugOption = False,
 ) -> None:
     """Write the low-quality frames of Vimeo-90K (BIx4/ beside sequences/) and its annotation files."""
-    from rvrt_cli.data.prepare import plan_vimeo, write_vimeo_annotations
+    from rvrt_cli.data.plans import plan_vimeo, write_vimeo_annotations
     from rvrt_cli.errors import UsageError
 
     _enable_debug(debug)
@@ -135,7 +136,7 @@ def folder(
     debug: DebugOption = False,
 ) -> None:
     """Write low-quality frames of any folder of videos or frames; videos are also taken apart into GT/."""
-    from rvrt_cli.data.prepare import plan_folder
+    from rvrt_cli.data.plans import plan_folder
     from rvrt_cli.errors import UsageError
 
     _enable_debug(debug)
@@ -174,7 +175,7 @@ def photos(
     debug: DebugOption = False,
 ) -> None:
     """Turn still photographs into training clips by smooth synthetic motion, in the Vimeo-90K layout."""
-    from rvrt_cli.data.prepare import plan_photos, write_clip_list
+    from rvrt_cli.data.plans import plan_photos, write_clip_list
     from rvrt_cli.data.vimeo import SEPTUPLET_FRAMES
     from rvrt_cli.errors import UsageError
 
@@ -204,7 +205,7 @@ def _enable_debug(debug: bool) -> None:
 
 
 def _degrade(name: str, scale: int, seed: int, known: Sequence[str] = ("BI", "BD", "real")) -> Degrade:
-    from rvrt_cli.data.prepare import Degrade
+    from rvrt_cli.data.tasks import Degrade
     from rvrt_cli.errors import UsageError
 
     for candidate in known:

@@ -11,14 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from rvrt_cli.model.config import ModelConfig
     from rvrt_cli.train.batches import SourceSpec
     from rvrt_cli.train.checkpoint import Tensors
-    from rvrt_cli.train.engine import Place
-    from rvrt_cli.train.launch import Cluster
-    from rvrt_cli.train.recipe import Recipe
-    from rvrt_cli.train.settings import RunSettings
-    from rvrt_cli.train.stopping import StopRequest
 
 DATA, RECIPE, MACHINE, OUTPUT = "Data", "Recipe (defaults: the published one)", "Machine", "Run and reports"
 
@@ -397,6 +391,8 @@ def train(
         from rvrt_cli.train.engine_mindspore import run_scheduler
 
         return run_scheduler()
+    from rvrt_cli.cli.train_run import launch_ranks, run_alone, run_rank, show_plan
+
     if resume not in (None, "auto"):
         raise UsageError(f"--resume knows only 'auto', not {resume!r}.")
     if model not in PRESETS:
@@ -436,15 +432,15 @@ def train(
     cluster = Cluster(devices, nodes, node_rank, master)
     place = current_place()
     if place is not None:
-        return _run_rank(place, settings, config, recipe, initial)
+        return run_rank(place, settings, config, recipe, initial)
     if dry_run:
-        return _show_plan(settings, config, recipe, cluster)
+        return show_plan(settings, config, recipe, cluster)
     from rvrt_cli.train.stopping import StopRequest
 
     with StopRequest().installed() as stop:
         if cluster.world > 1:
-            return _launch(cluster, settings, recipe, config, stop)
-        return _run_alone(settings, config, recipe, initial, stop)
+            return launch_ranks(cluster, settings, recipe, config, stop)
+        return run_alone(settings, config, recipe, initial, stop)
 
 
 def _sources(data: list[str], dataset: str | None, root: Path) -> tuple[SourceSpec, ...]:
@@ -475,66 +471,3 @@ def _initial_tensors(init: str, model: str) -> Tensors:
     if weights.config != PRESETS[model]:
         raise UsageError(f"The weights {init} are no {model}; choose the --model that they were made for.")
     return weights.tensors
-
-
-def _show_plan(settings: RunSettings, config: ModelConfig, recipe: Recipe, cluster: Cluster) -> None:
-    from rvrt_cli.cli.train_view import show_plan
-    from rvrt_cli.train.plan import plan_training
-    from rvrt_cli.train.preflight import check_run
-
-    source = check_run(settings, config, recipe, cluster)
-    plan = plan_training(config, recipe, source.count_clips(recipe.stages[0].frames), cluster.world)
-    show_plan(plan, settings, recipe, source.name, cluster.world)
-
-
-def _run_alone(
-    settings: RunSettings, config: ModelConfig, recipe: Recipe, initial: Tensors | None, stop: StopRequest
-) -> None:
-    from rvrt_cli.cli.train_view import TrainView
-    from rvrt_cli.train.loop import run_training
-
-    with TrainView(settings, recipe) as view:
-        run_training(settings, config, recipe, initial, view.show, stop=stop)
-
-
-def _run_rank(
-    place: Place, settings: RunSettings, config: ModelConfig, recipe: Recipe, initial: Tensors | None
-) -> None:
-    """One of several processes; the one that started them draws what the first reports."""
-    from contextlib import nullcontext
-
-    from rvrt_cli.errors import InterruptedRun
-    from rvrt_cli.train.events import Event
-    from rvrt_cli.train.job import JobFolder, announce, write_event
-    from rvrt_cli.train.loop import run_training
-    from rvrt_cli.train.stopping import StopRequest
-
-    announce(place)
-    job = JobFolder.current()
-    stop = StopRequest(job.watch_starter()) if job is not None else StopRequest()
-    with stop.installed(), job.open_view() if job and place.rank == 0 else nullcontext() as view:
-
-        def report(event: Event) -> None:
-            if view is not None:
-                write_event(view, event)
-
-        try:
-            run_training(settings, config, recipe, initial, report, place, stop)
-        except InterruptedRun as stopped:
-            # The framework's launcher takes another exit code for a failure; who started it explains.
-            if job is not None and place.local_rank == 0:
-                job.write_stopped(str(stopped))
-
-
-def _launch(
-    cluster: Cluster, settings: RunSettings, recipe: Recipe, config: ModelConfig, stop: StopRequest
-) -> None:
-    """Run this command once per device."""
-    from rvrt_cli.cli.train_view import TrainView
-    from rvrt_cli.train.launch import launch
-
-    recipe.check(config, cluster.world)
-    with TrainView(settings, recipe) as view:
-        # The last --backend counts: what was chosen here holds on every device.
-        arguments = [*sys.argv[1:], "--backend", settings.backend]
-        launch(settings.backend, cluster, arguments, settings.out / "logs", view.show, stop)

@@ -155,7 +155,7 @@ class FrameSource:
         shape: tuple[int, ...] = ()
         clip = np.empty((frames, patch_gt_px, patch_gt_px, 3), dtype=np.uint8)
         for position, path in enumerate(paths):
-            image = self._cache.get(path, lambda path=path: read_image(path, convert=True))  # type: ignore[misc]
+            image = self._cache.get(path, lambda path=path: read_image(path, convert=True))  # type: ignore[misc]  # mypy cannot type a lambda with a default
             if corner is None:
                 shape = image.shape
                 corner = _pick_corner(rng, path, image.shape[0], image.shape[1], patch_gt_px)

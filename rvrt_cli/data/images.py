@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -102,9 +101,3 @@ def encode_png(image: np.ndarray, compression: int = 3) -> bytes:
 def write_png(path: Path, image: np.ndarray) -> None:
     """Write an (h, w, 3) uint8 RGB image atomically."""
     write_bytes(path, encode_png(image))
-
-
-def mirror_clip(frames: Iterable[np.ndarray]) -> list[np.ndarray]:
-    """Frames 1…n followed by n…1: 7 frames of Vimeo-90K become 14, as the field feeds recurrent networks."""
-    clip = list(frames)
-    return clip + clip[::-1]

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -68,7 +68,7 @@ def run_parallel(
     threads: int = 1,
     initializer: Callable[..., None] | None = None,
     arguments: tuple[Any, ...] = (),
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yield ``function(task)`` for every task, in the order in which they finish.
 
     ``workers``: processes, started afresh (spawn); 1 works in this process, in order. ``function`` and the tasks must

@@ -14,7 +14,6 @@ from rvrt_cli.errors import InputError
 SEPTUPLET_FRAMES = 7
 LISTS = {"train": "sep_trainlist.txt", "test": "sep_testlist.txt"}
 GT_FOLDER = "sequences"
-LQ_FOLDERS = {"BI": "BIx4", "BD": "BDx4"}
 _LINE = re.compile(r"^\d{5}/\d{4}$")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from rvrt_cli.data.degrade import degrade_bd, degrade_bi, degrade_real
 from rvrt_cli.data.images import list_images, read_image
-from rvrt_cli.data.prepare import crop_to_multiple
+from rvrt_cli.data.tasks import crop_to_multiple
 from rvrt_cli.data.vimeo import find_vimeo_root, septuplet_frames
 from rvrt_cli.errors import InputError
 from rvrt_cli.evaluate.protocols import Protocol

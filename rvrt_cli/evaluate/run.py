@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
@@ -20,6 +20,7 @@ from rvrt_cli.evaluate.journal import EvalJournal
 from rvrt_cli.evaluate.metrics import psnr, ssim
 from rvrt_cli.evaluate.models import Feeding, ModelSpec, restore_clip, spread_devices
 from rvrt_cli.evaluate.protocols import Protocol, find_published
+from rvrt_cli.evaluate.report import ClipScore, EvalReport, Total, jsonable, score_from_dict
 from rvrt_cli.evaluate.temporal import TemporalJudge
 from rvrt_cli.restorer import Restorer, describe_engine
 from rvrt_cli.upscale.memory import peak_rss_mib
@@ -48,104 +49,11 @@ class EvalOptions:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class ClipScore:
-    """One model on one clip. PSNR in dB and SSIM are means over the compared frames, whose figures are in ``frame_…``.
-
-    ``seconds`` and ``calls``: of the model alone; ``output_frames``: frames it was given. ``peak_rss_mib``: of the
-    process so far. ``peak_device_mib``: of the accelerator, where there is one.
-    """
-
-    clip: str
-    model: str
-    psnr: float
-    ssim: float
-    frame_psnr: tuple[float, ...]
-    frame_ssim: tuple[float, ...]
-    seconds: float
-    calls: int
-    output_frames: int
-    peak_rss_mib: float
-    peak_device_mib: float | None = None
-    warp_error: float | None = None
-    gt_warp_error: float | None = None
-    flicker: float | None = None
-    tof_px: float | None = None
-
-    @property
-    def seconds_per_call(self) -> float:
-        return self.seconds / max(1, self.calls)
-
-    @property
-    def fps(self) -> float:
-        return self.output_frames / self.seconds if self.seconds > 0 else math.inf
-
-
-@dataclass(frozen=True)
-class Total:
-    """The mean of a model over all clips (every clip counts alike), with its published figure where one exists."""
-
-    model: str
-    engine: str
-    psnr: float
-    ssim: float
-    seconds_per_call: float
-    fps: float
-    peak_rss_mib: float
-    peak_device_mib: float | None
-    warp_error: float | None
-    gt_warp_error: float | None
-    flicker: float | None
-    tof_px: float | None
-    published_psnr: float | None
-    published_ssim: float | None
-    published_source: str | None
-
-
-@dataclass(frozen=True)
-class EvalReport:
-    """The whole table."""
-
-    dataset: str
-    protocol: str
-    low_quality: str
-    feeding: str
-    clips: int
-    resumed_clips: int
-    scores: tuple[ClipScore, ...]
-    totals: tuple[Total, ...]
-
-    def score(self, clip: str, model: str) -> ClipScore:
-        """The row of a model on a clip."""
-        return next(score for score in self.scores if (score.clip, score.model) == (clip, model))
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON: infinite PSNR (equal pictures) becomes the string "inf"."""
-        return _jsonable(asdict(self))
-
-
 OnClip = Callable[[int, int, Sequence[ClipScore]], None]
 """Called with (clips done, clips in all, the scores of the clip just finished; empty for clips of an earlier run)."""
 
 OnStart = Callable[[str, str], None]
 """Called once for each model with its label and :func:`~rvrt_cli.restorer.describe_engine`."""
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, float) and math.isinf(value):
-        return "inf"
-    if isinstance(value, dict):
-        return {key: _jsonable(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_jsonable(item) for item in value]
-    return value
-
-
-def _score_from_dict(value: Mapping[str, Any]) -> ClipScore:
-    fields: dict[str, Any] = {key: float("inf") if item == "inf" else item for key, item in value.items()}
-    for key in ("frame_psnr", "frame_ssim"):
-        fields[key] = tuple(float(item) for item in fields[key])
-    return ClipScore(**fields)
 
 
 class _Evaluator:
@@ -323,7 +231,7 @@ def evaluate(
         else:
             results = ((clip.name, evaluator.evaluate(clip)) for clip in pending)
         for name, scores in results:
-            journal.add(name, _jsonable([asdict(score) for score in scores]))
+            journal.add(name, jsonable([asdict(score) for score in scores]))
             done += 1
             if on_clip is not None:
                 on_clip(done, len(clips), scores)
@@ -335,7 +243,7 @@ def evaluate(
         if evaluator is not None:
             evaluator.close()
 
-    scores = tuple(_score_from_dict(value) for clip in clips for value in journal.finished[clip.name])
+    scores = tuple(score_from_dict(value) for clip in clips for value in journal.finished[clip.name])
     whole = options.limit is None and options.frames is None and not options.feeding.repeat
     totals = tuple(
         _total(

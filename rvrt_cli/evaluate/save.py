@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rvrt_cli.atomic import write_bytes, write_json
 from rvrt_cli.errors import OutputError, UsageError
-from rvrt_cli.evaluate.run import EvalReport
+from rvrt_cli.evaluate.report import EvalReport
 
 _CSV_COLUMNS = (
     "clip",

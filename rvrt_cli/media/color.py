@@ -346,7 +346,7 @@ def read_planes(frame: av.VideoFrame, layout: PlanarFormat) -> list[np.ndarray]:
     """Views of the frame's planes without their padding; valid while ``frame`` lives."""
     planes = []
     for plane in frame.planes:
-        rows = np.frombuffer(plane, layout.dtype).reshape(plane.height, -1)  # type: ignore[call-overload]
+        rows = np.frombuffer(plane, layout.dtype).reshape(plane.height, -1)  # type: ignore[call-overload]  # a plane has the buffer protocol, which its stub lacks
         planes.append(rows[:, : plane.width])
     return planes
 
@@ -369,6 +369,6 @@ def rgb_to_frame(rgb: np.ndarray, alpha: np.ndarray | None, pix_fmt: str, tags: 
     height, width, _ = rgb.shape
     frame = av.VideoFrame(width, height, name)
     for plane, codes in zip(frame.planes, rgb_to_planes(rgb, alpha, layout, tags), strict=True):
-        rows = np.frombuffer(plane, layout.dtype).reshape(plane.height, -1)  # type: ignore[call-overload]
+        rows = np.frombuffer(plane, layout.dtype).reshape(plane.height, -1)  # type: ignore[call-overload]  # a plane has the buffer protocol, which its stub lacks
         rows[:, : plane.width] = codes
     return frame if name == pix_fmt else frame.reformat(format=pix_fmt)

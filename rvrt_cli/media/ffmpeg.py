@@ -49,9 +49,20 @@ def run_ffmpeg(arguments: Sequence[str], *, doing: str, timeout_s: float | None 
 
     Errors: :class:`OutputError` (or :class:`DiskFullError`) carrying the end of ffmpeg's stderr.
     """
+    done = _finish(arguments, doing, timeout_s)
+    stderr = done.stderr.decode("utf-8", "replace")
+    if done.returncode != 0:
+        raise explain_ffmpeg_failure(stderr, doing)
+    return stderr
+
+
+def _finish(
+    arguments: Sequence[str], doing: str, timeout_s: float | None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run ffmpeg to its end, whatever its exit code. Errors: :class:`OutputError` where it takes too long."""
     command = [ffmpeg_executable(), "-hide_banner", "-nostdin", *arguments]
     try:
-        done = subprocess.run(
+        return subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -63,34 +74,10 @@ def run_ffmpeg(arguments: Sequence[str], *, doing: str, timeout_s: float | None 
         raise OutputError(
             f"ffmpeg did not finish within {timeout_s:.0f} s while {doing}; the input is probably damaged."
         ) from error
-    stderr = done.stderr.decode("utf-8", "replace")
-    if done.returncode != 0:
-        raise explain_ffmpeg_failure(stderr, doing)
-    return stderr
 
 
 def list_streams(path: Path, *, timeout_s: float = 60.0) -> str:
     """ffmpeg's own verbose description of a file, to check facts independently of PyAV. Errors: :class:`OutputError`."""
-    command = [
-        ffmpeg_executable(),
-        "-hide_banner",
-        "-nostdin",
-        "-v",
-        "verbose",
-        "-protocol_whitelist",
-        "file",
-        "-i",
-        f"file:{path}",
-    ]
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
-            **OWN_GROUP,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise OutputError(f"ffmpeg did not finish describing {path} within {timeout_s:.0f} s.") from error
+    arguments = ["-v", "verbose", "-protocol_whitelist", "file", "-i", f"file:{path}"]
+    done = _finish(arguments, f"describing {path}", timeout_s)
     return done.stderr.decode("utf-8", "replace")

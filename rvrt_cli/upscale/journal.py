@@ -219,7 +219,7 @@ class Journal:
             if os.name == "nt":
                 import msvcrt
 
-                msvcrt.locking(self._lock.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+                msvcrt.locking(self._lock.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]  # Windows only
             else:
                 import fcntl
 

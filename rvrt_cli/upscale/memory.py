@@ -64,7 +64,7 @@ def peak_rss_mib() -> float:
     if os.name == "nt":
         import psutil
 
-        return psutil.Process().memory_info().peak_wset / MIB  # type: ignore[attr-defined,unused-ignore]
+        return psutil.Process().memory_info().peak_wset / MIB  # type: ignore[attr-defined,unused-ignore]  # Windows only
     # Linux counts in ru_maxrss what the process had before its exec, which may be the size of a large parent.
     with suppress(OSError):
         found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())

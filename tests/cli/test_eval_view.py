@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from rvrt_cli.cli.eval_view import EvalView, describe_report, print_report
-from rvrt_cli.evaluate.run import ClipScore, EvalReport, Total
+from rvrt_cli.evaluate.report import ClipScore, EvalReport, Total
 
 
 def report(clips: int, published: bool = False) -> EvalReport:

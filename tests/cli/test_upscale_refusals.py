@@ -230,7 +230,7 @@ def test_a_reader_that_leaves(clip, tmp_path):
     )  # fmt: skip
     assert process.stdout is not None
     process.stdout.close()
-    text = process.stderr.read().decode()  # type: ignore[union-attr]
+    text = process.stderr.read().decode()
     assert process.wait(timeout=60) == ExitCode.OUTPUT
     assert "stopped before the end" in text
     assert "Traceback" not in text

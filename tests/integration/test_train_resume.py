@@ -48,7 +48,7 @@ def start(photos: Path, out: Path, *arguments: str) -> subprocess.Popen[str]:
 def finish(job: subprocess.Popen[str]) -> Checkpoint:
     _, errors = job.communicate(timeout=250)
     assert job.returncode == 0, errors
-    out = Path(job.args[job.args.index("--out") + 1])  # type: ignore[union-attr,index]
+    out = Path(job.args[job.args.index("--out") + 1])
     checkpoint = load_latest(out / "checkpoints")
     assert checkpoint is not None
     return checkpoint

@@ -38,7 +38,7 @@ def run_through(tmp_path: Path) -> Callable[..., Passed]:
         **read: Any,
     ) -> Passed:
         source = source or probe(path)
-        height, width = scaled(np.empty((source.video.height, source.video.width)), factor).shape  # type: ignore[union-attr]
+        height, width = scaled(np.empty((source.video.height, source.video.width)), factor).shape
         target = tmp_path / output
         settings = resolve_encoding(source, options, target, width, height)
         trimmed = any(value is not None for value in read.values())

@@ -435,7 +435,7 @@ def test_interlaced_fields_are_not_woven(tmp_path: Path) -> None:
     assert source.video.interlaced
 
     def combing(mode: str) -> float:
-        with read_frames(source, deinterlace=mode) as frames:  # type: ignore[arg-type]
+        with read_frames(source, deinterlace=mode) as frames:
             rows = [np.abs(f.rgb[2:-2:2] - 0.5 * (f.rgb[1:-3:2] + f.rgb[3:-1:2])).mean() for f in frames]
         assert len(rows) == 10
         return float(np.mean(rows))
@@ -483,4 +483,4 @@ def test_ffmpeg_sees_what_pyav_sees(rich: Path, run_through: Callable[..., Passe
 
 def test_scaled_helper_keeps_corners() -> None:
     picture = np.arange(6, dtype=np.float32).reshape(2, 3)
-    assert scaled(picture, 4).shape == (8, 12)  # type: ignore[union-attr]
+    assert scaled(picture, 4).shape == (8, 12)

@@ -29,7 +29,7 @@ from rvrt_cli.media import (
     verify_output,
 )
 from rvrt_cli.media.ffmpeg import OWN_GROUP, explain_ffmpeg_failure, ffmpeg_executable
-from rvrt_cli.media.mux import StreamPlan
+from rvrt_cli.media.mux import StreamPlan, _cover_bytes
 from rvrt_cli.media.segment import DecodeOrder, read_footer
 
 FILM = ["-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=0.4"]
@@ -92,7 +92,7 @@ def test_verification_notices(
 ) -> None:
     done = run_through(film, "o.mp4")
     with pytest.raises(VerifyError, match=words):
-        verify_output(done.source, done.output, replace(expectation(done), **change), done.plan)  # type: ignore[arg-type]
+        verify_output(done.source, done.output, replace(expectation(done), **change), done.plan)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_verification_notices_colour(
     name: str, value: int, words: str, film: Path, run_through: Callable[..., Passed]
 ) -> None:
     done = run_through(film, "o.mp4")
-    wrong = replace(done.settings.color, **{name: value})  # type: ignore[arg-type]
+    wrong = replace(done.settings.color, **{name: value})
     with pytest.raises(VerifyError, match=words):
         verify_output(done.source, done.output, replace(expectation(done), color=wrong), done.plan)
 
@@ -166,7 +166,7 @@ def test_verification_notices_an_unreadable_file(film: Path, run_through: Callab
         verify_output(done.source, done.output, expectation(done), done.plan)
 
 
-def segment(path: Path, settings, times, shape=(192, 256)) -> Path:  # type: ignore[no-untyped-def]
+def segment(path: Path, settings, times, shape=(192, 256)) -> Path:
     with SegmentWriter(path, settings) as writer:
         for number, pts in enumerate(times):
             writer.write(np.full((*shape, 3), number / 20, np.float32), pts, 512)
@@ -249,7 +249,7 @@ def test_an_interruption_stops_ffmpeg_and_leaves_nothing(
     started: list[subprocess.Popen[bytes]] = []
     original = subprocess.Popen
 
-    def popen(*args, **kwargs):  # type: ignore[no-untyped-def]
+    def popen(*args, **kwargs):
         started.append(original(*args, **kwargs))
         return started[-1]
 
@@ -416,3 +416,50 @@ def test_pictures_become_a_film(tmp_path: Path, run_through: Callable[..., Passe
     assert (video.width, video.height, video.average_rate, video.chroma) == (128, 96, 30, "444")
     assert (video.color.matrix, video.color.range, video.color.primaries) == (1, 1, 1)
     assert len(tracks(done.output)[0].times_s) == 10
+
+
+def test_chapters_without_a_title_stay_so_in_webm(tmp_path: Path) -> None:
+    chapters = tmp_path / "chapters.txt"
+    chapters.write_text(
+        ";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=200\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=200\nEND=400\ntitle=b\n"
+    )
+    film = make(tmp_path / "film.mkv", *FILM, "-i", str(chapters), "-map_chapters", "1", "-c:v", "libx264")
+    source = probe(film)
+    for name, told in (("out.webm", True), ("out.mkv", False)):
+        settings = resolve_encoding(source, EncodeOptions(), tmp_path / name, 256, 192)
+        assert ("Chapters without a title stay without one." in plan_mux(source, settings).warnings) == told
+
+
+@pytest.mark.parametrize(
+    ("container", "action"), [("mkv", "attach"), ("mp4", "copy"), ("mov", "copy"), ("webm", "drop")]
+)
+def test_a_cover_is_kept_where_there_is_a_place_for_it(tmp_path: Path, container: str, action: str) -> None:
+    cover = make(tmp_path / "cover.png", "-f", "lavfi", "-i", "color=size=16x16", "-frames:v", "1")
+    film = make(
+        tmp_path / "film.mp4", *FILM, "-i", str(cover), "-map", "0", "-map", "1", "-c:v:0", "libx264", "-c:v:1", "copy",
+        "-disposition:v:1", "attached_pic",
+    )  # fmt: skip
+    source = probe(film)
+    settings = resolve_encoding(source, EncodeOptions(), tmp_path / f"out.{container}", 256, 192)
+    plan = plan_mux(source, settings)
+    assert [stream.action for stream in plan.streams] == ["upscale", action]
+    assert any("WebM holds no cover art" in warning for warning in plan.warnings) == (action == "drop")
+
+
+def test_a_cover_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    film = make(tmp_path / "film.mp4", *FILM, "-c:v", "libx264")
+    source = probe(film)
+    film.write_bytes(b"something else")
+    with pytest.raises(OutputError, match=r"cover picture of .* cannot be read"):
+        _cover_bytes(source, 0)
+
+
+def test_an_output_that_cannot_be_read_back_is_told(film: Path, tmp_path: Path) -> None:
+    source = probe(film)
+    settings = resolve_encoding(source, EncodeOptions(), tmp_path / "out.mp4", 64, 48)
+    plan = plan_mux(source, settings)
+    expected = Expected(np.arange(10), Fraction(1, 25), 64, 48, settings.color, settings.sar)
+    for content in (b"", b"no film at all"):
+        (tmp_path / "out.mp4").write_bytes(content)
+        with pytest.raises(VerifyError, match="cannot be read back"):
+            verify_output(source, tmp_path / "out.mp4", expected, plan)

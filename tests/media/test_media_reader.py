@@ -87,7 +87,7 @@ def test_y4m_is_deinterlaced(fields: str, mode: str, tmp_path: Path, monkeypatch
     pictures = {}
     for how in ("off", mode):
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(body)))
-        with read_frames(source, deinterlace=how) as frames:  # type: ignore[arg-type]
+        with read_frames(source, deinterlace=how) as frames:
             pictures[how] = [f.rgb for f in frames]
     assert len(pictures[mode]) == 10
     if mode != "off":

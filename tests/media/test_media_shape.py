@@ -22,7 +22,7 @@ def test_the_film_is_shown_in_its_shape(
     turned = ["-v", "error", "-display_rotation", str(rotation), "-i", str(tmp_path / "a.mp4"), "-c", "copy"]
     run_ffmpeg([*turned, str(tmp_path / "b.mp4")], doing="turning")
     for width, height in ((192, 108), (100, 100)):
-        options = UpscaleOptions(model="bicubic", width=width, height=height, compare=compare, overwrite=True)  # type: ignore[arg-type]
+        options = UpscaleOptions(model="bicubic", width=width, height=height, compare=compare, overwrite=True)
         upscale(tmp_path / "b.mp4", tmp_path / output, options)
         video = probe(tmp_path / output).video
         shown = float(video.sar * video.width / video.height) / (2 if compare else 1)

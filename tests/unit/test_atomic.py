@@ -1,10 +1,92 @@
-"""Atomic writes: what killed processes leave behind is removed, nothing else."""
+"""Atomic writes: whole files or none, errors a user can read, and what killed processes leave behind is removed."""
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
-from rvrt_cli.atomic import remove_leftovers
+import pytest
+
+from rvrt_cli.atomic import (
+    atomic_path,
+    explained_writing,
+    remove_all_leftovers,
+    remove_leftovers,
+    sync_directory,
+    write_bytes,
+    write_json,
+)
+from rvrt_cli.errors import DiskFullError, OutputError
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def fail_half_way(target: Path, error: BaseException) -> None:
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(b"ha")
+        raise error
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    target = tmp_path / "film.mp4"
+    target.write_bytes(b"old")
+    with atomic_path(target) as temporary:
+        assert temporary.suffix == ".mp4"
+        temporary.write_bytes(b"new")
+        assert target.read_bytes() == b"old"
+    assert target.read_bytes() == b"new"
+    assert names(tmp_path) == ["film.mp4"]
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()])
+def test_what_fails_leaves_the_old_file(tmp_path: Path, error: BaseException) -> None:
+    target = tmp_path / "film.mp4"
+    target.write_bytes(b"old")
+    with pytest.raises(type(error)):
+        fail_half_way(target, error)
+    assert target.read_bytes() == b"old"
+    assert names(tmp_path) == ["film.mp4"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_told_apart(tmp_path: Path, number: int) -> None:
+    with pytest.raises(DiskFullError, match="disk is full"):
+        fail_half_way(tmp_path / "a", OSError(number, os.strerror(number)))
+    assert names(tmp_path) == []
+
+
+def test_a_file_that_cannot_be_renamed(tmp_path: Path) -> None:
+    (tmp_path / "taken" / "within").mkdir(parents=True)
+    with pytest.raises(OutputError, match="taken could not be written"):
+        write_bytes(tmp_path / "taken", b"x")
+    assert names(tmp_path) == ["taken"]
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="choose another place"):
+        write_bytes(tmp_path / "missing" / "a", b"x")
+    with (
+        pytest.raises(OutputError, match=r"a could not be written: .*No such file"),
+        explained_writing(tmp_path / "a"),
+    ):
+        sync_directory(tmp_path / "missing")
+
+
+def test_explained_writing_lets_other_errors_through(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="mine"), explained_writing(tmp_path / "a"):
+        raise ValueError("mine")
+    with explained_writing(tmp_path / "a"):
+        pass
+
+
+def test_json_is_readable(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"name": "Ü", "list": [1]})
+    assert (tmp_path / "a.json").read_text(
+        encoding="utf-8"
+    ) == '{\n  "name": "Ü",\n  "list": [\n    1\n  ]\n}\n'
 
 
 def test_only_leftovers_of_the_same_target_are_removed(tmp_path: Path) -> None:
@@ -18,4 +100,13 @@ def test_only_leftovers_of_the_same_target_are_removed(tmp_path: Path) -> None:
     for path in [leftover, *(tmp_path / name for name in kept)]:
         path.write_bytes(b"x")
     remove_leftovers(tmp_path / "a film [1].mp4")
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+    assert names(tmp_path) == sorted(kept)
+
+
+def test_all_leftovers_of_a_folder_are_removed(tmp_path: Path) -> None:
+    kept = ["a.mkv", ".hidden", ".a.0123abcd.part", "b.0123abcd.part.mkv"]
+    for name in [*kept, ".a.0123abcd.part.mkv", ".b c.89abcdef.part.json"]:
+        (tmp_path / name).write_bytes(b"x")
+    remove_all_leftovers(tmp_path)
+    assert names(tmp_path) == sorted(kept)
+    remove_all_leftovers(tmp_path / "missing")

@@ -143,7 +143,7 @@ def test_python_interface_is_found_at_the_top() -> None:
     assert rvrt_cli.upscale_frames is api.upscale_frames
     assert rvrt_cli.load_model is api.load_model
     with pytest.raises(AttributeError, match="no attribute 'upscale_film'"):
-        rvrt_cli.upscale_film  # noqa: B018
+        rvrt_cli.upscale_film  # noqa: B018 - the look-up itself is what fails
 
 
 def test_python_m_runs_the_same_command() -> None:

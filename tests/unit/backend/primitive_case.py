@@ -17,7 +17,7 @@ def main(engine: str, out: Path) -> None:
 
         kernel.set_device("cpu")
         kernel.set_mode(graph=False)
-    from rvrt_cli.backend import active as B  # noqa: N812
+    from rvrt_cli.backend import active as B  # noqa: N812 - as the model calls it
 
     rng = np.random.default_rng(11)
 

@@ -125,7 +125,7 @@ def test_cache_keeps_to_its_budget() -> None:
         return np.zeros(100, np.uint8)
 
     for key in (0, 1, 0, 2, 0, 1):
-        cache.get(key, lambda key=key: load(key))  # type: ignore[misc]
+        cache.get(key, lambda key=key: load(key))
     assert loads == [0, 1, 2, 1]
     assert cache.bytes <= 250
 

@@ -20,16 +20,16 @@ import rvrt_cli
 from rvrt_cli.data import prepare
 from rvrt_cli.data.bicubic import imresize_u8
 from rvrt_cli.data.images import read_image
-from rvrt_cli.data.pool import run_parallel
-from rvrt_cli.data.prepare import (
-    Degrade,
+from rvrt_cli.data.plans import (
     plan_folder,
     plan_photos,
     plan_vimeo,
-    run_tasks,
     write_clip_list,
     write_vimeo_annotations,
 )
+from rvrt_cli.data.pool import run_parallel
+from rvrt_cli.data.prepare import run_tasks
+from rvrt_cli.data.tasks import Degrade
 from rvrt_cli.errors import DiskFullError, InputError, InterruptedRun, OutOfMemoryError_, OutputError
 
 

@@ -48,7 +48,7 @@ def test_published_figures_need_the_whole_test_set() -> None:
     figure = find_published("rvrt-vimeo", VIMEO, "BI", 7824)
     assert figure is not None
     assert (figure.psnr, figure.ssim) == (38.15, 0.9527)
-    assert find_published("bicubic", VID4, "BI", 4).psnr == 23.78  # type: ignore[union-attr]
+    assert find_published("bicubic", VID4, "BI", 4).psnr == 23.78
     assert find_published("bicubic", VID4, "BD", 4) is None
 
 

@@ -24,7 +24,8 @@ from rvrt_cli.evaluate import models
 from rvrt_cli.evaluate.journal import EvalJournal
 from rvrt_cli.evaluate.models import Feeding, ModelSpec, restore_clip, spread_devices
 from rvrt_cli.evaluate.protocols import PROTOCOLS
-from rvrt_cli.evaluate.run import EvalOptions, EvalReport, compare, evaluate
+from rvrt_cli.evaluate.report import EvalReport
+from rvrt_cli.evaluate.run import EvalOptions, compare, evaluate
 from rvrt_cli.evaluate.save import check_metrics_path, save_report
 from rvrt_cli.restorer import BicubicRestorer
 

@@ -65,7 +65,7 @@ def random_planes(name: str, height: int, width: int, seed: int) -> list[np.ndar
 @settings(max_examples=120, deadline=None)
 def test_an_identity_model_changes_no_code_value(
     name, height, width, location, matrix, color_range, seed
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     """Even for noise in every code value, out-of-gamut ones included: nothing moves by even one step."""
     layout = planar_format(name)
     assert layout is not None
@@ -94,7 +94,7 @@ def test_an_identity_model_changes_no_code_value(
         ((3760, 2048, 2048), 1, 1, 12, (1, 1, 1)),
     ],
 )
-def test_known_values(codes, matrix, color_range, bits, rgb) -> None:  # type: ignore[no-untyped-def]
+def test_known_values(codes, matrix, color_range, bits, rgb) -> None:
     layout = planar_format("yuv444p" + ("" if bits == 8 else f"{bits}le"))
     assert layout is not None
     planes = [np.full((2, 2), code, layout.dtype) for code in codes]
@@ -154,7 +154,7 @@ def test_upsampling_keeps_a_flat_plane_flat_and_a_ramp_straight() -> None:
     layout = planar_format("yuv420p")
     assert layout is not None
     for location in LOCATIONS:
-        tags = ColorTags(1, 2, chroma_location=location)  # type: ignore[arg-type]
+        tags = ColorTags(1, 2, chroma_location=location)
         flat, _ = planes_to_rgb(
             [np.full((9, 7), 100, np.uint8), *(np.full((5, 4), c, np.uint8) for c in (77, 190))], layout, tags
         )

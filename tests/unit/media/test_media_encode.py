@@ -157,7 +157,7 @@ def test_threads_never_depend_on_the_machine() -> None:
 
 def test_lossless_and_quality_options() -> None:
     def options(**given: object) -> dict[str, str]:
-        return dict(resolve_encoding(source(), EncodeOptions(**given), "o.mkv", 64, 48).encoder_options)  # type: ignore[arg-type]
+        return dict(resolve_encoding(source(), EncodeOptions(**given), "o.mkv", 64, 48).encoder_options)
 
     assert options(lossless=True)["qp"] == "0"
     assert "crf" not in options(lossless=True)

@@ -95,7 +95,7 @@ def test_wrong_streams_are_named(tmp_path: Path) -> None:
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damaged_files_end_in_frames_or_in_one_sentence(
     data, tmp_path_factory: pytest.TempPathFactory
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     """Flipped bytes, cut ends, swapped blocks: never anything but frames of one size or an RvrtError."""
     folder = tmp_path_factory.getbasetemp() / "damage"
     folder.mkdir(exist_ok=True)

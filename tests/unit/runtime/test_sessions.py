@@ -171,7 +171,7 @@ def test_a_provider_that_drops_out_is_an_error(monkeypatch: pytest.MonkeyPatch) 
     runtime = Runtime()
     runtime.InferenceSession = lambda *_, **__: SimpleNamespace(
         get_providers=lambda: ["CPUExecutionProvider"]
-    )  # type: ignore[method-assign] # a double
+    )
     with pytest.raises(DeviceError, match="could not start CoreMLExecutionProvider"):
         start(monkeypatch, runtime, provider="coreml")
     with pytest.raises(DeviceError, match="has no directml here"):

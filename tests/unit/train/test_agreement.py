@@ -77,4 +77,4 @@ def test_a_difference_is_a_sentence_on_every_rank(difference: dict, kind: type, 
     assert str(said[0]) == str(said[1])
     assert all(isinstance(error, kind) for error in said)
     with pytest.raises(kind, match=part):
-        raise said[0]  # type: ignore[misc]
+        raise said[0]

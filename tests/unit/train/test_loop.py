@@ -193,7 +193,7 @@ def test_validation_keeps_the_best_weights(
     def predict(lq: np.ndarray) -> np.ndarray:
         return lq.repeat(4, 1).repeat(4, 2) + np.float32(next(quality) / 255)
 
-    engine.predict = predict  # type: ignore[method-assign]
+    engine.predict = predict
     settings = _settings(tmp_path, val_interval=3, validation=(ValidationSpec("set", "nowhere"),))
     validated = [event for event in _run(settings) if isinstance(event, Validated)]
     assert [event.step for event in validated] == [3, 6, 7]
@@ -307,10 +307,10 @@ def test_a_stop_breaks_off_a_validation_which_is_made_up_for(
         os.kill(os.getpid(), signal.SIGTERM)
         return predict(lq)
 
-    engine.predict = stop  # type: ignore[method-assign]
+    engine.predict = stop
     settings = _settings(tmp_path, val_interval=3, validation=(ValidationSpec("set", "nowhere"),))
     with pytest.raises(InterruptedRun, match="SIGTERM after step 3"):
         _run(settings)
-    engine.predict = predict  # type: ignore[method-assign]
+    engine.predict = predict
     events = _run(replace(settings, resume=True))
     assert [event.step for event in events if isinstance(event, Validated)] == [3, 6, 7]

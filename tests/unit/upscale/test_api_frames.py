@@ -7,7 +7,7 @@ import pytest
 
 from rvrt_cli.api import load_model, upscale_frames
 from rvrt_cli.data.bicubic import imresize_u8
-from rvrt_cli.errors import InputError
+from rvrt_cli.errors import InputError, UsageError
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (21, 20, 24, 3), np.uint8)
 
@@ -40,3 +40,18 @@ def test_float_frames_and_one_frame():
 def test_bad_frames(frames):
     with pytest.raises(InputError, match="frames"):
         upscale_frames(frames, model="bicubic")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"windows": 8}, "upscale_frames has no option 'windows'; did you mean window?"),
+        ({"crf": 18}, "upscale_frames has no option 'crf'; choose among window, overlap"),
+        ({"tile": 128}, "An option of upscale_frames is of the wrong type"),
+        ({"window": 7}, "--window must be an even number"),
+    ],
+)
+def test_mistakes_are_usage_errors(options, message):
+    with pytest.raises(UsageError) as caught:
+        upscale_frames(FRAMES, model="bicubic", **options)
+    assert message in str(caught.value)

@@ -30,7 +30,7 @@ def test_paths_may_be_text(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"windows": 8}, "no option 'windows'; did you mean window?"),
-        ({"colour": "red"}, "no option 'colour'; choose among model, weights"),
+        ({"colour": "red"}, "no option 'colour'; choose among model, window"),
         ({"strength": "much"}, "wrong type"),
         ({"tile": 128}, "wrong type"),
         ({"threads": -1}, "--threads"),

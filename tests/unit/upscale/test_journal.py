@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
-from rvrt_cli.errors import OutputError
-from rvrt_cli.upscale.journal import Journal, Restart, SegmentRecord, differences, hash_file, identify_file
+from rvrt_cli.errors import DiskFullError, OutputError
+from rvrt_cli.upscale import journal as journal_module
+from rvrt_cli.upscale.journal import (
+    Journal,
+    Restart,
+    SegmentRecord,
+    differences,
+    find_work,
+    hash_file,
+    identify_file,
+)
 
 IDENTITY = {"input": {"size": 3}, "options": {"crf": 17}, "version": "1"}
 RESTART = Restart(decode_from=5, shot_start=0, origin=8, window=16, tile_px=None)
@@ -143,3 +154,104 @@ def test_another_plan_is_kept_for_the_rest_of_a_run(folder):
     with Journal(folder, IDENTITY, {"window": 4}) as journal:
         assert journal.resolved == {"window": 8}
         assert journal.amended
+
+
+@pytest.mark.parametrize("line", range(4))
+@pytest.mark.parametrize("place", [0, 20, -2])
+def test_a_flipped_bit_ends_what_is_believed(folder, line, place):
+    records = make(folder)
+    path = folder / "journal.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    damaged = bytearray(lines[line])
+    damaged[place] ^= 1
+    lines[line] = bytes(damaged)
+    path.write_bytes(b"".join(lines))
+    with Journal(folder, IDENTITY, {}) as journal:
+        assert journal.segments == records[: max(0, line - 1)]
+        assert (journal.started_anew == "the journal of the earlier run is damaged") == (line == 0)
+
+
+def test_work_of_another_format_starts_anew(folder, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(journal_module, "FORMAT", 2)
+        make(folder)
+    with Journal(folder, IDENTITY, {}) as journal:
+        assert journal.segments == []
+        assert journal.started_anew == "the earlier run was made by another version of rvrt"
+
+
+@pytest.mark.parametrize("change", [{"colour": "red"}, {"restart": {"unknown": 1}}])
+def test_segments_with_other_fields_start_anew(folder, change):
+    make(folder, segments=1)
+    with Journal(folder, IDENTITY, {}) as journal:
+        path = folder / "000001.mkv"
+        path.write_bytes(b"segment 1")
+        record = {"index": 1, "name": path.name, "start": 10, "stop": 20, "sha256": hash_file(path)}
+        journal._write({"kind": "segment", "restart": {}, **record, **change})
+    with Journal(folder, IDENTITY, {}) as journal:
+        assert journal.segments == []
+        assert journal.started_anew == "the earlier run was made by another version of rvrt"
+    assert sorted(p.name for p in folder.iterdir()) == ["journal.jsonl", "lock"]
+
+
+def test_a_segment_that_leaves_a_gap_is_not_believed(folder):
+    records = make(folder, segments=1)
+    with Journal(folder, IDENTITY, {}) as journal:
+        add_segment(journal, 2)
+    with Journal(folder, IDENTITY, {}) as journal:
+        assert journal.segments == records
+
+
+def test_the_hash_of_a_folder_covers_names_and_contents(tmp_path):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    seen = set()
+    for name, content in [("1.png", b"a"), ("1.png", b"b"), ("2.png", b"b")]:
+        for path in pictures.iterdir():
+            path.unlink()
+        (pictures / name).write_bytes(content)
+        seen.add(hash_file(pictures))
+    assert len(seen) == 3
+    assert hash_file(pictures) in seen
+
+
+def test_work_that_was_moved_is_taken_up(folder, tmp_path):
+    records = make(folder)
+    named = tmp_path / "disk" / "out.mp4.01234567.rvrt-work"
+    moved = tmp_path / "disk" / "out.mp4.rvrt-work"
+    moved.parent.mkdir()
+    os.replace(folder, moved)
+    assert find_work(named, moved, {**IDENTITY, "version": "2"}) == named
+    assert moved.exists(), "the work of another run stays where it is"
+    assert find_work(named, moved, IDENTITY) == named
+    assert not moved.exists()
+    with Journal(named, IDENTITY, {}) as journal:
+        assert journal.segments == records
+
+
+def test_moved_work_without_a_usable_journal_stays(folder, tmp_path):
+    named = tmp_path / "out.mp4.01234567.rvrt-work"
+    assert find_work(named, folder, IDENTITY) == named
+    folder.mkdir()
+    (folder / "journal.jsonl").write_bytes(b"0123 {}\n")
+    assert find_work(named, folder, IDENTITY) == named
+    assert folder.exists()
+    make(named)
+    assert find_work(named, folder, IDENTITY) == named
+
+
+def test_a_folder_that_cannot_be_made_is_explained(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(OutputError, match="could not be written"):
+        Journal(tmp_path / "file" / "out.mp4.rvrt-work", IDENTITY, {}).__enter__()
+
+
+def test_a_full_disk_is_told_and_the_lock_released(folder, monkeypatch):
+    def full(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal_module.os, "fsync", full)
+        with pytest.raises(DiskFullError, match="disk is full"):
+            Journal(folder, IDENTITY, {}).__enter__()
+    assert len(make(folder)) == 3

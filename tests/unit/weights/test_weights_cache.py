@@ -22,7 +22,7 @@ from rvrt_cli.weights import download as download_module
 from rvrt_cli.weights import find
 from rvrt_cli.weights.cache import MIRROR_VARIABLE, address, cached, fetch
 from rvrt_cli.weights.download import download, state_path
-from rvrt_cli.weights.lock import locked
+from rvrt_cli.weights.lock import _try_lock, locked
 from rvrt_cli.weights.names import MINDSPORE
 from rvrt_cli.weights.registry import PRESET_DEFAULTS, PUBLISHED, SHIPPED_LABELS, PublishedWeights, published
 
@@ -366,7 +366,7 @@ def test_an_encrypted_address_never_redirects_to_a_plain_one() -> None:
 
     request = urllib.request.Request("https://example.org/x")
     with pytest.raises(NetworkError, match="unencrypted"):
-        download_module._Redirects().redirect_request(request, None, 302, "", {}, "http://example.org/x")  # type: ignore[arg-type]
+        download_module._Redirects().redirect_request(request, None, 302, "", {}, "http://example.org/x")
 
 
 def test_sizes_are_bounded(server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -396,7 +396,7 @@ def test_a_full_disk(server: FileServer, tmp_path: Path, monkeypatch: pytest.Mon
             return self
 
         def __exit__(self, *_: object) -> None:
-            self.file.close()  # type: ignore[attr-defined]
+            self.file.close()
 
         def write(self, _: bytes) -> int:
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -491,3 +491,37 @@ with locked(Path({str(tmp_path / "lock")!r})):
         assert told == [True]
     with locked(tmp_path / "lock", waiting):
         assert told == [True]
+
+
+def test_a_lock_that_fails_for_another_reason_is_no_waiting(tmp_path: Path) -> None:
+    descriptor = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
+    os.close(descriptor)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        _try_lock(descriptor)
+
+
+def test_what_is_a_name_and_what_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find.weights_path("light-s").suffix == ".safetensors"
+    (tmp_path / "mine").write_bytes(b"")
+    assert find.weights_path("mine") == Path("mine")
+    assert find.weights_path("other.pth") == Path("other.pth")
+    with pytest.raises(WeightsError, match=r"No weights are called 'other'; choose one of light-s"):
+        find.weights_path("other")
+
+
+def test_what_a_name_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find.preset_of("denoise") == "denoise"
+    assert find.preset_of("rvrt-vimeo") == "rvrt"
+    with monkeypatch.context() as patch:
+        patch.setattr(find, "PRESETS", {})
+        assert find.preset_of("light-s") == "light-s"  # as the shipped file itself says
+    with pytest.raises(WeightsError, match="other"):
+        find.preset_of("other")
+
+
+def test_the_full_light_is_used_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(find, "cached", lambda entry: None)
+    assert find.light_model() == "light-s"
+    monkeypatch.setattr(find, "cached", lambda entry: tmp_path)
+    assert find.light_model() == "light"
