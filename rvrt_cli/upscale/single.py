@@ -31,7 +31,7 @@ from rvrt_cli.upscale.run import (
 )
 from rvrt_cli.upscale.shots import LOOKBACK, CutDetector, flag_cuts
 from rvrt_cli.upscale.sinks import CallbackSink, image_bit_depth
-from rvrt_cli.upscale.target import NUMBER
+from rvrt_cli.upscale.target import NUMBER, PictureNames, check_target
 
 
 def upscale_frame(
@@ -51,6 +51,9 @@ def upscale_frame(
     output = Path(output)
     _check(input_path, output, at_s, options)
     source = open_source(input_path, options)
+    check_target(
+        output, source, "images", PictureNames(output.parent, output.name), overwrite=options.overwrite
+    )
     bit_depth = image_bit_depth(source, options.pix_fmt)
     brought = restorer is not None
     restorer = restorer or load_chain(options)

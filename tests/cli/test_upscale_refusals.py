@@ -84,6 +84,38 @@ def test_frame_to_standard_output_is_refused(clip):
         run(clip, "-", "--frame", "0")
 
 
+def test_a_frame_never_replaces_the_picture_it_is_made_from(tmp_path):
+    picture = tmp_path / "1.png"
+    cv2.imwrite(str(picture), np.full((16, 16, 3), 60, np.uint8))
+    before = picture.read_bytes()
+    for source in (picture, tmp_path, tmp_path / "%d.png"):
+        with pytest.raises(OutputError, match="replace pictures of the input"):
+            run(source, picture, "--frame", "0", "--overwrite")
+    assert picture.read_bytes() == before
+
+
+def test_a_frame_without_a_folder_is_refused_before_the_model_is_loaded(clip, tmp_path, monkeypatch):
+    monkeypatch.setattr("rvrt_cli.upscale.single.load_chain", None)
+    with pytest.raises(OutputError, match="create it first"):
+        run(clip, tmp_path / "no" / "frame.png", "--frame", "0")
+
+
+def test_another_name_of_the_input_is_refused(clip, tmp_path):
+    film, other = tmp_path / "in.mp4", tmp_path / "other.mp4"
+    film.write_bytes(clip.read_bytes())
+    os.link(film, other)
+    with pytest.raises(OutputError, match="the output is the input"):
+        run(film, other, "--overwrite")
+
+
+@pytest.mark.parametrize("names", [("", "out.mp4"), ("in.mp4", ""), ("", "")])
+def test_an_empty_name_is_not_this_folder(clip, tmp_path, monkeypatch, names):
+    """An unset variable of a script must not upscale every film of the folder it runs in."""
+    monkeypatch.chdir(clip.parent)
+    with pytest.raises(UsageError, match="is an empty name"):
+        run(*names)
+
+
 def test_fps_reaches_a_frame_of_an_image_sequence(tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
