@@ -106,15 +106,11 @@ class FrameReader:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences for the report: deinterlacing, concealed damage, repaired timestamps, changes of resolution."""
+        """Sentences for the report: deinterlacing, where reading stopped, repaired timestamps, changes of resolution."""
         notes = list(self._damage)
         if self.deinterlaces:
             notes.append(
                 f"Interlaced frames were deinterlaced with FFmpeg's {DEINTERLACER} (one frame per frame)."
-            )
-        if self.corrupt_frames:
-            notes.append(
-                f"{self.corrupt_frames} damaged frames or packets were concealed by the decoder or gave no picture."
             )
         if self.resized_frames:
             video = self.source.video

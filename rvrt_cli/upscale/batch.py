@@ -9,7 +9,7 @@ from pathlib import Path
 from rvrt_cli.atomic import explain_os_error
 from rvrt_cli.errors import ExitCode, InputError, InterruptedRun, OutputError, PartialError, RvrtError
 from rvrt_cli.media.encode import CONTAINERS
-from rvrt_cli.upscale.events import Event, Notice, OnEvent, Report
+from rvrt_cli.upscale.events import Event, Notice, OnEvent, Report, counted
 from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.run import upscale
 
@@ -133,5 +133,6 @@ def upscale_folder(
     on_event(batch)
     if failed:
         names = ", ".join(name for name, _ in failed)
-        raise PartialError(f"{len(failed)} of {len(videos)} videos failed: {names}; the others are done.")
+        rest = "; the others are done." if len(failed) < len(videos) else "."
+        raise PartialError(f"{len(failed)} of {counted(len(videos), 'video')} failed: {names}{rest}")
     return batch
