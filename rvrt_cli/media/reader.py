@@ -179,6 +179,9 @@ class FrameReader:
             yield Frame(index, pts, decoded.duration, rgb, alpha if video.has_alpha else None, corrupt)
         self._reached_end = True
         if self.frame_count == 0:
+            if self.source.kind == "y4m":
+                which = "in the chosen range" if start is not None or end is not None else "after its header"
+                raise InputError(f"Standard input has no frame {which}; check the program that writes it.")
             if start is not None or end is not None:
                 raise InputError(
                     f"{self.source.path} has no frame in the chosen range; it is {self.source.duration_s or 0:.3f} s long."

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rvrt_cli.atomic import remove_leftovers
+import pytest
+
+from rvrt_cli.atomic import atomic_path, remove_leftovers
 
 
 def test_only_leftovers_of_the_same_target_are_removed(tmp_path: Path) -> None:
@@ -19,3 +21,15 @@ def test_only_leftovers_of_the_same_target_are_removed(tmp_path: Path) -> None:
         path.write_bytes(b"x")
     remove_leftovers(tmp_path / "a film [1].mp4")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+
+
+@pytest.mark.parametrize("stem", ["x" * 251, "\u6620" * 83], ids=["ascii", "three bytes a sign"])
+def test_the_longest_names_can_be_written(tmp_path: Path, stem: str) -> None:
+    target = tmp_path / f"{stem}.mp4"
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(b"x")
+        left = temporary.with_name(temporary.name)
+    assert target.read_bytes() == b"x"
+    left.write_bytes(b"of a killed run")
+    remove_leftovers(target)
+    assert [path.name for path in tmp_path.iterdir()] == [target.name]
