@@ -31,6 +31,11 @@ def sync_file(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def _short(stem: str) -> str:
+    """At most 80 bytes of ``stem``: a temporary name is longer than its target's, and names have 255 bytes at most."""
+    return stem.encode("utf-8", "surrogateescape")[:80].decode("utf-8", "ignore")
+
+
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``target`` (same suffix); on success it replaces ``target``, on error it is removed.
@@ -38,7 +43,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     Errors: :class:`DiskFullError` when the disk is full, :class:`OutputError` when the folder cannot be written.
     """
     target = Path(target)
-    temporary = target.with_name(f".{target.stem[:80]}.{uuid.uuid4().hex[:8]}.part{target.suffix}")
+    temporary = target.with_name(f".{_short(target.stem)}.{uuid.uuid4().hex[:8]}.part{target.suffix}")
     try:
         yield temporary
         sync_file(temporary)
@@ -53,7 +58,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
 def remove_leftovers(target: Path) -> None:
     """Remove the temporary files that killed processes left beside ``target``; call it only while no other writes there."""
     target = Path(target)
-    _remove_matching(target.parent, re.escape(target.stem[:80]), re.escape(target.suffix))
+    _remove_matching(target.parent, re.escape(_short(target.stem)), re.escape(target.suffix))
 
 
 def remove_all_leftovers(folder: Path) -> None:

@@ -101,7 +101,9 @@ def describe_report(report: Report) -> list[str]:
     lines.append("; ".join(filter(None, facts)) + ".")
     if report.corrupt_frames:
         lines.append(
-            f"{counted(report.corrupt_frames, 'damaged frame')} {'were' if report.corrupt_frames != 1 else 'was'} concealed."
+            "1 damaged frame or packet was concealed by the decoder or gave no picture."
+            if report.corrupt_frames == 1
+            else f"{report.corrupt_frames} damaged frames or packets were concealed by the decoder or gave no picture."
         )
     lines.extend(report.notes)
     return lines

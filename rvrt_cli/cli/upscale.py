@@ -345,6 +345,9 @@ def upscale_command(
 
     enable_debug(debug)
     choice = choose_model(light, model, weights)
+    for argument, name in (("IN", input_path), ("OUT", output)):
+        if name == "":  # Path("") is this folder
+            raise UsageError(f"{argument} is an empty name; name a file or folder.")
     if quiet and verbose:
         raise UsageError("--quiet and --verbose contradict each other; give one of them.")
     if as_json and output == "-":

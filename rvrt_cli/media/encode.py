@@ -181,8 +181,8 @@ def resolve_encoding(
     codec = CODECS[encoder]
     if container not in codec.containers:
         raise UsageError(
-            f"{encoder} video does not go into .{container}; choose another --codec or one of the containers "
-            f"{', '.join(sorted(codec.containers))}."
+            f"{encoder} video does not go into .{container}; choose another --codec or a container that takes it "
+            f"({', '.join(sorted(codec.containers))})."
         )
     if min(width, height) < codec.smallest:
         raise UsageError(
@@ -248,6 +248,8 @@ def _choose_container(options: EncodeOptions, output: Path) -> str:
     container = asked.lower().lstrip(".") if asked else CONTAINERS.get(output.suffix.lower())
     container = {"matroska": "mkv", "m4v": "mp4"}.get(container or "", container)
     if container not in MUXERS:
+        if asked:
+            raise UsageError(f"--container {asked} is not offered; choose mp4, mkv, mov or webm.")
         raise OutputError(
             f"{output.name}: no known video container; name the output .mp4, .mkv, .mov or .webm, or set --container."
         )

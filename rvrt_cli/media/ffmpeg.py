@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Sequence
 from functools import lru_cache
@@ -33,12 +34,21 @@ def ffmpeg_executable() -> str:
         ) from error
 
 
-def explain_ffmpeg_failure(stderr: str, doing: str) -> OutputError | DiskFullError:
-    """The error for a failed ffmpeg run; ``doing`` completes "ffmpeg failed while ..."."""
+def explain_ffmpeg_failure(
+    stderr: str, doing: str, returncode: int | None = None
+) -> OutputError | DiskFullError:
+    """The error for a failed ffmpeg run; ``doing`` completes "ffmpeg failed while ..."; ``returncode`` as in Popen."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     if any("No space left on device" in line for line in lines):
         return DiskFullError(
             f"The disk is full: ffmpeg failed while {doing}; free some space and run the same command again."
+        )
+    if returncode is not None and returncode < 0:
+        # Another program, the system short of memory, or a limit (ulimit) ended it: it could not say anything.
+        name = signal.Signals(-returncode).name if -returncode in set(signal.Signals) else "a signal"
+        return OutputError(
+            f"ffmpeg was ended from outside ({name}) while {doing}; look for a limit on memory or file size, then run the same "
+            "command again."
         )
     said = " | ".join(lines[-STDERR_LINES_KEPT:]) or "nothing"
     return OutputError(f"ffmpeg failed while {doing}; it said: {said}")
@@ -52,7 +62,7 @@ def run_ffmpeg(arguments: Sequence[str], *, doing: str, timeout_s: float | None 
     done = _finish(arguments, doing, timeout_s)
     stderr = done.stderr.decode("utf-8", "replace")
     if done.returncode != 0:
-        raise explain_ffmpeg_failure(stderr, doing)
+        raise explain_ffmpeg_failure(stderr, doing, done.returncode)
     return stderr
 
 

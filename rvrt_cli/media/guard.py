@@ -16,6 +16,21 @@ from rvrt_cli.errors import InputError, OutOfMemoryError_, RvrtError
 LIBRARY_ERRORS = (av.error.FFmpegError, UnicodeDecodeError, ValueError, EOFError, IndexError, OverflowError)
 
 
+def unreadable(error: OSError, path: Path) -> InputError:
+    """The sentence for what the operating system says of ``path``, or of the file in it that the error names."""
+    name = error.filename if isinstance(error.filename, str) else path
+    return InputError(f"{name} cannot be read ({error.strerror}); check its permissions and the disk.")
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Reword the operating system's refusals met while looking at ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise unreadable(error, path) from error
+
+
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Reword library errors met while reading ``path``."""
@@ -29,10 +44,10 @@ def reading(path: Path) -> Iterator[None]:
         ) from error
     except LIBRARY_ERRORS as error:
         if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EIO):
-            raise InputError(
-                f"{path} cannot be read ({error.strerror}); check its permissions and the disk."
-            ) from error
+            raise unreadable(error, path) from error
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise InputError(
             f"{path} is not a readable video ({reason}); it is damaged or of a kind FFmpeg does not know."
         ) from error
+    except OSError as error:
+        raise unreadable(error, path) from error

@@ -17,6 +17,9 @@ from rvrt_cli.media.source import ColorTags, Source, VideoStream
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 DEFAULT_RATE = Fraction(24)
+cv2.setLogLevel(
+    0
+)  # a damaged picture is our error to explain; OpenCV would write C++ file names to stderr before it
 MAX_PIXELS = 1 << 28
 
 
@@ -51,8 +54,9 @@ def find_images(path: Path) -> tuple[Path, ...]:
     else:
         found = [path] if path.is_file() else []
     if not found:
+        videos = " and no videos" if path.is_dir() else ""
         raise InputError(
-            f"{path} holds no pictures; give a folder of PNG/JPEG/TIFF files or a pattern such as frames/%05d.png."
+            f"{path} holds no pictures{videos}; give a folder of PNG/JPEG/TIFF files or a pattern such as frames/%05d.png."
         )
     return tuple(sorted(found, key=lambda p: ([int(n) for n in re.findall(r"\d+", p.stem)][-1:], p.name)))
 
@@ -64,7 +68,8 @@ def decode_image(path: Path) -> np.ndarray:
         coded = np.frombuffer(data, np.uint8)
         image = cv2.imdecode(coded, cv2.IMREAD_UNCHANGED) if coded.size else None
     except (OSError, cv2.error) as error:
-        raise InputError(f"{path} cannot be read as a picture ({error}).") from error
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path} cannot be read as a picture ({reason}).") from error
     if image is None or image.dtype not in (np.uint8, np.uint16) or image.size > 4 * MAX_PIXELS:
         raise InputError(
             f"{path} is damaged or not an 8- or 16-bit picture; replace it and run the same command again."

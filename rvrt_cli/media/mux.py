@@ -333,7 +333,7 @@ def _assemble(
         stderr.seek(0)
         said = stderr.read().decode("utf-8", "replace")
         if process.returncode != 0 or broken is not None:
-            raise explain_ffmpeg_failure(said, f"assembling {output.name}") from broken
+            raise explain_ffmpeg_failure(said, "assembling the output", process.returncode) from broken
     return Timeline(np.sort(np.array(pts, np.int64)), shift, footers[-1].last_duration)
 
 

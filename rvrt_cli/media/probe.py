@@ -16,7 +16,7 @@ from rvrt_cli.errors import InputError, RvrtError
 from rvrt_cli.media.clock import ARBITRARY_START, measure_clock
 from rvrt_cli.media.color import nearest_planar_name, planar_format
 from rvrt_cli.media.ffmpeg import list_streams
-from rvrt_cli.media.guard import LIBRARY_ERRORS, reading
+from rvrt_cli.media.guard import LIBRARY_ERRORS, readable, reading
 from rvrt_cli.media.source import (
     Chapter,
     ChromaLocation,
@@ -54,6 +54,11 @@ def probe(path: Path | str, *, video_stream: int | None = None, fps: Fraction | 
 
         return probe_y4m()
     path = Path(path)
+    with readable(path):
+        return _probe_path(path, video_stream, fps)
+
+
+def _probe_path(path: Path, video_stream: int | None, fps: Fraction | None) -> Source:
     from rvrt_cli.media.images import IMAGE_SUFFIXES, probe_images
 
     if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:

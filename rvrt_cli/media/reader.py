@@ -106,15 +106,11 @@ class FrameReader:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences for the report: deinterlacing, concealed damage, repaired timestamps, changes of resolution."""
+        """Sentences for the report: deinterlacing, where reading stopped, repaired timestamps, changes of resolution."""
         notes = list(self._damage)
         if self.deinterlaces:
             notes.append(
                 f"Interlaced frames were deinterlaced with FFmpeg's {DEINTERLACER} (one frame per frame)."
-            )
-        if self.corrupt_frames:
-            notes.append(
-                f"{self.corrupt_frames} damaged frames or packets were concealed by the decoder or gave no picture."
             )
         if self.resized_frames:
             video = self.source.video
@@ -183,6 +179,9 @@ class FrameReader:
             yield Frame(index, pts, decoded.duration, rgb, alpha if video.has_alpha else None, corrupt)
         self._reached_end = True
         if self.frame_count == 0:
+            if self.source.kind == "y4m":
+                which = "in the chosen range" if start is not None or end is not None else "after its header"
+                raise InputError(f"Standard input has no frame {which}; check the program that writes it.")
             if start is not None or end is not None:
                 raise InputError(
                     f"{self.source.path} has no frame in the chosen range; it is {self.source.duration_s or 0:.3f} s long."

@@ -6,10 +6,11 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from rvrt_cli.atomic import explain_os_error
+from rvrt_cli.atomic import explained_writing
 from rvrt_cli.errors import ExitCode, InputError, InterruptedRun, OutputError, PartialError, RvrtError
 from rvrt_cli.media.encode import CONTAINERS
-from rvrt_cli.upscale.events import Event, Notice, OnEvent, Report
+from rvrt_cli.media.guard import readable
+from rvrt_cli.upscale.events import Event, Notice, OnEvent, Report, counted
 from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.run import upscale
 
@@ -53,15 +54,17 @@ class BatchReport(Event):
 
 def list_videos(folder: Path) -> list[Path]:
     """The videos directly in ``folder``, by suffix, sorted by name."""
-    return sorted(
-        path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES
-    )
+    with readable(folder):
+        return sorted(
+            path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES
+        )
 
 
 def is_batch(input_path: str) -> bool:
     """Whether the input is a folder that holds videos."""
     path = Path(input_path)
-    return input_path != "-" and path.is_dir() and bool(list_videos(path))
+    with readable(path):
+        return input_path != "-" and path.is_dir() and bool(list_videos(path))
 
 
 def output_suffix(video: Path, container: str | None) -> str:
@@ -92,20 +95,19 @@ def upscale_folder(
 
     Errors: :class:`PartialError` when some failed; :class:`InterruptedRun` as in a single run.
     """
-    if not output.is_dir() and (output.suffix or output.exists()):
-        raise OutputError(
-            f"{folder} is a folder of videos, so the output must be a folder too; got {output}."
-        )
-    if output.resolve() == folder.resolve():
-        raise OutputError("the output folder is the input folder; choose another one.")
+    with explained_writing(output):
+        if not output.is_dir() and (output.suffix or output.exists()):
+            raise OutputError(
+                f"{folder} is a folder of videos, so the output must be a folder too; got {output}."
+            )
+        if output.resolve() == folder.resolve():
+            raise OutputError("the output folder is the input folder; choose another one.")
     videos = list_videos(folder)
     if not videos:
         raise InputError(f"{folder} holds no videos.")
     targets = batch_targets(videos, output, options.container)
-    try:
+    with explained_writing(output):
         output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise explain_os_error(error, output) from error
     done: list[str] = []
     skipped: list[str] = []
     failed: list[tuple[str, str]] = []
@@ -133,5 +135,6 @@ def upscale_folder(
     on_event(batch)
     if failed:
         names = ", ".join(name for name, _ in failed)
-        raise PartialError(f"{len(failed)} of {len(videos)} videos failed: {names}; the others are done.")
+        rest = "; the others are done." if len(failed) < len(videos) else "."
+        raise PartialError(f"{len(failed)} of {counted(len(videos), 'video')} failed: {names}{rest}")
     return batch

@@ -135,6 +135,9 @@ def _measure(prepared: Prepared, say: Callable[[str], None], on_event: OnEvent) 
         decode_s += time.perf_counter() - before
         decoded += len(frames)
         if not frames:
+            if not modelled and number == len(places) and at_s:
+                # A film of one frame, or a container that is far longer than its film: the beginning is always there.
+                places.append(0.0)
             continue
         lq = np.clip(np.stack([frame.rgb for frame in frames]), 0, 1)
         if not warm:

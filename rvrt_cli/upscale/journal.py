@@ -14,11 +14,12 @@ import os
 import shutil
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from rvrt_cli.atomic import explain_os_error, sync_directory
+from rvrt_cli.atomic import explain_os_error, explained_writing, sync_directory
 from rvrt_cli.errors import OutputError
 
 JOURNAL_NAME = "journal.jsonl"
@@ -179,11 +180,12 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         for file in (self._file, self._lock):
             if file is not None:
-                file.close()
+                with suppress(OSError):  # a full disk refuses once more what it already refused
+                    file.close()
         self._file = self._lock = None
 
     def append(self, record: SegmentRecord) -> None:
-        """Record a finished segment whose file is already on the disk."""
+        """Record a finished segment whose file is already on the disk. Errors: :class:`OutputError`, :class:`DiskFullError`."""
         self._write({"kind": "segment", **asdict(record)})
         self.segments.append(record)
         self.amended = False
@@ -201,9 +203,10 @@ class Journal:
 
     def _write(self, record: Mapping[str, Any]) -> None:
         assert self._file is not None
-        self._file.write(_line(record))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with explained_writing(self.path):
+            self._file.write(_line(record))
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def _prepare_folder(self) -> None:
         if self.folder.suffix != WORK_SUFFIX:
@@ -214,20 +217,22 @@ class Journal:
         sync_directory(self.folder.parent)
 
     def _take_lock(self) -> None:
-        self._lock = open(self.folder / "lock", "ab")  # noqa: SIM115 - held until __exit__
+        lock = open(self.folder / "lock", "ab")  # noqa: SIM115 - held until __exit__
         try:
             if os.name == "nt":
                 import msvcrt
 
-                msvcrt.locking(self._lock.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]  # Windows only
+                msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]  # Windows only
             else:
                 import fcntl
 
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            lock.close()
             raise OutputError(
                 f"another run is working in {self.folder}; wait for it, or choose another --work-dir."
             ) from error
+        self._lock = lock
 
     def _read(self) -> int:
         """Read the journal; return how many of its bytes are good, 0 to start anew."""
@@ -275,9 +280,15 @@ class Journal:
         self.segments, self.amended = [], False
         self.path.unlink(missing_ok=True)
         self._remove_strays()
-        self._file = open(self.path, "wb")  # noqa: SIM115 - closed in __exit__
-        self._write({"kind": "run", "format": FORMAT, "identity": self.identity, "resolved": self.resolved})
-        sync_directory(self.folder)
+        try:
+            self._file = open(self.path, "wb")  # noqa: SIM115 - closed in __exit__
+            self._write(
+                {"kind": "run", "format": FORMAT, "identity": self.identity, "resolved": self.resolved}
+            )
+            sync_directory(self.folder)
+        except BaseException:
+            self.remove()  # nothing can be continued from here
+            raise
 
     def _remove_strays(self) -> None:
         """Remove half-written segments of a killed run."""

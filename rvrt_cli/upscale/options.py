@@ -122,8 +122,9 @@ class UpscaleOptions:
     def identity(self) -> dict[str, Any]:
         """The options that the output's bytes depend on, as JSON values, for the journal.
 
-        Model, weights, device, backend and precision are in the restorer's fingerprint; threads and the work directory change no
-        byte; a new memory limit plans the rest of a run anew, it does not undo what is done.
+        Model, weights, device, backend and precision are in the restorer's fingerprint, the length of segments is an entry of its
+        own; threads and the work directory change no byte; a new memory limit plans the rest of a run anew, it does not undo
+        what is done.
         """
         elsewhere = {
             "model",
@@ -137,6 +138,7 @@ class UpscaleOptions:
             "overwrite",
             "work_dir",
             "keep_work",
+            "segment_frames",
         }
         return {name: value for name, value in asdict(self).items() if name not in elsewhere}
 

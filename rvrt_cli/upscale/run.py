@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rvrt_cli import __version__
-from rvrt_cli.atomic import remove_leftovers
+from rvrt_cli.atomic import explained_writing, remove_leftovers
 from rvrt_cli.errors import InterruptedRun, OutputError, UsageError
 from rvrt_cli.media import (
     EncodeOptions,
@@ -28,6 +28,7 @@ from rvrt_cli.media import (
     with_shape_kept,
 )
 from rvrt_cli.media.color import planar_format
+from rvrt_cli.media.guard import readable
 from rvrt_cli.media.images import is_pattern
 from rvrt_cli.media.y4m import y4m_settings
 from rvrt_cli.restorer import ChainRestorer, DenoisingRestorer, Restorer, load_restorer
@@ -136,16 +137,18 @@ def prepare(
     """
     options.check()
     source = open_source(input_path, options)
-    kind = output_kind(output, source, one_frame=options.frames == 1 or len(source.images) == 1)
-    _check_kind(source, kind, options)
     target: Path | Literal["-"] = "-" if str(output) == "-" else Path(output)
     names = None
-    if target != "-":
-        if kind == "images":
-            names = picture_names(target, source, preview=options.preview is not None)
-        if check_place:
-            check_target(target, source, kind, names, overwrite=options.overwrite)
-    lost = [*gap_warnings(source), *stay_warnings(names), *losses(source, kind)]
+    with explained_writing(Path(output)):
+        kind = output_kind(output, source, one_frame=options.frames == 1 or len(source.images) == 1)
+        _check_kind(source, kind, options)
+        if target != "-":
+            if kind == "images":
+                names = picture_names(target, source, preview=options.preview is not None)
+            if check_place:
+                check_target(target, source, kind, names, overwrite=options.overwrite)
+        lost = [*gap_warnings(source), *stay_warnings(names)]
+    lost += losses(source, kind)
     brought = restorer is not None
     restorer = restorer or load_chain(options)
     video = source.video
@@ -552,12 +555,12 @@ def _pipeline_settings(prepared: Prepared, journal: Journal | None = None) -> Pi
 
 def _identity(prepared: Prepared) -> dict[str, Any]:
     source = prepared.source
-    if source.kind == "images":
-        content: dict[str, Any] = {"images": [[path.name, identify_file(path)] for path in source.images]}
-    elif source.kind == "y4m":
-        content = {}
-    else:
-        content = identify_file(source.path)
+    content: dict[str, Any] = {}
+    with readable(source.path):
+        if source.kind == "images":
+            content = {"images": [[path.name, identify_file(path)] for path in source.images]}
+        elif source.kind != "y4m":
+            content = identify_file(source.path)
     return {
         "version": __version__,
         "input": content,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rvrt_cli.atomic import explained_writing
 from rvrt_cli.errors import InputError, OutputError, UsageError
 from rvrt_cli.media import Frame, read_frames
 from rvrt_cli.media.images import is_pattern, write_png
@@ -31,7 +32,7 @@ from rvrt_cli.upscale.run import (
 )
 from rvrt_cli.upscale.shots import LOOKBACK, CutDetector, flag_cuts
 from rvrt_cli.upscale.sinks import CallbackSink, image_bit_depth
-from rvrt_cli.upscale.target import NUMBER
+from rvrt_cli.upscale.target import NUMBER, PictureNames, check_target
 
 
 def upscale_frame(
@@ -49,8 +50,12 @@ def upscale_frame(
     options.check()
     began = time.perf_counter()
     output = Path(output)
-    _check(input_path, output, at_s, options)
+    with explained_writing(output):
+        _check(input_path, output, at_s, options)
     source = open_source(input_path, options)
+    names = PictureNames(output.parent, output.name)
+    with explained_writing(output):
+        check_target(output, source, "images", names, overwrite=options.overwrite)
     bit_depth = image_bit_depth(source, options.pix_fmt)
     brought = restorer is not None
     restorer = restorer or load_chain(options)

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import av
 import numpy as np
 
-from rvrt_cli.atomic import explain_os_error, sync_directory
+from rvrt_cli.atomic import explain_os_error, explained_writing, sync_directory
 from rvrt_cli.errors import UsageError, VerifyError
 from rvrt_cli.media import EncodeSettings, Frame, SegmentWriter, Source, VideoStream, Y4mWriter
 from rvrt_cli.media.images import write_png
@@ -50,11 +50,9 @@ class VideoSink:
         info = self._writer.close()
         self._writer = None
         name = f"{finished.index:06d}{SEGMENT_SUFFIX}"
-        try:
+        with explained_writing(self._path):
             os.replace(self._path, self._journal.folder / name)
             sync_directory(self._journal.folder)
-        except OSError as error:
-            raise explain_os_error(error, self._path) from error
         self._journal.append(_record(finished, name, info.sha256))
 
     def abort(self) -> None:
@@ -83,7 +81,8 @@ class ImageSink:
     def begin_segment(self, index: int) -> None:
         self._folder = self._journal.folder / f"{index:06d}.part"
         shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder.mkdir()
+        with explained_writing(self._folder):
+            self._folder.mkdir()
 
     def write(self, frame: Frame, picture: np.ndarray, alpha: np.ndarray | None) -> None:
         assert self._folder is not None
@@ -98,14 +97,13 @@ class ImageSink:
     def end_segment(self, finished: FinishedSegment) -> None:
         assert self._folder is not None
         name = f"{finished.index:06d}"
-        try:
+        with explained_writing(self._folder):
             sync_directory(self._folder)
             os.replace(self._folder, self._journal.folder / name)
             sync_directory(self._journal.folder)
-        except OSError as error:
-            raise explain_os_error(error, self._folder) from error
+            digest = hash_file(self._journal.folder / name)
         self._folder = None
-        self._journal.append(_record(finished, name, hash_file(self._journal.folder / name)))
+        self._journal.append(_record(finished, name, digest))
 
     def abort(self) -> None:
         if self._folder is not None:

@@ -169,7 +169,7 @@ def check_target(
 
 
 def _refuse_the_input(output: Path, source: Source, names: PictureNames | None) -> None:
-    if source.kind == "video" and output.exists() and output.resolve() == source.path.resolve():
+    if source.kind == "video" and output.exists() and output.samefile(source.path):
         raise OutputError("the output is the input; choose another name.")
     if names is None or source.kind != "images":
         return

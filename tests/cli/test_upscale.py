@@ -285,6 +285,11 @@ def test_estimate_writes_nothing(shots, tmp_path):
     assert left_over(tmp_path) == []
 
 
+def test_an_estimate_of_one_frame(tmp_path):
+    film = make_clip(tmp_path / "in.mp4", 1, "32x16")
+    assert "1 frame," in run(film, "--model", "bicubic", "--estimate").stdout
+
+
 def test_work_dir_and_keep_work(clip, tmp_path):
     work = tmp_path / "work"
     work.mkdir()

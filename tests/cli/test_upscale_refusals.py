@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from typer.testing import CliRunner
 from upscale_clips import REPOSITORY, command, make_clip, run_ffmpeg, upscale
 
 from rvrt_cli.cli.app import app
-from rvrt_cli.errors import ExitCode, OutputError, UsageError
+from rvrt_cli.errors import ExitCode, InputError, OutputError, UsageError
 from rvrt_cli.upscale.options import UpscaleOptions
 
 THREAD = ("--threads", "1")
@@ -82,6 +84,91 @@ def test_ignored_options_are_refused(clip, tmp_path, monkeypatch, arguments, say
 def test_frame_to_standard_output_is_refused(clip):
     with pytest.raises(OutputError, match=r"like frame\.png"):
         run(clip, "-", "--frame", "0")
+
+
+def test_a_frame_never_replaces_the_picture_it_is_made_from(tmp_path):
+    picture = tmp_path / "1.png"
+    cv2.imwrite(str(picture), np.full((16, 16, 3), 60, np.uint8))
+    before = picture.read_bytes()
+    for source in (picture, tmp_path, tmp_path / "%d.png"):
+        with pytest.raises(OutputError, match="replace pictures of the input"):
+            run(source, picture, "--frame", "0", "--overwrite")
+    assert picture.read_bytes() == before
+
+
+def test_a_frame_without_a_folder_is_refused_before_the_model_is_loaded(clip, tmp_path, monkeypatch):
+    monkeypatch.setattr("rvrt_cli.upscale.single.load_chain", None)
+    with pytest.raises(OutputError, match="create it first"):
+        run(clip, tmp_path / "no" / "frame.png", "--frame", "0")
+
+
+def test_another_name_of_the_input_is_refused(clip, tmp_path):
+    film, other = tmp_path / "in.mp4", tmp_path / "other.mp4"
+    film.write_bytes(clip.read_bytes())
+    os.link(film, other)
+    with pytest.raises(OutputError, match="the output is the input"):
+        run(film, other, "--overwrite")
+
+
+@pytest.mark.parametrize("names", [("", "out.mp4"), ("in.mp4", ""), ("", "")])
+def test_an_empty_name_is_not_this_folder(clip, tmp_path, monkeypatch, names):
+    """An unset variable of a script must not upscale every film of the folder it runs in."""
+    monkeypatch.chdir(clip.parent)
+    with pytest.raises(UsageError, match="is an empty name"):
+        run(*names)
+
+
+TOO_LONG = "x" * 300
+
+
+@pytest.mark.parametrize("name", [f"{TOO_LONG}.mp4", f"{TOO_LONG}.png", TOO_LONG])
+def test_an_input_that_the_system_refuses_is_a_sentence(tmp_path, name):
+    with pytest.raises(InputError, match=r"cannot be read \(File name too long\)"):
+        run(tmp_path / name, tmp_path / "out.mp4")
+
+
+@pytest.mark.parametrize(
+    "arguments", [[f"{TOO_LONG}.mp4"], [f"{TOO_LONG}/out.mp4"], [f"{TOO_LONG}.png", "--frame", "0"]]
+)
+def test_an_output_that_the_system_refuses_is_a_sentence(clip, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OutputError, match="could not be written: File name too long"):
+        run(clip, *arguments)
+    with pytest.raises(OutputError, match="could not be written: File name too long"):
+        run(clip.parent, TOO_LONG)
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root reads everything")
+def test_what_may_not_be_read_is_a_sentence(clip, tmp_path):
+    film, folder = tmp_path / "in.mp4", tmp_path / "films"
+    film.write_bytes(clip.read_bytes())
+    film.chmod(0)
+    folder.mkdir()
+    folder.chmod(0)
+    for source in (film, folder, folder / "in.mp4", folder / "%d.png"):
+        with pytest.raises(InputError, match="check its permissions"):
+            run(source, tmp_path / "out.mp4")
+    folder.chmod(0o700)
+
+
+def test_a_film_that_may_not_be_read_is_a_sentence(clip, tmp_path, monkeypatch):
+    def refuse(path, *_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    # The package has a function of the module's name.
+    monkeypatch.setattr(sys.modules["rvrt_cli.media.probe"], "open", refuse, raising=False)
+    with pytest.raises(
+        InputError, match=r"in\.mp4 cannot be read \(Permission denied\); check its permissions"
+    ):
+        run(clip, tmp_path / "out.mp4")
+
+
+@pytest.mark.parametrize("option", [[], ["--start", "1"]])
+def test_a_stream_without_frames_is_called_by_its_name(tmp_path, option):
+    header = b"YUV4MPEG2 W16 H16 F24:1\n"
+    done = upscale("-", tmp_path / "o.mp4", "--model", "bicubic", *THREAD, *option, stdin=header)
+    assert done.returncode == ExitCode.INPUT
+    assert b"Standard input has no frame" in done.stderr
 
 
 def test_fps_reaches_a_frame_of_an_image_sequence(tmp_path):

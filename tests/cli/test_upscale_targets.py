@@ -237,6 +237,9 @@ def test_a_usage_error_of_one_video_does_not_stop_the_batch(clip, tmp_path):
     with pytest.raises(PartialError, match=r"1 of 2 videos failed: a\.mp4"):
         run(folder, tmp_path / "out", "--codec", "prores")
     assert names(tmp_path / "out") == ["b.mov"]
+    (folder / "b.mov").unlink()
+    with pytest.raises(PartialError, match=r"^1 of 1 video failed: a\.mp4\.$"):
+        run(folder, tmp_path / "out", "--codec", "prores")
 
 
 def test_two_videos_of_one_name_are_refused_before_anything_is_done(clip, tmp_path):

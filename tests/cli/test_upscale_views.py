@@ -11,6 +11,7 @@ import pytest
 from rvrt_cli.cli.progress import (
     View,
     describe_progress,
+    describe_report,
     describe_start,
     format_fps,
     format_size,
@@ -83,8 +84,15 @@ def test_a_pipe_gets_plain_periodic_lines():
     )
     assert "Warning: mind the gap" in lines
     assert any("out.mp4: 100 frames, 640x360, 1.2 MB, verified." in line for line in lines)
-    assert "2 damaged frames were concealed." in lines
+    assert "2 damaged frames or packets were concealed by the decoder or gave no picture." in lines
     assert "a note" in lines
+
+
+@pytest.mark.parametrize(("count", "says"), [(0, None), (1, "1 damaged frame or packet was concealed")])
+def test_damage_is_counted_in_good_english(count, says):
+    lines = [line for line in describe_report(replace(REPORT, corrupt_frames=count)) if "damaged" in line]
+    assert len(lines) == (says is not None)
+    assert all(line.startswith(str(says)) for line in lines)
 
 
 def test_everything_is_ascii():

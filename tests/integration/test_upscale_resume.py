@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from upscale_clips import REPOSITORY, command, make_shots, upscale
+from upscale_clips import REPOSITORY, command, make_shots, run_ffmpeg, upscale
 
 FRAMES = 96
 OPTIONS = ("--model", "bicubic", "--segment-frames", "8", "--window", "8")
@@ -124,6 +124,56 @@ def test_killed_runs_of_other_kinds(clip, tmp_path, name, options):
     remove(output)
     kill_and_continue(clip, target, output, (*OPTIONS, *options), 3, whole)
     assert [path.name for path in tmp_path.iterdir()] == [output.name]
+
+
+@pytest.fixture(scope="module")
+def see_through(tmp_path_factory) -> Path:
+    """A clip with transparency that moves."""
+    path = tmp_path_factory.mktemp("alpha") / "in.mkv"
+    graph = (
+        "testsrc2=size=64x48:rate=24,format=rgba,geq=r='r(X,Y)':g='g(X,Y)':b='b(X,Y)':a='mod(4*X+8*N,256)'"
+    )
+    run_ffmpeg("-f", "lavfi", "-i", graph, "-frames:v", "32", "-pix_fmt", "yuva420p", "-c:v", "ffv1", path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "options"),
+    [
+        ("see_through", "alpha.webm", ()),
+        ("clip", "preview.mp4", ("--preview", "3", "--compare", "split")),
+        pytest.param("see_through", "alpha/%d.png", (), marks=pytest.mark.slow),
+        pytest.param("clip", "range.mkv", ("--start", "0.5", "--frames", "40"), marks=pytest.mark.slow),
+        pytest.param("clip", "light.mp4", ("--model", "light-s", "--frames", "32"), marks=pytest.mark.slow),
+        pytest.param(
+            "clip",
+            "light.mkv",
+            ("--model", "light-s", "--frames", "32", "--tile", "32", "--tile-overlap", "8"),
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_runs_of_every_kind_continue_after_each_segment(request, tmp_path, source, name, options):
+    """What a kill leaves, made without a race: a whole run's work, its journal cut after one, two ... segments."""
+    target = tmp_path / name
+    output = target.parent if "%" in name else target
+    arguments = (request.getfixturevalue(source), target, *OPTIONS, *options)
+    done = upscale(*arguments, "--keep-work")
+    assert done.returncode == 0, done.stderr.decode()
+    whole = content(output)
+    work = output.with_name(output.name + ".rvrt-work")
+    kept = tmp_path / "kept"
+    work.rename(kept)
+    lines = (kept / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    # The first and the last are the usual suspects; each further one takes seconds.
+    for segments in {1, len(lines) - 2}:
+        remove(output)
+        shutil.copytree(kept, work)
+        (work / "journal.jsonl").write_bytes(b"".join(lines[: 1 + segments]))
+        done = upscale(*arguments)
+        assert done.returncode == 0, done.stderr.decode()
+        assert f"Continuing an earlier run after frame {8 * segments}." in done.stderr.decode()
+        assert content(output) == whole
 
 
 def test_a_second_run_says_that_it_continues(clip, whole, tmp_path):

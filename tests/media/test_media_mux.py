@@ -234,6 +234,7 @@ def test_ffmpeg_failing_is_explained(film: Path, tmp_path: Path) -> None:
         mux(source, [one], tmp_path / "o.mp4", settings, broken)
     assert isinstance(explain_ffmpeg_failure("x\nNo space left on device\n", "writing"), DiskFullError)
     assert "nothing" in str(explain_ffmpeg_failure("", "writing"))
+    assert "ended from outside (SIGKILL)" in str(explain_ffmpeg_failure("", "writing", -9))
     with pytest.raises(OutputError, match="ffmpeg failed while reading"):
         run_ffmpeg(["-i", str(tmp_path / "none")], doing="reading")
     with pytest.raises(OutputError, match="did not finish within"):

@@ -110,3 +110,15 @@ def test_all_leftovers_of_a_folder_are_removed(tmp_path: Path) -> None:
     remove_all_leftovers(tmp_path)
     assert names(tmp_path) == sorted(kept)
     remove_all_leftovers(tmp_path / "missing")
+
+
+@pytest.mark.parametrize("stem", ["x" * 251, "\u6620" * 83], ids=["ascii", "three bytes a sign"])
+def test_the_longest_names_can_be_written(tmp_path: Path, stem: str) -> None:
+    target = tmp_path / f"{stem}.mp4"
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(b"x")
+        left = temporary.with_name(temporary.name)
+    assert target.read_bytes() == b"x"
+    left.write_bytes(b"of a killed run")
+    remove_leftovers(target)
+    assert [path.name for path in tmp_path.iterdir()] == [target.name]

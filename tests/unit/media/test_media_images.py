@@ -68,8 +68,17 @@ def test_gray_and_jpeg(tmp_path: Path) -> None:
     assert np.ptp(rgb) < 0.02
 
 
+def test_a_truncated_picture_is_one_sentence(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "1.png"
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(InputError, match="is damaged"):
+        probe(path)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_bad_input_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no pictures"):
+    with pytest.raises(InputError, match="holds no pictures and no videos"):
         probe(tmp_path)
     with pytest.raises(InputError, match="holds no pictures"):
         probe(tmp_path / "none" / "%05d.png")

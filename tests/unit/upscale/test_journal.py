@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -96,6 +97,32 @@ def test_no_resume_starts_anew(folder):
     make(folder)
     with Journal(folder, IDENTITY, {}, resume=False) as journal:
         assert journal.segments == []
+
+
+needs_full_disk = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+
+
+@needs_full_disk
+def test_a_full_disk_at_the_beginning_is_a_sentence_and_leaves_nothing(folder, monkeypatch):
+    def full_open(path, mode):
+        return open("/dev/full" if Path(path).name == "journal.jsonl" else path, mode)
+
+    monkeypatch.setattr("rvrt_cli.upscale.journal.open", full_open, raising=False)
+    with pytest.raises(DiskFullError, match="free some space"), Journal(folder, IDENTITY, {}):
+        pass
+    assert not folder.exists()
+
+
+@needs_full_disk
+def test_a_full_disk_later_keeps_what_is_done(folder):
+    records = make(folder, segments=2)
+    with Journal(folder, IDENTITY, {}) as journal:
+        journal._file.close()
+        journal._file = open("/dev/full", "ab")  # noqa: SIM115 - closed by the journal
+        with pytest.raises(DiskFullError, match="free some space"):
+            add_segment(journal, 2)
+    with Journal(folder, IDENTITY, {}) as journal:
+        assert journal.segments == records
 
 
 def test_half_written_segments_are_removed(folder):
