@@ -9,7 +9,7 @@ from rvrt_cli.weights.find import shipped
 
 REAL = "light-s-real"
 """The shipped network that was trained on blurred, noisy and compressed films."""
-COMPRESSED = 0.11
+COMPRESSED = 0.12
 """Bits per pixel and grey level of contrast of the key frames below which REAL is the better choice (docs/experiments.md)."""
 
 
