@@ -145,6 +145,8 @@ def prepare(
         if target != "-":
             if kind == "images":
                 names = picture_names(target, source, preview=options.preview is not None)
+            elif options.work_dir is not None and options.work_dir.resolve() == target.resolve():
+                raise UsageError("--work-dir is OUT itself; name another folder, or leave it out.")
             if check_place:
                 check_target(target, source, kind, names, overwrite=options.overwrite)
         lost = [*gap_warnings(source), *stay_warnings(names)]
