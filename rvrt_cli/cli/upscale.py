@@ -33,13 +33,14 @@ RUN = "The run"
 
 def register(app: typer.Typer) -> None:
     """Add ``rvrt upscale`` to the command line."""
-    app.command("upscale", help=HELP, no_args_is_help=True)(upscale_command)
+    app.command("upscale", help=help_text(), no_args_is_help=True)(upscale_command)
 
 
 HELP = """Upscale a video four times, from neighbouring frames.
 
 IN is a video, a folder of videos (each becomes a video in OUT; what exists is skipped), an image sequence
 (frames/%05d.png or a folder of images), or - for y4m on standard input.
+
 OUT is a video (its suffix names the container), a folder, an image sequence (frames/%05d.png), one .png (for one
 picture, or with --frame), or - for y4m on standard output. Pictures keep the numbers and, in a folder, the names of
 the pictures they are made from.
@@ -53,6 +54,14 @@ Examples:
   rvrt upscale in.mp4 out.mp4 --preview 3 --compare split
   rvrt upscale in.mp4 frame.png --frame 1:02.5
 """
+
+
+def help_text() -> str:
+    """:data:`HELP` with one line a paragraph, because Typer keeps its line ends in terminals of any width."""
+    paragraphs = HELP.split("\n\n")
+    return "\n\n".join(
+        part if part.startswith("Examples:") else part.replace("\n", " ") for part in paragraphs
+    )
 
 
 def upscale_command(

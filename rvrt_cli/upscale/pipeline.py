@@ -23,7 +23,7 @@ import numpy as np
 from rvrt_cli.errors import InterruptedRun, NonFiniteError, OutOfMemoryError_
 from rvrt_cli.media.frame import Frame
 from rvrt_cli.restorer import Restorer
-from rvrt_cli.upscale.events import OnEvent, Progress, SegmentDone, StageTimes
+from rvrt_cli.upscale.events import OnEvent, Progress, SegmentDone, StageTimes, counted
 from rvrt_cli.upscale.finish import Finish
 from rvrt_cli.upscale.journal import Restart
 from rvrt_cli.upscale.ladder import Ladder
@@ -245,7 +245,10 @@ class _Run:
                 before = time.perf_counter()
                 if started is None:
                     started = before
-                    self.doing = f"preparing the model for {len(frames)} frames of {frames[0].rgb.shape[1]}x{frames[0].rgb.shape[0]}"
+                    height, width = frames[0].rgb.shape[:2]
+                    self.doing = (
+                        f"preparing the model for {counted(len(frames), 'frame')} of {width}x{height}"
+                    )
                 lq = np.clip(np.stack([frame.rgb for frame in frames]), 0, 1)
                 try:
                     pictures = engine.run(lq)

@@ -28,14 +28,13 @@ from rvrt_cli.media import (
     with_shape_kept,
 )
 from rvrt_cli.media.color import planar_format
-from rvrt_cli.media.guard import readable
 from rvrt_cli.media.images import is_pattern
 from rvrt_cli.media.y4m import y4m_settings
 from rvrt_cli.restorer import ChainRestorer, DenoisingRestorer, Restorer, load_restorer
 from rvrt_cli.upscale.events import Finishing, Notice, OnEvent, Report, Started, counted, ignore_event
 from rvrt_cli.upscale.film import Film, open_film
 from rvrt_cli.upscale.finish import Finish, output_size
-from rvrt_cli.upscale.journal import WORK_SUFFIX, Journal, Restart, find_work, identify_file
+from rvrt_cli.upscale.journal import WORK_SUFFIX, Journal, Restart, find_work
 from rvrt_cli.upscale.losses import losses, varies
 from rvrt_cli.upscale.memory import encoder_bytes, peak_rss_mib
 from rvrt_cli.upscale.options import UpscaleOptions
@@ -52,6 +51,7 @@ from rvrt_cli.upscale.target import (
     stay_warnings,
 )
 from rvrt_cli.upscale.tiles import TilePlan
+from rvrt_cli.upscale.unchanged import InputWatch
 
 SEGMENT_PIXELS = 96 * 1920 * 1080
 """Pixels in a segment: 96 frames of full HD. A killed run loses at most one segment; each begins with a key frame."""
@@ -145,6 +145,8 @@ def prepare(
         if target != "-":
             if kind == "images":
                 names = picture_names(target, source, preview=options.preview is not None)
+            elif options.work_dir is not None and options.work_dir.resolve() == target.resolve():
+                raise UsageError("--work-dir is OUT itself; name another folder, or leave it out.")
             if check_place:
                 check_target(target, source, kind, names, overwrite=options.overwrite)
         lost = [*gap_warnings(source), *stay_warnings(names)]
@@ -280,7 +282,8 @@ def run_prepared(prepared: Prepared, on_event: OnEvent, stop: threading.Event) -
         )
     if prepared.settings is not None and prepared.mux_plan is not None:
         rehearse(prepared.source, prepared.settings, prepared.mux_plan)
-    identity, folder = _identity(prepared), prepared.work_folder
+    watch = InputWatch.begin(prepared.source)
+    identity, folder = _identity(prepared, watch.identity), prepared.work_folder
     if prepared.options.work_dir is not None:
         folder = find_work(folder, prepared.moved_work_folder, identity)
     with Journal(
@@ -290,7 +293,7 @@ def run_prepared(prepared: Prepared, on_event: OnEvent, stop: threading.Event) -
         resume=prepared.options.resume and prepared.source.kind != "y4m",
     ) as journal:
         try:
-            report = _run_journaled(prepared, journal, on_event, stop, began)
+            report = _run_journaled(prepared, journal, watch, on_event, stop, began)
         except BaseException as error:
             if not journal.segments or prepared.source.kind == "y4m":
                 # Nothing is worth keeping, or nothing can be continued: leave no trace.
@@ -310,7 +313,12 @@ def run_prepared(prepared: Prepared, on_event: OnEvent, stop: threading.Event) -
 
 
 def _run_journaled(
-    prepared: Prepared, journal: Journal, on_event: OnEvent, stop: threading.Event, began: float
+    prepared: Prepared,
+    journal: Journal,
+    watch: InputWatch,
+    on_event: OnEvent,
+    stop: threading.Event,
+    began: float,
 ) -> Report:
     if journal.started_anew:
         on_event(
@@ -359,6 +367,7 @@ def _run_journaled(
         raise InterruptedRun(
             f"Interrupted; {_frames(done)} finished and kept in {journal.folder}. Run the same command again to continue."
         ) from error
+    watch.check()
     on_event(
         Finishing(
             "joining the segments and copying the other streams"
@@ -553,14 +562,7 @@ def _pipeline_settings(prepared: Prepared, journal: Journal | None = None) -> Pi
     )
 
 
-def _identity(prepared: Prepared) -> dict[str, Any]:
-    source = prepared.source
-    content: dict[str, Any] = {}
-    with readable(source.path):
-        if source.kind == "images":
-            content = {"images": [[path.name, identify_file(path)] for path in source.images]}
-        elif source.kind != "y4m":
-            content = identify_file(source.path)
+def _identity(prepared: Prepared, content: dict[str, Any]) -> dict[str, Any]:
     return {
         "version": __version__,
         "input": content,

@@ -445,6 +445,12 @@ def test_times():
             parse_time("--start", bad)
 
 
+def test_paragraphs_of_the_help_flow():
+    text = CliRunner().invoke(app, ["upscale", "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).output
+    assert "what exists is skipped), an image sequence (frames/%05d.png or a folder of images)" in text
+    assert text.count("\n   rvrt upscale in.m") == 4, "the examples keep their lines"
+
+
 def test_every_option_is_in_the_help():
     text = CliRunner().invoke(app, ["upscale", "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).output
     for option in [

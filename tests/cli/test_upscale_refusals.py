@@ -70,6 +70,7 @@ def test_values_are_checked(values, named):
         (["out.png", "--frame", "0", "--codec", "h264"], "--codec"),
         (["out.png", "--frame", "0", "--keep-work"], "--keep-work"),
         (["-", "--segment-frames", "8"], "--segment-frames"),
+        (["out.mp4", "--work-dir", "./out.mp4"], "--work-dir is OUT itself"),
         (["out.mp4", "--scale", "1", "--denoise", "5", "--light"], "--light"),
     ],
 )
