@@ -69,13 +69,15 @@ def markdown(report: EvalReport, repeated: EvalReport | None) -> str:
 
 
 def rows(report: EvalReport) -> list[dict[str, object]]:
-    """The same figures as plain values: each clip, the mean last."""
+    """The same figures as plain values: each clip, the mean last; ``gain_db`` is over the last model, the baseline."""
     found: list[dict[str, object]] = []
+    baseline = {score.clip: score.psnr for score in report.scores if score.model == report.totals[-1].model}
+    baseline["mean"] = report.totals[-1].psnr
     for score in [*report.scores, *report.totals]:
         clip = getattr(score, "clip", "mean")
         found.append(
             {"set": report.dataset, "low_quality": report.low_quality, "clip": clip, "model": score.model, "psnr": score.psnr,
-             "ssim": score.ssim, "flicker": score.flicker}
+             "gain_db": score.psnr - baseline[clip], "ssim": score.ssim, "flicker": score.flicker}
         )  # fmt: skip
     return found
 

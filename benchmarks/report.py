@@ -32,12 +32,12 @@ QUICK: dict[str, tuple[str, ...]] = {
     "model": ("--quick",),
     "upscale": ("--frames", "16", "--sizes", "160x120", "--seam-frames", "0", "--memory-frames", "16", "32"),
     "preprocess": ("--seconds", "0.2"),
-    "train": ("--steps", "4", "--skip", "1", "--batch", "1", "--patch", "64"),
+    "train": ("--steps", "4", "--skip", "1", "--batch", "1", "--frames", "2", "--patch", "64", "--no-video"),
     "quality": ("--frames", "4"),
 }
 """A look at each part in a minute or so, for --quick."""
 
-TIMEOUT_S, QUICK_TIMEOUT_S = 1800.0, 300.0
+TIMEOUT_S, QUICK_TIMEOUT_S = 1800.0, 600.0
 ERROR_CHARACTERS = 4000
 STOPPED = 124
 

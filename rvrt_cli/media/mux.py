@@ -239,7 +239,6 @@ class Timeline:
     """The video's timestamps as they will be in the output. pts: int64, sorted, in time_base units, shift included."""
 
     pts: np.ndarray
-    shift: int
     last_duration: int
 
 
@@ -334,7 +333,7 @@ def _assemble(
         said = stderr.read().decode("utf-8", "replace")
         if process.returncode != 0 or broken is not None:
             raise explain_ffmpeg_failure(said, "assembling the output", process.returncode) from broken
-    return Timeline(np.sort(np.array(pts, np.int64)), shift, footers[-1].last_duration)
+    return Timeline(np.sort(np.array(pts, np.int64)), footers[-1].last_duration)
 
 
 def _check(stop: threading.Event | None) -> None:

@@ -161,12 +161,6 @@ def _describe_stream(stream: Any) -> Stream:
     kind = cast(
         StreamKind, stream.type if stream.type in ("video", "audio", "subtitle", "attachment") else "data"
     )
-    context = stream.codec_context
-    detail = ""
-    if kind == "audio" and context is not None:
-        detail = f"{context.sample_rate} Hz, {context.layout.name if context.channels else 'no channels'}"
-    elif kind == "video" and context is not None:
-        detail = f"{context.width}x{context.height}"
     time_base = stream.time_base or Fraction(1, 1000)
     return Stream(
         index=stream.index,
@@ -178,7 +172,6 @@ def _describe_stream(stream: Any) -> Stream:
         language=stream.metadata.get("language"),
         disposition=_disposition(stream),
         metadata=tuple(sorted(stream.metadata.items())),
-        detail=detail,
     )
 
 

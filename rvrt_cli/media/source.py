@@ -82,7 +82,6 @@ class Stream:
     language: str | None
     disposition: frozenset[str]
     metadata: tuple[tuple[str, str], ...]
-    detail: str = ""
 
 
 @dataclass(frozen=True)

@@ -36,5 +36,7 @@ def test_compressed_clips_are_made_and_judged(tmp_path: Path, own_cache: Path) -
     assert [(row["clip"], row["model"]) for row in rows] == [
         ("clip", "light-s"), ("clip", "bicubic"), ("mean", "light-s"), ("mean", "bicubic"),
     ]  # fmt: skip
+    assert [row["gain_db"] for row in rows[1::2]] == [0, 0]
+    assert rows[0]["gain_db"] == rows[0]["psnr"] - rows[1]["psnr"]
     assert {row["low_quality"] for row in rows} == {"BI x4, then x264 CRF 40, medium"}
     assert len(list((tmp_path / "lq" / "davis" / "clip").glob("*.png"))) == 3
