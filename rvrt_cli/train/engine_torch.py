@@ -244,7 +244,7 @@ def find_device(device: str, place: Place) -> tuple[Any, Any]:
         import torch
     except ImportError as error:
         raise DeviceError(
-            "PyTorch is not installed; install rvrt[torch] or train with --backend mindspore."
+            "PyTorch is not installed; run `pip install torch` (its CPU build where there is no card) or train with --backend mindspore."
         ) from error
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
