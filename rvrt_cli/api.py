@@ -31,7 +31,7 @@ class FrameOptions(TypedDict, total=False):
     """The options of :func:`upscale_frames`, named and checked as in :class:`rvrt_cli.upscale.options.UpscaleOptions`."""
 
     window: int | None
-    overlap: int
+    overlap: int | None
     tile: str
     tile_overlap: int
     memory_limit: str | None
@@ -220,7 +220,7 @@ def upscale_frames(
         rungs=[lambda: restorer],
         finish=Finish(scale * height, scale * width),
         window=work.window,
-        overlap=settled.overlap,
+        overlap=settled.shared_frames,
         tile=work.tile,
         segment_frames=count,
         frames_total=count,

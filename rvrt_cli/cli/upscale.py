@@ -251,19 +251,19 @@ def upscale_command(
         typer.Option(
             "--window",
             metavar="N",
-            help="Frames given to the model at once (even; default 16, fewer when memory is short).",
+            help="Frames given to the model at once (even; default 24, fewer when memory is short).",
             rich_help_panel=MEMORY,
         ),
     ] = None,
     overlap: Annotated[
-        int,
+        int | None,
         typer.Option(
             "--overlap",
             metavar="N",
-            help="Frames that consecutive windows share (even).",
+            help="Frames that consecutive windows share (even; default 6, fewer for short windows).",
             rich_help_panel=MEMORY,
         ),
-    ] = 4,
+    ] = None,
     tile: Annotated[
         str,
         typer.Option(

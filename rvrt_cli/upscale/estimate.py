@@ -124,7 +124,7 @@ def _measure(prepared: Prepared, say: Callable[[str], None], on_event: OnEvent) 
     ladder = Ladder(
         make_rungs(options, prepared.restorer, brought=prepared.brought),
         prepared.window,
-        options.overlap,
+        options.shared_frames,
         prepared.tile,
         on_event,
     )
@@ -163,7 +163,7 @@ def _measure(prepared: Prepared, say: Callable[[str], None], on_event: OnEvent) 
         frames_total = scanned
     if not exact and frames_total:
         shots = max(shots, round(shots * frames_total / scanned))
-    step = prepared.window - options.overlap
+    step = prepared.window - options.shared_frames
     windows = (
         None
         if frames_total is None
@@ -213,7 +213,7 @@ def _measure(prepared: Prepared, say: Callable[[str], None], on_event: OnEvent) 
         model=prepared.restorer.name,
         engine=prepared.restorer.engine,
         window=prepared.window,
-        overlap=options.overlap,
+        overlap=options.shared_frames,
         windows=windows,
         tiles=str(prepared.tile),
         tiles_per_window=count_tiles(video.height, video.width, prepared.tile),

@@ -137,8 +137,8 @@ def plan_auto(
     """Window and tile for a memory limit; what the user fixed (not None) is kept.
 
     Whole frames are preferred, then larger tiles, then one window at a time, then a shorter window: RVRT gains from
-    neighbouring frames up to about 16, a tile costs only its overlap, and on a CPU model and encoder share the cores
-    anyway. Tiles below :data:`GOOD_TILE`, most of which are overlap, come last.
+    neighbouring frames up to about 16 and longer windows repeat fewer frames, while a tile costs only its overlap, and on a
+    CPU model and encoder share the cores anyway. Tiles below :data:`GOOD_TILE`, most of which are overlap, come last.
     """
     windows = [window] if window is not None else _shorter(default_window, overlap)
     if tile is not None:

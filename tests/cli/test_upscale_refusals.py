@@ -328,7 +328,9 @@ def test_a_reader_that_leaves(clip, tmp_path):
 def test_ctrl_c_ends_an_estimate_with_a_sentence(tmp_path):
     film = make_clip(tmp_path / "in.mp4", 1400, "64x48")
     process = subprocess.Popen(
-        command(film, "--estimate", "--model", "bicubic", *THREAD), stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=environment()
+        command(film, "--estimate", "--model", "bicubic", *THREAD), stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(),
+        # A shell that runs the tests in the background hands down SIGINT as ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     assert process.stderr is not None
     while b"Measuring" not in (line := process.stderr.readline()):

@@ -43,7 +43,7 @@ def test_a_frame_is_made_with_what_memory_there_is(clip, tmp_path):
     events: list[Event] = []
     upscale_frame(clip, tmp_path / "a.png", 0.5, UpscaleOptions(), BicubicRestorer())
     report = upscale_frame(
-        clip, tmp_path / "b.png", 0.5, UpscaleOptions(), Small(16 * 48 * 48), on_event=events.append
+        clip, tmp_path / "b.png", 0.5, UpscaleOptions(), Small(24 * 48 * 48), on_event=events.append
     )
     assert report.tiles == "48 px tiles, 16 px overlap"
     assert any(isinstance(event, MemoryReduced) for event in events)
@@ -58,7 +58,7 @@ def test_a_frame_of_nan_is_refused(clip, tmp_path):
 
 
 def test_an_estimate_measures_what_memory_allows(clip):
-    estimate = estimate_run(str(clip), None, UpscaleOptions(), Small(8 * 32 * 32))
-    assert (estimate.window, estimate.tiles) == (8, "32 px tiles, 16 px overlap")
+    estimate = estimate_run(str(clip), None, UpscaleOptions(), Small(12 * 32 * 32))
+    assert (estimate.window, estimate.tiles) == (12, "32 px tiles, 16 px overlap")
     with pytest.raises(OutOfMemoryError_, match="memory ran out even with"):
         estimate_run(str(clip), None, UpscaleOptions(), Small(8))

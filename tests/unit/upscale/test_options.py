@@ -72,3 +72,11 @@ def test_bicubic_behind_a_network_needs_no_device(monkeypatch: pytest.MonkeyPatc
     assert asked == [("deblur", "gpu"), ("bicubic", None)]
     with pytest.raises(UsageError, match="leave out --device gpu"):
         run.load_chain(UpscaleOptions(model="bicubic", device="gpu"))
+
+
+@pytest.mark.parametrize(("window", "shared"), [(None, 6), (24, 6), (12, 6), (8, 4), (6, 2), (2, 0)])
+def test_short_windows_share_fewer_frames(window: int | None, shared: int) -> None:
+    options = UpscaleOptions(window=window)
+    options.check()
+    assert options.shared_frames == shared
+    assert UpscaleOptions(window=24, overlap=8).shared_frames == 8
