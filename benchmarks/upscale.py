@@ -347,7 +347,10 @@ def main() -> None:
     parser.add_argument("--clip", type=Path, default=EXAMPLE)
     parser.add_argument("--frames", type=int, default=64, help="frames of the overhead measurement")
     parser.add_argument(
-        "--seam-frames", type=int, default=40, help="frames of the seam measurement; 0 leaves it out"
+        "--seam-frames",
+        type=int,
+        default=66,
+        help="frames of the seam measurement (several windows); 0 leaves it out",
     )
     parser.add_argument(
         "--memory-frames", type=int, nargs=2, default=(200, 2000), help="of the short and the long film"
