@@ -324,7 +324,7 @@ def _rgb_to_yuv_planes(rgb: np.ndarray, layout: PlanarFormat, tags: ColorTags) -
     height, width, _ = rgb.shape
     forward = _rgb_to_codes(_usable_matrix(tags.matrix), tags.range, layout.bit_depth)
     if layout.model == "gray":
-        luma = np.asarray(cv2.transform(rgb, forward[:1])).reshape(height, width)
+        luma = np.asarray(cv2.transform(np.ascontiguousarray(rgb), forward[:1])).reshape(height, width)
         return [_to_codes(luma, layout.bit_depth)]
     horizontal, vertical = _siting(tags.chroma_location)
     columns = (width + 1) // 2 if layout.subsampling[0] else width

@@ -141,8 +141,12 @@ class SegmentWriter:
             rgb, alpha = np.rot90(rgb, turns), None if alpha is None else np.rot90(alpha, turns)
         if settings.bake_flip:
             rgb, alpha = rgb[:, ::-1], None if alpha is None else alpha[:, ::-1]
-        rgb = np.ascontiguousarray(rgb, np.float32)
-        frame = rgb_to_frame(rgb, alpha if settings.has_alpha else None, settings.pix_fmt, settings.color)
+        frame = rgb_to_frame(
+            np.asarray(rgb, np.float32),
+            alpha if settings.has_alpha else None,
+            settings.pix_fmt,
+            settings.color,
+        )
         frame.time_base = settings.time_base
         frame.color_primaries, frame.color_trc = settings.color.primaries, settings.color.transfer
         frame.colorspace, frame.color_range = settings.color.matrix, settings.color.range

@@ -252,7 +252,7 @@ class Y4mWriter:
             rgb, alpha = np.rot90(rgb, turns), None if alpha is None else np.rot90(alpha, turns)
         if settings.bake_flip:
             rgb, alpha = rgb[:, ::-1], None if alpha is None else alpha[:, ::-1]
-        planes = rgb_to_planes(np.ascontiguousarray(rgb, np.float32), alpha, self._layout, settings.color)
+        planes = rgb_to_planes(np.asarray(rgb, np.float32), alpha, self._layout, settings.color)
         self._put(b"FRAME\n" + b"".join(plane.tobytes() for plane in planes))
         self._frames += 1
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,9 +20,6 @@ from rvrt_cli.runtime.sessions import OnnxRuntimeSession, OpenVinoSession, Sessi
 
 if TYPE_CHECKING:
     from rvrt_cli.weights import Weights
-
-KEPT_PROGRAMS = 3
-"""Compiled programs kept per restorer: whole tiles, and the edges of a film's last window."""
 
 
 def load_model_restorer(
@@ -70,7 +66,11 @@ def check_same(model: str, path: Path, weights: Weights) -> None:
 
 
 class ModelRestorer:
-    """One model on one device. Compiles a program per padded ``(t, h, w)`` and keeps the last :data:`KEPT_PROGRAMS`."""
+    """One model on one device. Compiles a program per padded ``(t, h, w)`` and keeps the last one.
+
+    A film's short shots need programs of their own, each 250 to 500 MiB with its buffers. Kept, they would make the memory
+    grow with the film; loading one again takes about a second, far less than the frames of a window.
+    """
 
     def __init__(self, weights: Weights, choice: Choice, *, name: str, threads: int = 0) -> None:
         self.config = weights.config
@@ -86,12 +86,14 @@ class ModelRestorer:
         self.fingerprint = hashlib.sha256(f"{self._identity} {self.engine} {self._code}".encode()).hexdigest()
         self.bytes_per_px = estimate_bytes_per_px(weights.config)
         self._threads = threads
-        self._programs: OrderedDict[tuple[int, int, int], Session] = OrderedDict()
+        self._program: Session | None = None
+        self._program_size = (0, 0, 0)
         self._eager: Session | None = None
 
     def __call__(self, lq: np.ndarray) -> np.ndarray:
         """(t, h, w, c) float32 [0, 1] → (t, scale*h, scale*w, 3) float32, not clipped; any t, h, w >= 1.
 
+        The result may be a view of a larger array, with the rows that padding added.
         Errors: :class:`InputError` for another number of axes or channels, :class:`OutOfMemoryError_`.
         """
         if lq.ndim != 4 or lq.shape[3] != self.channels or 0 in lq.shape:
@@ -105,14 +107,13 @@ class ModelRestorer:
                 f"{self.engine} ran out of memory; use a smaller --tile or --window."
             ) from error
         except OutOfMemoryError_:
-            self._programs.clear()
+            self._program = None
             raise
-        return np.ascontiguousarray(y[0, :t, : h * self.scale, : w * self.scale])
+        return y[0, :t, : h * self.scale, : w * self.scale]
 
     def close(self) -> None:
-        """Free all programs."""
-        self._programs.clear()
-        self._eager = None
+        """Free the program."""
+        self._program = self._eager = None
 
     def _session(self, size: tuple[int, int, int]) -> Session:
         mixed = self.choice.precision == "mixed"
@@ -123,12 +124,10 @@ class ModelRestorer:
                     threads=self._threads,
                 )  # fmt: skip
             return self._eager
-        if size not in self._programs:
-            while len(self._programs) >= KEPT_PROGRAMS:
-                self._programs.popitem(last=False)
-            self._programs[size] = self._compile(size, mixed)
-        self._programs.move_to_end(size)
-        return self._programs[size]
+        if self._program is None or size != self._program_size:
+            self._program = None  # before the next one needs its memory
+            self._program, self._program_size = self._compile(size, mixed), size
+        return self._program
 
     def _compile(self, size: tuple[int, int, int], mixed: bool) -> Session:
         runtime = self.choice.runtime

@@ -113,7 +113,9 @@ class OpenVinoSession:
     def run(self, lq: np.ndarray) -> np.ndarray:
         """One inference."""
         with explained("OpenVINO"):
-            return np.array(self._program({INPUT: lq})[0])
+            return self._program({INPUT: lq}, share_outputs=False)[
+                0
+            ]  # a copy, which the next inference leaves alone
 
 
 class OnnxRuntimeSession:

@@ -44,10 +44,11 @@ class Finish:
 
         ``strength`` s gives s * sr + (1 - s) * bicubic. Smaller sizes come from Matlab's bicubic with antialiasing.
         A YUV source can hold values outside [0, 1] (super-whites); the model does not see them, they are added again.
+        ``sr`` is clipped where it lies: another array of this size costs more time than all the rest.
         """
         size = (self.height, self.width)
         seen = np.clip(lq, 0, 1)
-        sr = np.clip(sr, 0, 1)
+        np.clip(sr, 0, 1, out=sr)
         if self.strength < 1:
             sr = np.float32(self.strength) * sr + np.float32(1 - self.strength) * np.clip(
                 _resized(seen, (sr.shape[0], sr.shape[1])), 0, 1
@@ -55,7 +56,7 @@ class Finish:
         out = sr if sr.shape[:2] == size else np.clip(imresize(sr, size=size), 0, 1)
         excess = lq - seen
         if np.abs(excess).max() > EXCESS_TOLERANCE:
-            out = out + _resized(excess, size)
+            out += _spread(excess, size)
         out = upright(out, self.rotation, self.flipped)
         if self.compare is None:
             return out
@@ -71,6 +72,17 @@ class Finish:
 
 def _resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return picture if picture.shape[:2] == size else imresize(picture, size=size)
+
+
+def _spread(excess: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """``excess`` at ``size``, linearly: bicubic's undershoot would darken the white around it (and takes 40 times as long)."""
+    import cv2
+
+    height, width = size
+    shrinks = height < excess.shape[0] or width < excess.shape[1]
+    return cv2.resize(
+        excess, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    ).reshape(height, width, -1)
 
 
 def upright(picture: np.ndarray, rotation: int, flipped: bool) -> np.ndarray:

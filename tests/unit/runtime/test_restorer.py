@@ -1,8 +1,9 @@
-"""The restorer around an engine: padding of any size, programs kept, identity, memory, errors. The engine is a double."""
+"""The restorer around an engine: padding of any size, the program kept, identity, memory, errors. The engine is a double."""
 
 from __future__ import annotations
 
 import shutil
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,20 +67,22 @@ def test_padding_mirrors_without_repeating_the_edge() -> None:
     np.testing.assert_array_equal(padded[1, 7, :, 0], [0, 1, 2, 3, 4, 3, 2, 1])
 
 
-def test_programs_are_kept_and_the_oldest_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_program_is_kept_and_freed_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[tuple[int, ...]] = []
     restorer = ModelRestorer(weights("light-s"), CPU, name="light-s")
+    alive: weakref.WeakSet[Enlarger] = weakref.WeakSet()
 
     def compile_(size: tuple[int, int, int], mixed: bool) -> Enlarger:
+        assert not alive, "the program before takes memory meanwhile"
         made.append(size)
-        return Enlarger(4, [])
+        program = Enlarger(4, [])
+        alive.add(program)
+        return program
 
     monkeypatch.setattr(restorer, "_compile", compile_)
-    for side in (8, 16, 8, 24, 32, 8):
+    for side in (8, 8, 16, 16, 8):
         restorer(np.zeros((2, side, side, 3), np.float32))
-    assert [size[1] for size in made] == [8, 16, 24, 32]
-    restorer(np.zeros((2, 16, 16, 3), np.float32))
-    assert len(made) == 5
+    assert [size[1] for size in made] == [8, 16, 8]
 
 
 def test_the_fingerprint_follows_weights_engine_and_precision() -> None:
@@ -196,7 +199,7 @@ def test_running_out_of_memory_frees_the_programs(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(restorer, "_compile", lambda size, mixed: Full())
     with pytest.raises(OutOfMemoryError_, match="smaller --tile"):
         restorer(np.zeros((2, 8, 8, 3), np.float32))
-    assert not restorer._programs
+    assert restorer._program is None
 
 
 def test_engine_errors_are_explained() -> None:

@@ -16,7 +16,7 @@ SR = RNG.random((48, 64, 3), np.float32)
 
 def test_strength_blends_with_bicubic():
     bicubic = np.clip(imresize(LQ, scale=4), 0, 1)
-    np.testing.assert_array_equal(Finish(48, 64).picture(LQ, SR), SR)
+    np.testing.assert_array_equal(Finish(48, 64).picture(LQ, SR.copy()), SR)
     np.testing.assert_allclose(Finish(48, 64, strength=0).picture(LQ, SR), bicubic, atol=1e-6)
     np.testing.assert_allclose(
         Finish(48, 64, strength=0.25).picture(LQ, SR), 0.25 * SR + 0.75 * bicubic, atol=1e-6
@@ -35,6 +35,17 @@ def test_model_overshoot_is_clipped_but_the_sources_excess_is_kept():
     np.testing.assert_allclose(out, 1.05, atol=1e-5)
     out = Finish(32, 32).picture(np.ones((8, 8, 3), np.float32), np.full((32, 32, 3), 1.3, np.float32))
     assert out.max() == 1
+
+
+def test_the_sources_excess_darkens_nothing_around_it():
+    lq = np.ones((8, 8, 3), np.float32)
+    lq[2:4, 2:4] = 1.1
+    out = Finish(32, 32).picture(lq, np.ones((32, 32, 3), np.float32))
+    assert out.min() == 1
+    np.testing.assert_allclose(out[11:13, 11:13], 1.1, atol=1e-3)
+    np.testing.assert_allclose(
+        Finish(4, 4).picture(lq, np.ones((32, 32, 3), np.float32))[1, 1], 1.1, atol=1e-3
+    )
 
 
 def test_comparison_side_by_side():
