@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import ipaddress
 import json
 import os
 import re
@@ -72,6 +73,8 @@ def check_url(url: str) -> None:
         parts = urllib.parse.urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname)
         _ = parts.port  # raises for one that is no number
+        if "[" in parts.netloc:  # Python 3.10 does not look into the brackets itself
+            ipaddress.IPv6Address(parts.hostname or "")
     except ValueError:  # an address in brackets that is none, a port of letters
         usable = False
     if not usable:

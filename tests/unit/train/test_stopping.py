@@ -17,12 +17,15 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
 def test_a_signal_asks_to_stop(name: str) -> None:
     number = getattr(signal, name)
+    # The tests themselves may run under nohup.
+    original = signal.signal(number, signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL)
     before = signal.getsignal(number)
     with StopRequest().installed() as stop:
         assert stop.asked() == ""
         os.kill(os.getpid(), number)
         assert stop.asked() == name
     assert signal.getsignal(number) == before
+    signal.signal(number, original)
 
 
 def test_a_second_ctrl_c_does_not_wait() -> None:
