@@ -16,20 +16,15 @@ from rvrt_cli.errors import InputError, OutputError, UsageError
 from rvrt_cli.media import Frame, read_frames
 from rvrt_cli.media.images import is_pattern, write_png
 from rvrt_cli.restorer import Restorer
+from rvrt_cli.upscale.chain import load_chain, make_rungs
+from rvrt_cli.upscale.checks import open_source, refuse_encoding, refuse_work
 from rvrt_cli.upscale.events import OnEvent, Report, ignore_event
 from rvrt_cli.upscale.finish import Finish
 from rvrt_cli.upscale.memory import peak_rss_mib
 from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.pipeline import PipelineSettings, run_pipeline
 from rvrt_cli.upscale.plan import plan_work
-from rvrt_cli.upscale.run import (
-    load_chain,
-    make_rungs,
-    open_source,
-    refuse_encoding,
-    refuse_work,
-    wanted_size,
-)
+from rvrt_cli.upscale.prepare import wanted_size
 from rvrt_cli.upscale.shots import LOOKBACK, CutDetector, flag_cuts
 from rvrt_cli.upscale.sinks import CallbackSink, image_bit_depth
 from rvrt_cli.upscale.target import NUMBER, PictureNames, check_target
