@@ -188,7 +188,8 @@ def upscale_frames(
     from rvrt_cli.restorer import load_restorer
     from rvrt_cli.upscale.events import ignore_event
     from rvrt_cli.upscale.finish import Finish
-    from rvrt_cli.upscale.pipeline import PipelineSettings, run_pipeline
+    from rvrt_cli.upscale.job import PipelineSettings
+    from rvrt_cli.upscale.pipeline import run_pipeline
     from rvrt_cli.upscale.plan import plan_work
     from rvrt_cli.upscale.sinks import CallbackSink
 

@@ -2,9 +2,8 @@
 
 Memory is bounded by (window × picture), never by the length of the film: the decoder runs at most one window ahead of
 the model, and the model begins a window only when the encoder has taken the one before, so that two windows of pictures
-exist at most. Everything that decides the output's bytes (windows,
-segment boundaries) is a pure function of the frames and the settings, so a run that continues after an interruption
-makes the same segments.
+exist at most. Everything that decides the output's bytes (windows, segment boundaries) is a pure function of the frames and
+the settings, so a run that continues after an interruption makes the same segments.
 """
 
 from __future__ import annotations
@@ -13,154 +12,26 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from rvrt_cli.errors import InterruptedRun, NonFiniteError, OutOfMemoryError_
 from rvrt_cli.media.frame import Frame
-from rvrt_cli.restorer import Restorer
+from rvrt_cli.upscale.channel import END, NOTHING, Aborted, Channel
 from rvrt_cli.upscale.events import OnEvent, Progress, SegmentDone, StageTimes, counted
-from rvrt_cli.upscale.finish import Finish
+from rvrt_cli.upscale.job import FinishedSegment, PipelineResult, PipelineSettings, Sink
 from rvrt_cli.upscale.journal import Restart
 from rvrt_cli.upscale.ladder import Ladder
-from rvrt_cli.upscale.shots import LOOKBACK, CutDetector, flag_cuts
+from rvrt_cli.upscale.shots import LOOKBACK, flag_cuts
 from rvrt_cli.upscale.tiles import TilePlan
 from rvrt_cli.upscale.windows import Window, WindowBlender, Windower
 
 TICK_S = 0.1
-POLL_S = 0.05
 ABORT_S = 5.0
 """How long a run that is stopped at once waits for its threads; a model in the middle of a window is not waited for."""
-
-
-class Sink(Protocol):
-    """Where finished pictures go, segment by segment. Called from one thread."""
-
-    def begin_segment(self, index: int) -> None: ...
-
-    def write(self, frame: Frame, picture: np.ndarray, alpha: np.ndarray | None) -> None:
-        """``picture`` (H, W, 3) float32; ``frame`` carries index and timestamps."""
-        ...
-
-    def end_segment(self, finished: FinishedSegment) -> None:
-        """Close the segment and record it; when this returns, a killed run continues after it."""
-        ...
-
-    def abort(self) -> None:
-        """Drop the segment that is open, if any."""
-        ...
-
-
-@dataclass(frozen=True)
-class FinishedSegment:
-    """What is known of a segment when its last frame was written."""
-
-    index: int
-    start: int
-    stop: int
-    restart: Restart
-    shots: int
-    corrupt: int
-
-
-@dataclass(frozen=True)
-class PipelineSettings:
-    """What a run computes. ``start_frame`` and ``restart`` continue an interrupted run; ``first_segment`` is its next index.
-
-    ``decode``: opens the source after skipping N frames. ``rungs``: makers of the restorers to use, the first until memory
-    runs out with it. ``detect_shots`` False treats the film as one shot. ``overlapped`` False: the model
-    waits until a window is encoded before it makes the next, which halves the memory and changes no byte.
-    """
-
-    decode: Callable[[int], AbstractContextManager[Iterator[Frame]]]
-    rungs: Sequence[Callable[[], Restorer]]
-    finish: Finish
-    window: int
-    overlap: int
-    tile: TilePlan
-    segment_frames: int
-    frames_total: int | None = None
-    start_frame: int = 0
-    first_segment: int = 0
-    restart: Restart | None = None
-    detect_shots: bool = True
-    overlapped: bool = True
-    shot_detector: Callable[[int, int], CutDetector] = CutDetector
-
-
-@dataclass
-class PipelineResult:
-    """Counts of one run (frames of this run only)."""
-
-    frames: int = 0
-    shots: int = 0
-    corrupt: int = 0
-    elapsed_s: float = 0.0
-    times: StageTimes = field(default_factory=StageTimes)
-    model_span_s: float = 0.0
-    window: int = 0
-    tile: TilePlan = field(default_factory=lambda: TilePlan(None))
-    engine: str = ""
-    model: str = ""
-
-    @property
-    def model_busy(self) -> float:
-        """Share of the time between the first window and the last in which the model was computing."""
-        return min(1.0, self.times.model_s / self.model_span_s) if self.model_span_s > 0 else 0.0
-
-
-class _Aborted(Exception):  # noqa: N818 - it is a message between threads, not an error
-    """Another thread failed or the run was stopped: leave quietly."""
-
-
-_END = object()
-_NOTHING = object()
-"""Taken when the item before is done with."""
-
-
-class _Channel:
-    """A bounded queue whose waits end when the run is aborted."""
-
-    def __init__(self, size: int, abort: threading.Event) -> None:
-        self._queue: queue.Queue[Any] = queue.Queue(size)
-        self._taken = threading.Semaphore(0)
-        self._abort = abort
-
-    def put(self, item: Any) -> None:
-        while not self._abort.is_set():
-            try:
-                return self._queue.put(item, timeout=POLL_S)
-            except queue.Full:
-                continue
-        raise _Aborted
-
-    def get(self) -> Any:
-        while not self._abort.is_set():
-            try:
-                item = self._queue.get(timeout=POLL_S)
-            except queue.Empty:
-                continue
-            self._taken.release()
-            return item
-        raise _Aborted
-
-    def hand_over(self, item: Any) -> None:
-        """Put ``item`` and wait until the other side has taken it, which it does when it is done with the item before."""
-        self.put(item)
-        while not self._abort.is_set():
-            if self._taken.acquire(timeout=POLL_S):
-                return
-        raise _Aborted
-
-    def __iter__(self) -> Iterator[Any]:
-        while (item := self.get()) is not _END:
-            if item is not _NOTHING:
-                yield item
-            del item  # it may be large, and the next one can be long in coming
 
 
 @dataclass(frozen=True)
@@ -183,8 +54,8 @@ class _Run:
         self.on_event = on_event
         self.stop = stop
         self.abort = threading.Event()
-        self.decoded = _Channel(max(4, settings.window), self.abort)
-        self.restored = _Channel(1, self.abort)
+        self.decoded = Channel(max(4, settings.window), self.abort)
+        self.restored = Channel(1, self.abort)
         self.events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.errors: list[BaseException] = []
         self.decode_s = self.model_s = self.encode_s = 0.0
@@ -211,7 +82,7 @@ class _Run:
                 if item is None:
                     break
                 self.decoded.put(item)
-        self.decoded.put(_END)
+        self.decoded.put(END)
 
     def model(self) -> None:
         settings, restart = self.settings, self.settings.restart
@@ -280,13 +151,13 @@ class _Run:
                 self.restored.hand_over(restored)
                 del restored
                 if not settings.overlapped:
-                    self.restored.hand_over(_NOTHING)
+                    self.restored.hand_over(NOTHING)
                 item = windower.next()
         finally:
             self.result.window, self.result.tile = engine.window, engine.tile
             self.result.engine, self.result.model = engine.restorer.engine, engine.restorer.name
             engine.restorer.close()
-        self.restored.put(_END)
+        self.restored.put(END)
 
     def encode(self) -> None:
         settings = self.settings
@@ -334,7 +205,7 @@ class _Run:
                     close_segment(*last)
                     if self.stop.is_set():
                         self.interrupted = True
-                        raise _Aborted
+                        raise Aborted
                 now = time.perf_counter()
                 self.encode_s += now - before
                 before = now
@@ -350,7 +221,7 @@ class _Run:
         def body() -> None:
             try:
                 work()
-            except _Aborted:
+            except Aborted:
                 self.abort.set()
             except MemoryError:
                 self.errors.append(

@@ -14,9 +14,10 @@ from rvrt_cli.media import mux, rehearse
 from rvrt_cli.restorer import Restorer
 from rvrt_cli.upscale.chain import make_rungs
 from rvrt_cli.upscale.events import Finishing, Notice, OnEvent, Report, counted, ignore_event
+from rvrt_cli.upscale.job import PipelineSettings
 from rvrt_cli.upscale.journal import Journal, find_work
 from rvrt_cli.upscale.options import UpscaleOptions
-from rvrt_cli.upscale.pipeline import PipelineSettings, run_pipeline
+from rvrt_cli.upscale.pipeline import run_pipeline
 from rvrt_cli.upscale.prepare import Prepared, prepare
 from rvrt_cli.upscale.report import final_report, started_event
 from rvrt_cli.upscale.resume import amend_plan, resolved_choices, restart_of, run_identity

@@ -20,9 +20,10 @@ from rvrt_cli.upscale.chain import load_chain, make_rungs
 from rvrt_cli.upscale.checks import open_source, refuse_encoding, refuse_work
 from rvrt_cli.upscale.events import OnEvent, Report, ignore_event
 from rvrt_cli.upscale.finish import Finish
+from rvrt_cli.upscale.job import PipelineSettings
 from rvrt_cli.upscale.memory import peak_rss_mib
 from rvrt_cli.upscale.options import UpscaleOptions
-from rvrt_cli.upscale.pipeline import PipelineSettings, run_pipeline
+from rvrt_cli.upscale.pipeline import run_pipeline
 from rvrt_cli.upscale.plan import plan_work
 from rvrt_cli.upscale.prepare import wanted_size
 from rvrt_cli.upscale.shots import LOOKBACK, CutDetector, flag_cuts

@@ -16,7 +16,8 @@ from rvrt_cli.media.frame import Frame
 from rvrt_cli.restorer import IdentityRestorer
 from rvrt_cli.upscale.events import MemoryReduced, Progress, SegmentDone
 from rvrt_cli.upscale.finish import Finish
-from rvrt_cli.upscale.pipeline import PipelineSettings, run_pipeline
+from rvrt_cli.upscale.job import PipelineSettings
+from rvrt_cli.upscale.pipeline import run_pipeline
 from rvrt_cli.upscale.tiles import TilePlan
 
 HEIGHT, WIDTH = 40, 48
