@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from upscale_clips import make_clip, make_shots, upscale
 
 from rvrt_cli.cli.app import app
-from rvrt_cli.cli.upscale import parse_time
+from rvrt_cli.cli.upscale_options import parse_time
 from rvrt_cli.errors import ExitCode, InputError, OutputError, RvrtError, UsageError, WeightsError
 
 BICUBIC = ("--model", "bicubic", "--quiet")
