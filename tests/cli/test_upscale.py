@@ -318,6 +318,14 @@ def test_work_dir_and_keep_work(clip, tmp_path):
     assert left_over(work) == []
 
 
+def test_a_work_dir_that_the_run_made_goes_at_its_end(clip, tmp_path):
+    run(clip, tmp_path / "out.mp4", *BICUBIC, "--work-dir", tmp_path / "made" / "for-it")
+    assert not (tmp_path / "made").exists()
+    (tmp_path / "mine").mkdir()
+    run(clip, tmp_path / "out.mp4", *BICUBIC, "--overwrite", "--work-dir", tmp_path / "mine")
+    assert left_over(tmp_path / "mine") == []
+
+
 def test_no_resume(clip, tmp_path):
     run(clip, tmp_path / "out.mp4", *BICUBIC, "--keep-work")
     result = run(clip, tmp_path / "out.mp4", "--model", "bicubic", "--overwrite", "--no-resume")
