@@ -64,7 +64,11 @@ def shares_line(stages: dict[str, float]) -> str:
 def describe_progress(event: Progress) -> str:
     """One plain line about a moment of the run."""
     if event.doing is not None:
-        return f"{event.doing[0].upper()}{event.doing[1:]} ({format_time(event.elapsed_s)})"
+        doing = event.doing[0].upper() + event.doing[1:]
+        if event.doing_share is None:
+            return f"{doing} ({format_time(event.elapsed_s)})"
+        left_s = event.elapsed_s * (1 / event.doing_share - 1) if event.doing_share > 0 else None
+        return f"{doing}: {100 * event.doing_share:.0f} %, {format_time(left_s)} to go ({format_time(event.elapsed_s)})"
     share = f" ({100 * event.frames_done / event.frames_total:.0f} %)" if event.frames_total else ""
     total = f"/{event.frames_total}" if event.frames_total else ""
     return (
@@ -91,7 +95,10 @@ def describe_report(report: Report) -> list[str]:
         f"{report.output}: {counted(report.frames, 'frame')}, {report.output_width}x{report.output_height}{size}{verified}."
     ]
     fresh = report.frames - report.frames_resumed
-    resumed = f" ({counted(report.frames_resumed, 'frame')} done before)" if report.frames_resumed else ""
+    resumed = f"{counted(report.frames_resumed, 'frame')} done before" if report.frames_resumed else ""
+    if report.skipped_s >= 1:
+        resumed += f" and skipped in {format_time(report.skipped_s)}"
+    resumed = f" ({resumed})" if resumed else ""
     facts = [
         f"{counted(fresh, 'frame')} in {format_time(report.elapsed_s)}{resumed}, {format_fps(report.fps)} fps",
         shares_line(report.stages),

@@ -54,7 +54,7 @@ class PipelineSettings:
 
     ``decode``: opens the source after skipping N frames. ``rungs``: makers of the restorers to use, the first until memory
     runs out with it. ``detect_shots`` False treats the film as one shot. ``overlapped`` False: the model
-    waits until a window is encoded before it makes the next, which halves the memory and changes no byte.
+    waits until a window is encoded before it makes the next, which halves the memory and changes no byte. ``frames_read``: how many frames the decoder has passed, skipped ones included.
     """
 
     decode: Callable[[int], AbstractContextManager[Iterator[Frame]]]
@@ -71,16 +71,18 @@ class PipelineSettings:
     detect_shots: bool = True
     overlapped: bool = True
     shot_detector: Callable[[int, int], CutDetector] = CutDetector
+    frames_read: Callable[[], int] = lambda: 0
 
 
 @dataclass
 class PipelineResult:
-    """Counts of one run (frames of this run only)."""
+    """Counts of one run (frames of this run only). ``elapsed_s`` and ``times`` leave out ``skipped_s``, see :mod:`.pace`."""
 
     frames: int = 0
     shots: int = 0
     corrupt: int = 0
     elapsed_s: float = 0.0
+    skipped_s: float = 0.0
     times: StageTimes = field(default_factory=StageTimes)
     model_span_s: float = 0.0
     window: int = 0

@@ -21,10 +21,11 @@ import numpy as np
 from rvrt_cli.errors import InterruptedRun, NonFiniteError, OutOfMemoryError_
 from rvrt_cli.media.frame import Frame
 from rvrt_cli.upscale.channel import END, NOTHING, Aborted, Channel
-from rvrt_cli.upscale.events import OnEvent, Progress, SegmentDone, StageTimes, counted
+from rvrt_cli.upscale.events import OnEvent, SegmentDone, counted
 from rvrt_cli.upscale.job import FinishedSegment, PipelineResult, PipelineSettings, Sink
 from rvrt_cli.upscale.journal import Restart
 from rvrt_cli.upscale.ladder import Ladder
+from rvrt_cli.upscale.pace import Pace
 from rvrt_cli.upscale.shots import LOOKBACK, flag_cuts
 from rvrt_cli.upscale.tiles import TilePlan
 from rvrt_cli.upscale.windows import Window, WindowBlender, Windower
@@ -58,10 +59,12 @@ class _Run:
         self.restored = Channel(1, self.abort)
         self.events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.errors: list[BaseException] = []
-        self.decode_s = self.model_s = self.encode_s = 0.0
-        self.frames_done = settings.start_frame
-        self.doing = "reading the first frames"
-        self.s_per_frame: float | None = None
+        self.pace = Pace(
+            settings.start_frame,
+            settings.frames_total,
+            settings.restart.decode_from if settings.restart else 0,
+            settings.frames_read,
+        )
         self.result = PipelineResult()
         self.interrupted = False
 
@@ -76,9 +79,9 @@ class _Run:
             else:
                 flagged = ((frame, False) for frame in frames)
             while True:
-                before = time.perf_counter()
-                item = next(flagged, None)
-                self.decode_s += time.perf_counter() - before
+                with self.pace.busy("decode"):
+                    item = next(flagged, None)
+                self.pace.skipped()
                 if item is None:
                     break
                 self.decoded.put(item)
@@ -107,24 +110,19 @@ class _Run:
             shot_start=restart.shot_start if restart else 0,
             origin=restart.origin if restart else 0,
         )
-        started: float | None = None
-        paced_from: tuple[float, int] | None = None
         try:
             item = windower.next()
             while item is not None:
                 window, frames = item
-                before = time.perf_counter()
-                if started is None:
-                    started = before
-                    height, width = frames[0].rgb.shape[:2]
-                    self.doing = (
-                        f"preparing the model for {counted(len(frames), 'frame')} of {width}x{height}"
-                    )
+                height, width = frames[0].rgb.shape[:2]
+                self.pace.window_begins(
+                    f"preparing the model for {counted(len(frames), 'frame')} of {width}x{height}"
+                )
                 lq = np.clip(np.stack([frame.rgb for frame in frames]), 0, 1)
                 try:
-                    pictures = engine.run(lq)
+                    with self.pace.busy("model"):
+                        pictures = engine.run(lq)
                 except (OutOfMemoryError_, MemoryError) as error:
-                    self.model_s += time.perf_counter() - before
                     if not engine.step_down(*lq.shape[1:3]):
                         raise OutOfMemoryError_(
                             f"memory ran out even with {engine.tile} and windows of {engine.window} frames; close other programs, "
@@ -132,20 +130,13 @@ class _Run:
                         ) from error
                     item = windower.shrink(engine.window)
                     continue
-                self.model_s += time.perf_counter() - before
                 # One sum finds NaN and infinity without a second array of this size; in float32 it takes a third of the time.
                 if not math.isfinite(float(pictures.sum())):
                     raise NonFiniteError(
                         f"the model made NaN or infinite pixels in frames {window.start} to {window.stop - 1}; "
                         "try --precision fp32 or another --backend, and report it."
                     )
-                now = time.perf_counter()
-                self.result.model_span_s = now - started
-                if paced_from is None:
-                    # The first window's time holds the compilation, which says nothing about the others.
-                    paced_from = (now, window.final)
-                elif window.final > paced_from[1]:
-                    self.s_per_frame = (now - paced_from[0]) / (window.final - paced_from[1])
+                self.pace.window_done(window.final)
                 restored = _Restored(window, frames, pictures, engine.tile, engine.rung)
                 del pictures, lq
                 self.restored.hand_over(restored)
@@ -188,27 +179,24 @@ class _Run:
                 if window.first <= index < window.last and index >= settings.start_frame:
                     frames.setdefault(index, frame)
                     makers.setdefault(index, lean)
-            before = time.perf_counter()
-            for index, sr in blender.add(window, restored.pictures):
-                frame, maker = frames.pop(index), makers.pop(index)
-                if index == segment_start:
-                    self.sink.begin_segment(segment)
-                picture = settings.finish.picture(frame.rgb, sr)
-                alpha = settings.finish.alpha(frame.alpha) if frame.alpha is not None else None
-                self.sink.write(frame, picture, alpha)
-                shots += index == window.shot_start
-                corrupt += frame.corrupt
-                self.frames_done = index + 1
-                self.result.frames += 1
-                last = (index, _restart_from(maker))
-                if (index + 1) % settings.segment_frames == 0:
-                    close_segment(*last)
-                    if self.stop.is_set():
-                        self.interrupted = True
-                        raise Aborted
-                now = time.perf_counter()
-                self.encode_s += now - before
-                before = now
+            with self.pace.busy("encode"):
+                for index, sr in blender.add(window, restored.pictures):
+                    frame, maker = frames.pop(index), makers.pop(index)
+                    if index == segment_start:
+                        self.sink.begin_segment(segment)
+                    picture = settings.finish.picture(frame.rgb, sr)
+                    alpha = settings.finish.alpha(frame.alpha) if frame.alpha is not None else None
+                    self.sink.write(frame, picture, alpha)
+                    shots += index == window.shot_start
+                    corrupt += frame.corrupt
+                    self.pace.frames_done = index + 1
+                    self.result.frames += 1
+                    last = (index, _restart_from(maker))
+                    if (index + 1) % settings.segment_frames == 0:
+                        close_segment(*last)
+                        if self.stop.is_set():
+                            self.interrupted = True
+                            raise Aborted
             # Views of the window's pictures would keep all of them while the next window is waited for.
             sr = picture = None
             del restored
@@ -239,7 +227,6 @@ class _Run:
         return body
 
     def execute(self) -> PipelineResult:
-        began = time.perf_counter()
         # Events, not Thread.join: a join that Ctrl+C interrupts takes a running thread for a finished one (CPython 3.11),
         # and the sink would be closed under the encoder.
         works = (self.decode, self.model, self.encode)
@@ -249,50 +236,32 @@ class _Run:
         try:
             for event in reversed(ended):
                 while not event.wait(TICK_S):
-                    self._tell(began)
+                    self._tell()
+                    if self.stop.is_set() and self.pace.skipping:
+                        raise InterruptedRun("Interrupted before a new frame.")
         except BaseException:
             self.abort.set()
             deadline = time.monotonic() + ABORT_S
-            for event in ended:
+            # The decoder skips in one go, which can take minutes; it holds nothing that must be put away.
+            for event in ended[1:] if self.pace.skipping else ended:
                 event.wait(max(0.0, deadline - time.monotonic()))
             if ended[-1].is_set():
                 self.sink.abort()
             raise
-        self._tell(began)
+        self._tell()
         if self.errors:
             self.sink.abort()
             raise self.errors[0]
         if self.interrupted:
-            raise InterruptedRun(f"Interrupted after {self.frames_done} frames.")
-        self.result.elapsed_s = time.perf_counter() - began
-        self.result.times = StageTimes(self.decode_s, self.model_s, self.encode_s)
+            raise InterruptedRun(f"Interrupted after {self.pace.frames_done} frames.")
+        self.result.elapsed_s, self.result.skipped_s = self.pace.working_s(), self.pace.skip_s
+        self.result.times, self.result.model_span_s = self.pace.times(), self.pace.model_span_s
         return self.result
 
-    def _tell(self, began: float) -> None:
+    def _tell(self) -> None:
         while not self.events.empty():
             self.on_event(self.events.get())
-        elapsed = time.perf_counter() - began
-        done = self.frames_done - self.settings.start_frame
-        fps = done / elapsed if elapsed > 0 else 0.0
-        total = self.settings.frames_total
-        s_per_frame = self.s_per_frame or (1 / fps if fps > 0 else None)
-        eta = (
-            (total - self.frames_done) * s_per_frame
-            if total is not None and s_per_frame is not None
-            else None
-        )
-        shares = StageTimes(self.decode_s, self.model_s, self.encode_s).shares(elapsed)
-        self.on_event(
-            Progress(
-                self.frames_done,
-                total,
-                elapsed,
-                fps,
-                None if eta is None else max(0.0, eta),
-                shares,
-                None if done else self.doing,
-            )
-        )
+        self.on_event(self.pace.progress())
 
 
 def _restart_from(maker: _Restored) -> Restart:
@@ -315,6 +284,6 @@ def run_pipeline(
     """Upscale from ``settings.start_frame`` to the end of the source into ``sink``.
 
     ``on_event`` is called in the calling thread. Setting ``stop`` finishes the current segment and raises
-    :class:`InterruptedRun`. Errors of the stages are raised as they are; the open segment is dropped then.
+    :class:`InterruptedRun`; while a continued run skips what is done, it does so at once. Errors of the stages are raised as they are; the open segment is dropped then.
     """
     return _Run(settings, sink, on_event, stop or threading.Event()).execute()

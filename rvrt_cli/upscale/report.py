@@ -65,11 +65,12 @@ def final_report(
         overlap=prepared.options.shared_frames,
         tiles=str(result.tile),
         elapsed_s=elapsed,
-        fps=(frames - resumed) / elapsed if elapsed > 0 else 0.0,
+        fps=(frames - resumed) / max(elapsed - result.skipped_s, 1e-6),
         stages=result.times.shares(result.elapsed_s),
         model_busy=result.model_busy,
         peak_rss_mib=peak_rss_mib(),
         output_bytes=size,
         verified=verified,
         notes=prepared.film.notes(),
+        skipped_s=result.skipped_s,
     )

@@ -208,6 +208,7 @@ def _pipeline_settings(prepared: Prepared, journal: Journal | None = None) -> Pi
         detect_shots=prepared.options.shots,
         overlapped=prepared.work.overlapped,
         shot_detector=prepared.film.detector,
+        frames_read=prepared.film.frames_read,
     )
 
 
