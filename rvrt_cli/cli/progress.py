@@ -97,7 +97,7 @@ def describe_report(report: Report) -> list[str]:
     fresh = report.frames - report.frames_resumed
     resumed = f"{counted(report.frames_resumed, 'frame')} done before" if report.frames_resumed else ""
     if report.skipped_s >= 1:
-        resumed += f" and skipped in {format_time(report.skipped_s)}"
+        resumed += f", skipped in {format_time(report.skipped_s)}"
     resumed = f" ({resumed})" if resumed else ""
     facts = [
         f"{counted(fresh, 'frame')} in {format_time(report.elapsed_s)}{resumed}, {format_fps(report.fps)} fps",

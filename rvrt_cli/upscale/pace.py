@@ -63,11 +63,6 @@ class Pace:
             self._model_began = time.perf_counter()
             self._doing = doing
 
-    @property
-    def nothing_begun(self) -> bool:
-        """Whether the model has had no window yet, so that a stop loses nothing."""
-        return self._model_began is None
-
     def window_done(self, final: int) -> None:
         """The model is done with a window; frames before ``final`` can come out."""
         now = time.perf_counter()

@@ -25,6 +25,9 @@ from rvrt_cli.upscale.sinks import ImageSink, StreamSink, VideoSink, image_bit_d
 from rvrt_cli.upscale.tiles import TilePlan
 from rvrt_cli.upscale.unchanged import InputWatch
 
+ANNOUNCED_BYTES = 1 << 30
+"""Finished segments above this size take seconds or minutes to check."""
+
 
 def upscale(
     input_path: Path | str,
@@ -68,6 +71,7 @@ def run_prepared(prepared: Prepared, on_event: OnEvent, stop: threading.Event) -
     identity, folder = run_identity(prepared, watch.identity), prepared.work_folder
     if prepared.options.work_dir is not None:
         folder = find_work(folder, prepared.moved_work_folder, identity)
+    _announce_check(folder, on_event)
     with Journal(
         folder,
         identity,
@@ -92,6 +96,13 @@ def run_prepared(prepared: Prepared, on_event: OnEvent, stop: threading.Event) -
         if not prepared.options.keep_work:
             journal.remove()
         return report
+
+
+def _announce_check(folder: Path, on_event: OnEvent) -> None:
+    """Say that finished segments are read again, where they are so large that the wait would look like a hang."""
+    size = sum(path.stat().st_size for path in folder.rglob("*")) if folder.is_dir() else 0
+    if size > ANNOUNCED_BYTES:
+        on_event(Notice(f"Checking {size / 1e9:.1f} GB of finished segments in {folder} ..."))
 
 
 def _run_journaled(

@@ -326,6 +326,14 @@ def test_a_work_dir_that_the_run_made_goes_at_its_end(clip, tmp_path):
     assert left_over(tmp_path / "mine") == []
 
 
+def test_a_long_check_of_finished_segments_is_announced(clip, tmp_path, monkeypatch):
+    out = tmp_path / "out.mp4"
+    assert "Checking" not in run(clip, out, *BICUBIC, "--keep-work").stderr
+    monkeypatch.setattr("rvrt_cli.upscale.run.ANNOUNCED_BYTES", 10)
+    result = run(clip, out, "--model", "bicubic", "--overwrite")
+    assert f"GB of finished segments in {out}.rvrt-work ..." in result.stderr
+
+
 def test_no_resume(clip, tmp_path):
     run(clip, tmp_path / "out.mp4", *BICUBIC, "--keep-work")
     result = run(clip, tmp_path / "out.mp4", "--model", "bicubic", "--overwrite", "--no-resume")

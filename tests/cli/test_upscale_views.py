@@ -212,3 +212,12 @@ def test_nothing_done_yet_says_what_goes_on():
         view(event)
         view._bar._live.refresh()
     assert "Preparing the model for 16 frames" in terminal.getvalue()
+
+
+def test_skipping_to_where_an_earlier_run_stopped():
+    event = Progress(1000, 2000, 12.0, 0.0, None, STAGES, "skipping to frame 1000", 0.25)
+    assert describe_progress(event) == "Skipping to frame 1000: 25 %, 0:36 to go (0:12)"
+    assert describe_progress(replace(event, doing_share=0.0)).endswith("0 %, - to go (0:12)")
+    assert "40 frames done before" not in describe_report(replace(REPORT, frames_resumed=0))[1]
+    assert "(40 frames done before)," in describe_report(replace(REPORT, skipped_s=0.4))[1]
+    assert "(40 frames done before, skipped in 0:20)," in describe_report(replace(REPORT, skipped_s=20.0))[1]
