@@ -31,7 +31,10 @@ class Event:
 
 @dataclass(frozen=True)
 class Started(Event):
-    """The run begins. ``frames_total`` is None where the container does not say; ``reason``: why this engine was chosen."""
+    """The run begins. ``frames_total`` is None where the container does not say; ``reason``: why this engine was chosen.
+
+    ``memory_bytes``: what the plan is expected to take, ``memory_limit_bytes``: what was planned for.
+    """
 
     input: str
     output: str
@@ -48,6 +51,8 @@ class Started(Event):
     tiles: str
     segment_frames: int
     reason: str = ""
+    memory_bytes: int | None = None
+    memory_limit_bytes: int | None = None
 
 
 @dataclass(frozen=True)

@@ -114,9 +114,8 @@ class _Run:
             item = windower.next()
             while item is not None:
                 window, frames = item
-                height, width = frames[0].rgb.shape[:2]
                 self.pace.window_begins(
-                    f"preparing the model for {counted(len(frames), 'frame')} of {width}x{height}"
+                    f"preparing the model and upscaling a window of {counted(len(frames), 'frame')}"
                 )
                 lq = np.clip(np.stack([frame.rgb for frame in frames]), 0, 1)
                 try:

@@ -199,7 +199,12 @@ def _plan_file(
     if options.preview is not None:
         # The pieces lie apart: sound and subtitles would not fit them.
         kept = tuple(stream for stream in plan.streams if stream.action == "upscale")
-        plan = replace(plan, streams=kept, warnings=("The preview has no sound and no subtitles.",))
+        lost = any(stream.kind in ("audio", "subtitle") for stream in plan.streams)
+        plan = replace(
+            plan,
+            streams=kept,
+            warnings=("The preview has no sound and no subtitles.",) if lost else (),
+        )
     return settings, plan
 
 

@@ -30,6 +30,8 @@ def started_event(prepared: Prepared, done: int) -> Started:
         tiles=str(prepared.tile),
         segment_frames=prepared.segment_frames,
         reason=engine_reason(prepared.restorer),
+        memory_bytes=prepared.work.peak_bytes,
+        memory_limit_bytes=prepared.work.limit_bytes,
     )
 
 

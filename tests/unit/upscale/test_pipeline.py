@@ -335,7 +335,7 @@ def test_before_the_first_frame_progress_says_what_goes_on():
 
     run_pipeline(settings(30, rungs=[Compiling]), Collect(), listen)
     doing = [event.doing for event in events if isinstance(event, Progress) and event.frames_done == 0]
-    assert f"preparing the model for 8 frames of {WIDTH}x{HEIGHT}" in doing
+    assert "preparing the model and upscaling a window of 8 frames" in doing
     last = [event for event in events if isinstance(event, Progress)][-1]
     assert last.doing is None
     assert last.eta_s == 0
