@@ -8,9 +8,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from rvrt_cli.atomic import remove_leftovers
-from rvrt_cli.errors import InterruptedRun, OutputError
-from rvrt_cli.media import mux, rehearse
+from rvrt_cli.errors import InterruptedRun
+from rvrt_cli.media import rehearse
 from rvrt_cli.restorer import Restorer
 from rvrt_cli.upscale.chain import make_rungs
 from rvrt_cli.upscale.events import Finishing, Notice, OnEvent, Report, counted, ignore_event
@@ -19,9 +18,10 @@ from rvrt_cli.upscale.journal import Journal, find_work
 from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.pipeline import run_pipeline
 from rvrt_cli.upscale.prepare import Prepared, prepare
+from rvrt_cli.upscale.publish import open_sink, publish
 from rvrt_cli.upscale.report import final_report, started_event
 from rvrt_cli.upscale.resume import amend_plan, resolved_choices, restart_of, run_identity
-from rvrt_cli.upscale.sinks import ImageSink, StreamSink, VideoSink, image_bit_depth
+from rvrt_cli.upscale.sinks import StreamSink
 from rvrt_cli.upscale.tiles import TilePlan
 from rvrt_cli.upscale.unchanged import InputWatch
 
@@ -133,33 +133,11 @@ def _run_journaled(
     on_event(started_event(prepared, resumed))
     if resumed:
         on_event(Notice(f"Continuing an earlier run after frame {resumed}."))
-    sink: VideoSink | ImageSink
-    if prepared.kind == "video":
-        assert prepared.settings is not None
-        sink = VideoSink(journal, prepared.settings)
-    else:
-        assert prepared.names is not None
-        sink = ImageSink(
-            journal,
-            prepared.names,
-            prepared.source.video,
-            image_bit_depth(prepared.source, prepared.options.pix_fmt),
-        )
+    sink = open_sink(prepared, journal)
     try:
         result = run_pipeline(_pipeline_settings(prepared, journal), sink, on_event, stop)
     except (InterruptedRun, KeyboardInterrupt) as error:
-        done = journal.segments[-1].stop if journal.segments else 0
-        if prepared.source.kind == "y4m":
-            raise InterruptedRun(
-                "Interrupted; frames from standard input cannot be read again, so nothing is kept."
-            ) from error
-        if not done:
-            raise InterruptedRun(
-                "Interrupted before the first segment was finished; nothing is kept."
-            ) from error
-        raise InterruptedRun(
-            f"Interrupted; {_frames(done)} finished and kept in {journal.folder}. Run the same command again to continue."
-        ) from error
+        raise InterruptedRun(_what_is_kept(prepared, journal)) from error
     watch.check()
     on_event(
         Finishing(
@@ -168,27 +146,7 @@ def _run_journaled(
             else "putting the images into place"
         )
     )
-    if isinstance(sink, VideoSink):
-        assert prepared.settings is not None
-        assert prepared.mux_plan is not None
-        if Path(prepared.output).exists() and not prepared.options.overwrite:
-            raise OutputError(
-                f"{prepared.output} appeared while the film was made and is not replaced; move it away or add --overwrite, and "
-                "run the same command again."
-            )
-        remove_leftovers(Path(prepared.output))  # of runs that were killed here; the journal is locked
-        mux(
-            prepared.source,
-            sink.segment_paths(),
-            Path(prepared.output),
-            prepared.settings,
-            prepared.mux_plan,
-            trimmed=prepared.options.trimmed,
-            stop=stop,
-        )
-        size = Path(prepared.output).stat().st_size
-    else:
-        size = sink.publish(journal.segments[-1].stop)
+    size = publish(prepared, journal, sink, stop)
     return final_report(
         prepared,
         result,
@@ -199,6 +157,18 @@ def _run_journaled(
         corrupt=max(sum(segment.corrupt for segment in journal.segments), prepared.film.corrupt_frames()),
         size=size,
         verified=True,
+    )
+
+
+def _what_is_kept(prepared: Prepared, journal: Journal) -> str:
+    """What a person who interrupted the run is told."""
+    if prepared.source.kind == "y4m":
+        return "Interrupted; frames from standard input cannot be read again, so nothing is kept."
+    if not journal.segments:
+        return "Interrupted before the first segment was finished; nothing is kept."
+    done = _frames(journal.segments[-1].stop)
+    return (
+        f"Interrupted; {done} finished and kept in {journal.folder}. Run the same command again to continue."
     )
 
 
