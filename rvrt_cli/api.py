@@ -85,8 +85,8 @@ def upscale_video(
 
     ``model``: a loaded model (it stays open) or a name (``light_model()`` for the best RVRT Light on this machine); without
     it, what ``weights`` holds, or light-s. ``on_event`` gets the events of :mod:`rvrt_cli.upscale.events` in the calling
-    thread. Setting ``stop`` from another thread finishes the current segment and raises
-    :class:`rvrt_cli.errors.InterruptedRun`; the same call continues. Errors: subclasses of
+    thread. Setting ``stop`` from another thread finishes the current segment (at once while a continued run skips what is
+    done) and raises :class:`rvrt_cli.errors.InterruptedRun`; the same call continues. Errors: subclasses of
     :class:`rvrt_cli.errors.RvrtError`, :class:`rvrt_cli.errors.UsageError` for an option that does not exist or is of the
     wrong type; the output then is untouched.
     """
@@ -188,7 +188,8 @@ def upscale_frames(
     from rvrt_cli.restorer import load_restorer
     from rvrt_cli.upscale.events import ignore_event
     from rvrt_cli.upscale.finish import Finish
-    from rvrt_cli.upscale.pipeline import PipelineSettings, run_pipeline
+    from rvrt_cli.upscale.job import PipelineSettings
+    from rvrt_cli.upscale.pipeline import run_pipeline
     from rvrt_cli.upscale.plan import plan_work
     from rvrt_cli.upscale.sinks import CallbackSink
 

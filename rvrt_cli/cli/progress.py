@@ -6,7 +6,6 @@ Everything a person reads goes to stderr, so that stdout stays free for y4m and 
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,33 +26,12 @@ from rvrt_cli.upscale.events import (
     counted,
     event_to_dict,
 )
+from rvrt_cli.upscale.words import format_fps, format_size, format_time
 
 PLAIN_INTERVAL_S = 10.0
 JSON_INTERVAL_S = 1.0
 NARROW_COLUMNS = 60
 MIB = 1 << 20
-
-
-def format_time(seconds: float | None) -> str:
-    """``1:02:03``, ``2:03``; ``-`` where unknown."""
-    if seconds is None or not math.isfinite(seconds):
-        return "-"
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
-
-
-def format_size(size_bytes: float) -> str:
-    """``532 KB``, ``12.3 MB``, ``4.5 GB`` (powers of 1000, as file managers show)."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
-        if size_bytes >= factor:
-            return f"{size_bytes / factor:.1f} {unit}"
-    return f"{size_bytes:.0f} B"
-
-
-def format_fps(fps: float) -> str:
-    """Frames per second with as many digits as say something."""
-    return f"{fps:.0f}" if fps >= 100 else f"{fps:.1f}" if fps >= 10 else f"{fps:.2f}"
 
 
 def shares_line(stages: dict[str, float]) -> str:
@@ -64,7 +42,11 @@ def shares_line(stages: dict[str, float]) -> str:
 def describe_progress(event: Progress) -> str:
     """One plain line about a moment of the run."""
     if event.doing is not None:
-        return f"{event.doing[0].upper()}{event.doing[1:]} ({format_time(event.elapsed_s)})"
+        doing = event.doing[0].upper() + event.doing[1:]
+        if event.doing_share is None:
+            return f"{doing} ({format_time(event.elapsed_s)})"
+        left_s = event.elapsed_s * (1 / event.doing_share - 1) if event.doing_share > 0 else None
+        return f"{doing}: {100 * event.doing_share:.0f} %, {format_time(left_s)} to go ({format_time(event.elapsed_s)})"
     share = f" ({100 * event.frames_done / event.frames_total:.0f} %)" if event.frames_total else ""
     total = f"/{event.frames_total}" if event.frames_total else ""
     return (
@@ -83,6 +65,14 @@ def describe_start(event: Started) -> list[str]:
     ]
 
 
+def describe_memory(event: Started) -> str:
+    """How memory was planned, in a line."""
+    planned = ""
+    if event.memory_bytes is not None and event.memory_limit_bytes is not None:
+        planned = f"Memory: about {event.memory_bytes // MIB} MiB planned, limit {event.memory_limit_bytes // MIB} MiB; "
+    return f"{planned}segments of {counted(event.segment_frames, 'frame')}."
+
+
 def describe_report(report: Report) -> list[str]:
     """The result, in a few lines."""
     size = f", {format_size(report.output_bytes)}" if report.output_bytes is not None else ""
@@ -91,11 +81,16 @@ def describe_report(report: Report) -> list[str]:
         f"{report.output}: {counted(report.frames, 'frame')}, {report.output_width}x{report.output_height}{size}{verified}."
     ]
     fresh = report.frames - report.frames_resumed
-    resumed = f" ({counted(report.frames_resumed, 'frame')} done before)" if report.frames_resumed else ""
+    resumed = f"{counted(report.frames_resumed, 'frame')} done before" if report.frames_resumed else ""
+    if report.skipped_s >= 1:
+        resumed += f", skipped in {format_time(report.skipped_s)}"
+    resumed = f" ({resumed})" if resumed else ""
+    one = report.frames == 1  # its speed says nothing, and it cannot be in two shots
     facts = [
-        f"{counted(fresh, 'frame')} in {format_time(report.elapsed_s)}{resumed}, {format_fps(report.fps)} fps",
+        f"{counted(fresh, 'frame')} in {format_time(report.elapsed_s)}{resumed}"
+        + ("" if one else f", {format_fps(report.fps)} fps"),
         shares_line(report.stages),
-        counted(report.shots, "shot"),
+        "" if one else counted(report.shots, "shot"),
         f"peak memory {report.peak_rss_mib:.0f} MiB",
     ]
     lines.append("; ".join(filter(None, facts)) + ".")
@@ -132,7 +127,9 @@ class View:
         self._bar: _Bar | None = None
         self._last_plain = 0.0
         self._last_json = -JSON_INTERVAL_S
-        self._resumed = 0
+        self._started: Started | None = None
+        self._frames_done = 0
+        self._skipping = False
 
     def __enter__(self) -> View:
         return self
@@ -156,6 +153,20 @@ class View:
         elif self._live or self._plain:
             self._err.write(text + "\n")
             self._err.flush()
+
+    def tell_stopping(self) -> None:
+        """Say what a stop waits for: the end of the segment in hand, nothing while a continued run skips."""
+        if self._skipping:
+            self.say("Stopping.")
+        elif self._started is None:
+            self.say("Stopping; press Ctrl+C again to stop at once.")
+        else:
+            size, total = self._started.segment_frames, self._started.frames_total
+            end = (self._frames_done // size + 1) * size
+            self.say(
+                f"Stopping after frame {end if total is None else min(end, total)}, when the current segment is finished; "
+                "press Ctrl+C again to stop at once and lose it."
+            )
 
     def tell_error(self, error: RvrtError) -> None:
         """End the JSON events with the error; a person reads it on stderr, at the boundary."""
@@ -184,12 +195,16 @@ class View:
     def _on_started(self, event: Started) -> None:
         for line in describe_start(event):
             self.say(line)
+        if self._verbose:
+            self.say(describe_memory(event))
+        self._started, self._frames_done = event, event.frames_done
         self._last_plain, self._last_json = 0.0, -JSON_INTERVAL_S
         if self._live:
             self._stop_bar()
             self._bar = _Bar(self._err)
 
     def _on_progress(self, event: Progress) -> None:
+        self._frames_done, self._skipping = event.frames_done, event.doing_share is not None
         if self._bar is not None:
             self._bar.update(event)
         elif self._plain and event.elapsed_s - self._last_plain >= PLAIN_INTERVAL_S:
@@ -212,6 +227,7 @@ class View:
 
     def _on_finishing(self, event: Finishing) -> None:
         self._stop_bar()
+        self._started = None
         if self._verbose or self._live:
             self.say(event.doing[0].upper() + event.doing[1:] + " ...")
 
@@ -276,7 +292,9 @@ class _Bar:
         if event is None:
             return Text("Starting ...")
         if event.doing is not None:
-            return Text(describe_progress(event), no_wrap=True, overflow="crop")
+            return Text(
+                describe_progress(event)
+            )  # in two lines where it must be, for the time stands at its end
         total = f"/{event.frames_total}" if event.frames_total else ""
         frames = f"{event.frames_done}{total}"
         rate, eta = f"{format_fps(event.fps)} fps", f"ETA {format_time(event.eta_s)}"

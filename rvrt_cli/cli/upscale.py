@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
 from rvrt_cli.cli.options import (
-    MODEL_PANEL,
     BackendOption,
     DebugOption,
     DeviceOption,
@@ -22,13 +17,45 @@ from rvrt_cli.cli.options import (
     WeightsOption,
     choose_model,
 )
+from rvrt_cli.cli.upscale_options import (
+    CodecOption,
+    CompareOption,
+    ContainerOption,
+    CrfOption,
+    DeblurOption,
+    DeinterlaceOption,
+    DenoiseOption,
+    EndOption,
+    EstimateOption,
+    FpsOption,
+    FrameOption,
+    FramesOption,
+    HeightOption,
+    InputArgument,
+    KeepWorkOption,
+    LosslessOption,
+    MemoryLimitOption,
+    OutputArgument,
+    OverlapOption,
+    OverwriteOption,
+    PixFmtOption,
+    PresetOption,
+    PreviewOption,
+    ResumeOption,
+    ScaleOption,
+    SegmentFramesOption,
+    ShotsOption,
+    StartOption,
+    StrengthOption,
+    TileOption,
+    TileOverlapOption,
+    UpscaleThreadsOption,
+    WidthOption,
+    WindowOption,
+    WorkDirOption,
+    parse_time,
+)
 from rvrt_cli.errors import UsageError
-
-PICTURE = "Picture"
-ENCODING = "Encoding"
-RANGE = "Which frames"
-MEMORY = "Windows, tiles and memory"
-RUN = "The run"
 
 
 def register(app: typer.Typer) -> None:
@@ -65,285 +92,47 @@ def help_text() -> str:
 
 
 def upscale_command(
-    input_path: Annotated[
-        str,
-        typer.Argument(metavar="IN", help="Video, folder, image sequence or - (y4m).", show_default=False),
-    ],
-    output: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="OUT",
-            help="Video, folder, image sequence, .png or - (y4m); not needed with --estimate.",
-            show_default=False,
-        ),
-    ] = None,
+    input_path: InputArgument,
+    output: OutputArgument = None,
     light: LightOption = False,
     model: ModelOption = None,
     weights: WeightsOption = None,
-    scale: Annotated[
-        int | None,
-        typer.Option(
-            "--scale",
-            metavar="2|3|4",
-            help="Size of the result; below 4 the model's x4 is reduced. 1 keeps the size (with --denoise or --deblur).",
-            rich_help_panel=PICTURE,
-        ),
-    ] = None,
-    height: Annotated[
-        int | None,
-        typer.Option(
-            "--height",
-            metavar="PX",
-            help="Height of the result as it is shown; the width follows.",
-            rich_help_panel=PICTURE,
-        ),
-    ] = None,
-    width: Annotated[
-        int | None,
-        typer.Option(
-            "--width",
-            metavar="PX",
-            help="Width of the result as it is shown; the height follows.",
-            rich_help_panel=PICTURE,
-        ),
-    ] = None,
-    denoise: Annotated[
-        float | None,
-        typer.Option(
-            "--denoise",
-            metavar="SIGMA",
-            help="Remove noise of this standard deviation (of 255) first.",
-            rich_help_panel=PICTURE,
-        ),
-    ] = None,
-    deblur: Annotated[
-        bool, typer.Option("--deblur", help="Remove motion blur first.", rich_help_panel=PICTURE)
-    ] = False,
-    strength: Annotated[
-        float,
-        typer.Option(
-            "--strength",
-            metavar="0..1",
-            help="1: the model alone, 0: bicubic alone, between: a blend.",
-            rich_help_panel=PICTURE,
-        ),
-    ] = 1.0,
-    compare: Annotated[
-        str | None,
-        typer.Option(
-            "--compare",
-            metavar="side|split",
-            help="Show bicubic (left) beside the result, or as the left half of the picture.",
-            rich_help_panel=PICTURE,
-        ),
-    ] = None,
-    deinterlace: Annotated[
-        str,
-        typer.Option(
-            "--deinterlace",
-            metavar="auto|on|off",
-            help="auto: frames flagged interlaced, with bwdif.",
-            rich_help_panel=PICTURE,
-        ),
-    ] = "auto",
-    codec: Annotated[
-        str | None,
-        typer.Option(
-            "--codec",
-            metavar="NAME",
-            help="h264, h265, av1, vp9, prores, ffv1 or libx264rgb; default by container.",
-            rich_help_panel=ENCODING,
-        ),
-    ] = None,
-    crf: Annotated[
-        float | None,
-        typer.Option(
-            "--crf",
-            metavar="N",
-            help="Quality: less is better and larger; default visually lossless.",
-            rich_help_panel=ENCODING,
-        ),
-    ] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            "--preset",
-            metavar="NAME",
-            help="The encoder's speed preset, for example fast or slow.",
-            rich_help_panel=ENCODING,
-        ),
-    ] = None,
-    pix_fmt: Annotated[
-        str | None,
-        typer.Option(
-            "--pix-fmt",
-            metavar="NAME",
-            help="Pixel format, for example yuv420p10le; for PNG rgb24 or rgb48. Default as the source.",
-            rich_help_panel=ENCODING,
-        ),
-    ] = None,
-    lossless: Annotated[
-        bool, typer.Option("--lossless", help="Encode without loss.", rich_help_panel=ENCODING)
-    ] = False,
-    container: Annotated[
-        str | None,
-        typer.Option(
-            "--container",
-            metavar="NAME",
-            help="mp4, mkv, mov, webm ...; default by OUT's suffix.",
-            rich_help_panel=ENCODING,
-        ),
-    ] = None,
-    fps: Annotated[
-        str | None,
-        typer.Option(
-            "--fps",
-            metavar="RATE",
-            help="Frame rate of an image sequence on input (default 24).",
-            rich_help_panel=ENCODING,
-        ),
-    ] = None,
-    start: Annotated[
-        str | None,
-        typer.Option(
-            "--start",
-            metavar="TIME",
-            help="Begin with the first frame at or after this time: 12.5, 1:02.5 or 1:00:02.",
-            rich_help_panel=RANGE,
-        ),
-    ] = None,
-    end: Annotated[
-        str | None,
-        typer.Option("--end", metavar="TIME", help="Stop before this time.", rich_help_panel=RANGE),
-    ] = None,
-    frames: Annotated[
-        int | None, typer.Option("--frames", metavar="N", help="At most N frames.", rich_help_panel=RANGE)
-    ] = None,
-    preview: Annotated[
-        int | None,
-        typer.Option(
-            "--preview",
-            metavar="N",
-            help="Two seconds from each of N places, without sound.",
-            rich_help_panel=RANGE,
-        ),
-    ] = None,
-    frame: Annotated[
-        str | None,
-        typer.Option(
-            "--frame",
-            metavar="TIME",
-            help="Only the frame shown at this time, as a PNG.",
-            rich_help_panel=RANGE,
-        ),
-    ] = None,
-    estimate: Annotated[
-        bool,
-        typer.Option(
-            "--estimate",
-            "--dry-run",
-            help="Measure a few windows and print the plan: time, memory, disk. Writes nothing.",
-            rich_help_panel=RUN,
-        ),
-    ] = False,
-    window: Annotated[
-        int | None,
-        typer.Option(
-            "--window",
-            metavar="N",
-            help="Frames given to the model at once (even; default 24, fewer when memory is short).",
-            rich_help_panel=MEMORY,
-        ),
-    ] = None,
-    overlap: Annotated[
-        int | None,
-        typer.Option(
-            "--overlap",
-            metavar="N",
-            help="Frames that consecutive windows share (even; default 6, fewer for short windows).",
-            rich_help_panel=MEMORY,
-        ),
-    ] = None,
-    tile: Annotated[
-        str,
-        typer.Option(
-            "--tile",
-            metavar="auto|N|off",
-            help="Side of spatial tiles in source pixels (a multiple of 8).",
-            rich_help_panel=MEMORY,
-        ),
-    ] = "auto",
-    tile_overlap: Annotated[
-        int,
-        typer.Option(
-            "--tile-overlap",
-            metavar="N",
-            help="Pixels that neighbouring tiles share (a multiple of 8).",
-            rich_help_panel=MEMORY,
-        ),
-    ] = 16,
-    memory_limit: Annotated[
-        str | None,
-        typer.Option(
-            "--memory-limit",
-            metavar="SIZE",
-            help="Plan windows and tiles for this much memory, for example 6G; default half of the machine's. A run that goes on under another limit keeps what is done.",
-            rich_help_panel=MEMORY,
-        ),
-    ] = None,
-    shots: Annotated[
-        bool,
-        typer.Option(
-            "--shots/--no-shots", help="Detect cuts; windows never cross one.", rich_help_panel=MEMORY
-        ),
-    ] = True,
+    scale: ScaleOption = None,
+    height: HeightOption = None,
+    width: WidthOption = None,
+    denoise: DenoiseOption = None,
+    deblur: DeblurOption = False,
+    strength: StrengthOption = 1.0,
+    compare: CompareOption = None,
+    deinterlace: DeinterlaceOption = "auto",
+    codec: CodecOption = None,
+    crf: CrfOption = None,
+    preset: PresetOption = None,
+    pix_fmt: PixFmtOption = None,
+    lossless: LosslessOption = False,
+    container: ContainerOption = None,
+    fps: FpsOption = None,
+    start: StartOption = None,
+    end: EndOption = None,
+    frames: FramesOption = None,
+    preview: PreviewOption = None,
+    frame: FrameOption = None,
+    estimate: EstimateOption = False,
+    window: WindowOption = None,
+    overlap: OverlapOption = None,
+    tile: TileOption = "auto",
+    tile_overlap: TileOverlapOption = 16,
+    memory_limit: MemoryLimitOption = None,
+    shots: ShotsOption = True,
     device: DeviceOption = "auto",
     backend: BackendOption = "auto",
     precision: PrecisionOption = "auto",
-    threads: Annotated[
-        int,
-        typer.Option(
-            "--threads",
-            metavar="N",
-            help="CPU threads of the model and of the decoder; 0 takes all cores. Encoders always take 4: their number would change the file.",
-            rich_help_panel=MODEL_PANEL,
-        ),
-    ] = 0,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume/--no-resume", help="Continue an interrupted run, or start anew.", rich_help_panel=RUN
-        ),
-    ] = True,
-    overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite",
-            help="Replace OUT when the run is finished; of a numbered sequence also the pictures that the new one does not have.",
-            rich_help_panel=RUN,
-        ),
-    ] = False,
-    work_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--work-dir",
-            metavar="FOLDER",
-            help="Where finished segments are kept until the end; default beside OUT. Work begun beside OUT may be moved here by hand.",
-            rich_help_panel=RUN,
-        ),
-    ] = None,
-    keep_work: Annotated[
-        bool, typer.Option("--keep-work", help="Keep the segments after the run.", rich_help_panel=RUN)
-    ] = False,
-    segment_frames: Annotated[
-        int | None,
-        typer.Option(
-            "--segment-frames",
-            metavar="N",
-            help="Frames per segment: at most this many are done again after a kill. Default 24 to 240, by size.",
-            rich_help_panel=RUN,
-        ),
-    ] = None,
+    threads: UpscaleThreadsOption = 0,
+    resume: ResumeOption = True,
+    overwrite: OverwriteOption = False,
+    work_dir: WorkDirOption = None,
+    keep_work: KeepWorkOption = False,
+    segment_frames: SegmentFramesOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -417,23 +206,3 @@ def upscale_command(
         if choice.words:
             view.say(choice.words)
         run(input_path, output, options, view, estimate=estimate, frame_s=parse_time("--frame", frame))
-
-
-def parse_time(option: str, text: str | None) -> float | None:
-    """Seconds of ``12.5``, ``1:02.5`` or ``1:00:02``."""
-    if text is None:
-        return None
-    try:
-        parts = [float(part) for part in text.split(":")]
-    except ValueError:
-        parts = []
-    if (
-        not 1 <= len(parts) <= 3
-        or any(part < 0 or not math.isfinite(part) for part in parts)
-        or any(part >= 60 for part in parts[1:])
-    ):
-        raise UsageError(f"{option} must be a time such as 12.5, 1:02.5 or 1:00:02; got {text!r}.")
-    seconds = 0.0
-    for part in parts:
-        seconds = 60 * seconds + part
-    return seconds

@@ -87,9 +87,7 @@ def stop_on_signals(view: View) -> Iterator[threading.Event]:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
-        view.say(
-            "Stopping when the current segment is finished; press Ctrl+C again to stop at once and lose it."
-        )
+        view.tell_stopping()
 
     before = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

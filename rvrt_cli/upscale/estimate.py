@@ -19,14 +19,16 @@ from rvrt_cli.media.images import IMAGE_SUFFIXES
 from rvrt_cli.restorer import Restorer
 from rvrt_cli.upscale.advice import compression_advice
 from rvrt_cli.upscale.batch import is_batch, output_suffix
+from rvrt_cli.upscale.chain import engine_reason, make_rungs
 from rvrt_cli.upscale.events import Event, OnEvent, counted, ignore_event
 from rvrt_cli.upscale.film import open_film
 from rvrt_cli.upscale.ladder import Ladder
 from rvrt_cli.upscale.memory import MIB
 from rvrt_cli.upscale.options import UpscaleOptions
-from rvrt_cli.upscale.run import Prepared, engine_reason, make_rungs, prepare
+from rvrt_cli.upscale.prepare import Prepared, prepare
 from rvrt_cli.upscale.shots import CutDetector, flag_cuts
 from rvrt_cli.upscale.tiles import count_tiles
+from rvrt_cli.upscale.words import format_fps, format_size
 
 PLACES = (0.1, 0.5, 0.9)
 """Where in the film windows are measured, as shares of its length."""
@@ -310,6 +312,13 @@ def _count_shots(prepared: Prepared) -> tuple[int, int, bool]:
     return shots, frames, True
 
 
+def _format_name(estimate: Estimate) -> str:
+    """The container in one word: of FFmpeg's names for it (``mov,mp4,m4a,3gp``) the one that the file bears."""
+    names = estimate.format.split(",")
+    suffix = Path(estimate.input).suffix.lower().lstrip(".")
+    return suffix if suffix in names else names[0]
+
+
 def describe_estimate(estimate: Estimate) -> list[str]:
     """The plan in words, one fact a line."""
     fps = f"{estimate.fps:.3f}".rstrip("0").rstrip(".") + " fps" if estimate.fps else "unknown rate"
@@ -318,7 +327,7 @@ def describe_estimate(estimate: Estimate) -> list[str]:
     windows = f", {about}{counted(estimate.windows, 'window')}" if estimate.windows is not None else ""
     tiles = f" ({estimate.tiles_per_window} a window)" if estimate.tiles_per_window > 1 else ""
     lines = [
-        f"Input    {estimate.input}: {estimate.format}, {estimate.codec} {estimate.pix_fmt}, {estimate.width}x{estimate.height}, {frames}, {fps}",
+        f"Input    {estimate.input}: {_format_name(estimate)}, {estimate.codec} {estimate.pix_fmt}, {estimate.width}x{estimate.height}, {frames}, {fps}",
         f"Output   {estimate.output}: {estimate.output_encoder} {estimate.output_pix_fmt}, {estimate.output_width}x{estimate.output_height}",
         f"Model    {estimate.model}",
         f"Engine   {estimate.engine}" + (f": {estimate.reason}" if estimate.reason else ""),
@@ -329,17 +338,17 @@ def describe_estimate(estimate: Estimate) -> list[str]:
     if estimate.expected_s is not None:
         hours, rest = divmod(round(estimate.expected_s), 3600)
         lines.append(
-            f"Time     about {hours}:{rest // 60:02}:{rest % 60:02} ({estimate.expected_fps:.2f} fps)"
+            f"Time     about {hours}:{rest // 60:02}:{rest % 60:02} ({format_fps(estimate.expected_fps)} fps)"
         )
     else:
-        lines.append(f"Speed    about {estimate.expected_fps:.2f} fps")
+        lines.append(f"Speed    about {format_fps(estimate.expected_fps)} fps")
     lines.append(
         f"Memory   about {estimate.memory_bytes // MIB} MiB (limit {estimate.memory_limit_bytes // MIB} MiB)"
     )
     if estimate.output_bytes is not None:
-        free = f" ({estimate.free_bytes / 1e6:.0f} MB free)" if estimate.free_bytes is not None else ""
+        free = f" ({format_size(estimate.free_bytes)} free)" if estimate.free_bytes is not None else ""
         lines.append(
-            f"Disk     about {estimate.output_bytes / 1e6:.1f} MB, and as much again while the segments are joined{free}"
+            f"Disk     about {format_size(estimate.output_bytes)}, and as much again while the segments are joined{free}"
         )
     if estimate.advice:
         lines.append(f"Advice   {estimate.advice}")

@@ -31,7 +31,10 @@ class Event:
 
 @dataclass(frozen=True)
 class Started(Event):
-    """The run begins. ``frames_total`` is None where the container does not say; ``reason``: why this engine was chosen."""
+    """The run begins. ``frames_total`` is None where the container does not say; ``reason``: why this engine was chosen.
+
+    ``memory_bytes``: what the plan is expected to take, ``memory_limit_bytes``: what was planned for.
+    """
 
     input: str
     output: str
@@ -48,6 +51,8 @@ class Started(Event):
     tiles: str
     segment_frames: int
     reason: str = ""
+    memory_bytes: int | None = None
+    memory_limit_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -60,9 +65,11 @@ class Notice(Event):
 
 @dataclass(frozen=True)
 class Progress(Event):
-    """State of the run; ``fps`` counts the frames of this run only, ``eta_s`` is None while nothing is known.
+    """State of the run; ``eta_s`` is None while nothing is known.
 
-    ``doing``: what is going on while no frame has come out yet, in words; None afterwards.
+    ``fps`` and ``stages`` are of this run only, without the time in which it skipped the frames of an earlier one; so is
+    ``eta_s``. ``doing``: what is going on while no frame has come out yet, in words, None afterwards; ``doing_share``: how much
+    of that is done, 0 to 1, None where nobody knows.
     """
 
     frames_done: int
@@ -72,6 +79,7 @@ class Progress(Event):
     eta_s: float | None
     stages: dict[str, float]
     doing: str | None = None
+    doing_share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,8 @@ class Finishing(Event):
 class Report(Event):
     """The result of a run. Times in seconds; ``fps`` and ``stages`` are of this run, not of interrupted ones before it.
 
-    ``model_busy``: share of the time between the first window and the last in which the model was computing.
+    ``skipped_s``: part of ``elapsed_s`` in which a continued run skipped the frames that were done; ``fps`` and ``stages``
+    leave it out. ``model_busy``: share of the time between the first window and the last in which the model was computing.
     """
 
     input: str
@@ -128,6 +137,7 @@ class Report(Event):
     output_bytes: int | None
     verified: bool
     notes: tuple[str, ...] = field(default=())
+    skipped_s: float = 0.0
 
 
 def counted(count: int, noun: str) -> str:

@@ -32,6 +32,10 @@ class Film:
         """A cut detector that also cuts where a piece begins."""
         return CutDetector(first_index, shot_start, forced=self.forced_cuts)
 
+    def frames_read(self) -> int:
+        """Frames that the readers have passed, skipped ones included."""
+        return sum(reader.frame_count for reader in self.readers)
+
     def corrupt_frames(self) -> int:
         """Damaged frames, and packets that gave none, that the readers met."""
         return sum(reader.corrupt_frames for reader in self.readers)

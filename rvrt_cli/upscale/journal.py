@@ -123,11 +123,18 @@ def find_work(folder: Path, moved: Path, identity: Mapping[str, Any]) -> Path:
     """``folder``; where it is absent and ``moved`` holds the work of this very run, that is renamed to ``folder`` first."""
     if folder.exists() or not (moved / JOURNAL_NAME).is_file():
         return folder
-    with open(moved / JOURNAL_NAME, "rb") as file:
-        header = _parse(file.readline())
+    header = _header(moved / JOURNAL_NAME)
     if header is not None and header.get("identity") == json.loads(json.dumps(identity)):
         os.replace(moved, folder)
     return folder
+
+
+def _header(path: Path) -> dict[str, Any] | None:
+    """The first record of the journal ``path``; None where there is none or it is damaged."""
+    if not path.exists():
+        return None
+    with open(path, "rb") as file:
+        return _parse(file.readline())
 
 
 class Journal:
@@ -137,6 +144,7 @@ class Journal:
     the run from the machine's state (tile and window of "auto"); on a continued run the earlier choice is kept until
     :meth:`amend` replaces it. After opening, ``segments`` are the finished ones; ``started_anew`` says in words why older
     work was thrown away; ``amended``: the choice was replaced after the last segment.
+    Folders above the directory that the run, or the one it continues, had to make go with it once they are empty.
     Errors: :class:`OutputError` when another run holds the directory or it cannot be written.
     """
 
@@ -150,6 +158,7 @@ class Journal:
         self.started_anew: str | None = None
         self.amended = False
         self._resume = resume
+        self._made: set[str] = set()
         self._file: IO[bytes] | None = None
         self._lock: IO[bytes] | None = None
 
@@ -161,6 +170,7 @@ class Journal:
         try:
             self._prepare_folder()
             self._take_lock()
+            self._made.update((_header(self.path) or {}).get("made", ()))
             good_bytes = self._read() if self._resume else 0
             if good_bytes == 0:
                 self._start_anew()
@@ -197,9 +207,16 @@ class Journal:
         self.amended = True
 
     def remove(self) -> None:
-        """Remove the work directory: the run is finished, or its work is not wanted."""
+        """Remove the work directory, as the run is finished or its work is not wanted, and the empty folders made for it."""
         self.__exit__()
         shutil.rmtree(self.folder, ignore_errors=True)
+        for above in self.folder.resolve().parents:
+            if str(above) not in self._made:
+                return
+            try:
+                above.rmdir()
+            except OSError:  # something else lies in it
+                return
 
     def _write(self, record: Mapping[str, Any]) -> None:
         assert self._file is not None
@@ -213,6 +230,7 @@ class Journal:
             raise ValueError(
                 f"a work directory's name ends in {WORK_SUFFIX}, because everything else in it is removed: {self.folder}"
             )
+        self._made = {str(above) for above in self.folder.resolve().parents if not above.exists()}
         self.folder.mkdir(parents=True, exist_ok=True)
         sync_directory(self.folder.parent)
 
@@ -283,7 +301,13 @@ class Journal:
         try:
             self._file = open(self.path, "wb")  # noqa: SIM115 - closed in __exit__
             self._write(
-                {"kind": "run", "format": FORMAT, "identity": self.identity, "resolved": self.resolved}
+                {
+                    "kind": "run",
+                    "format": FORMAT,
+                    "identity": self.identity,
+                    "resolved": self.resolved,
+                    "made": sorted(self._made),
+                }
             )
             sync_directory(self.folder)
         except BaseException:

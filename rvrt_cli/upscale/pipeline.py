@@ -2,9 +2,8 @@
 
 Memory is bounded by (window × picture), never by the length of the film: the decoder runs at most one window ahead of
 the model, and the model begins a window only when the encoder has taken the one before, so that two windows of pictures
-exist at most. Everything that decides the output's bytes (windows,
-segment boundaries) is a pure function of the frames and the settings, so a run that continues after an interruption
-makes the same segments.
+exist at most. Everything that decides the output's bytes (windows, segment boundaries) is a pure function of the frames and
+the settings, so a run that continues after an interruption makes the same segments.
 """
 
 from __future__ import annotations
@@ -13,154 +12,27 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from rvrt_cli.errors import InterruptedRun, NonFiniteError, OutOfMemoryError_
 from rvrt_cli.media.frame import Frame
-from rvrt_cli.restorer import Restorer
-from rvrt_cli.upscale.events import OnEvent, Progress, SegmentDone, StageTimes, counted
-from rvrt_cli.upscale.finish import Finish
+from rvrt_cli.upscale.channel import END, NOTHING, Aborted, Channel
+from rvrt_cli.upscale.events import OnEvent, SegmentDone, counted
+from rvrt_cli.upscale.job import FinishedSegment, PipelineResult, PipelineSettings, Sink
 from rvrt_cli.upscale.journal import Restart
 from rvrt_cli.upscale.ladder import Ladder
-from rvrt_cli.upscale.shots import LOOKBACK, CutDetector, flag_cuts
+from rvrt_cli.upscale.pace import Pace
+from rvrt_cli.upscale.shots import LOOKBACK, flag_cuts
 from rvrt_cli.upscale.tiles import TilePlan
 from rvrt_cli.upscale.windows import Window, WindowBlender, Windower
 
 TICK_S = 0.1
-POLL_S = 0.05
 ABORT_S = 5.0
 """How long a run that is stopped at once waits for its threads; a model in the middle of a window is not waited for."""
-
-
-class Sink(Protocol):
-    """Where finished pictures go, segment by segment. Called from one thread."""
-
-    def begin_segment(self, index: int) -> None: ...
-
-    def write(self, frame: Frame, picture: np.ndarray, alpha: np.ndarray | None) -> None:
-        """``picture`` (H, W, 3) float32; ``frame`` carries index and timestamps."""
-        ...
-
-    def end_segment(self, finished: FinishedSegment) -> None:
-        """Close the segment and record it; when this returns, a killed run continues after it."""
-        ...
-
-    def abort(self) -> None:
-        """Drop the segment that is open, if any."""
-        ...
-
-
-@dataclass(frozen=True)
-class FinishedSegment:
-    """What is known of a segment when its last frame was written."""
-
-    index: int
-    start: int
-    stop: int
-    restart: Restart
-    shots: int
-    corrupt: int
-
-
-@dataclass(frozen=True)
-class PipelineSettings:
-    """What a run computes. ``start_frame`` and ``restart`` continue an interrupted run; ``first_segment`` is its next index.
-
-    ``decode``: opens the source after skipping N frames. ``rungs``: makers of the restorers to use, the first until memory
-    runs out with it. ``detect_shots`` False treats the film as one shot. ``overlapped`` False: the model
-    waits until a window is encoded before it makes the next, which halves the memory and changes no byte.
-    """
-
-    decode: Callable[[int], AbstractContextManager[Iterator[Frame]]]
-    rungs: Sequence[Callable[[], Restorer]]
-    finish: Finish
-    window: int
-    overlap: int
-    tile: TilePlan
-    segment_frames: int
-    frames_total: int | None = None
-    start_frame: int = 0
-    first_segment: int = 0
-    restart: Restart | None = None
-    detect_shots: bool = True
-    overlapped: bool = True
-    shot_detector: Callable[[int, int], CutDetector] = CutDetector
-
-
-@dataclass
-class PipelineResult:
-    """Counts of one run (frames of this run only)."""
-
-    frames: int = 0
-    shots: int = 0
-    corrupt: int = 0
-    elapsed_s: float = 0.0
-    times: StageTimes = field(default_factory=StageTimes)
-    model_span_s: float = 0.0
-    window: int = 0
-    tile: TilePlan = field(default_factory=lambda: TilePlan(None))
-    engine: str = ""
-    model: str = ""
-
-    @property
-    def model_busy(self) -> float:
-        """Share of the time between the first window and the last in which the model was computing."""
-        return min(1.0, self.times.model_s / self.model_span_s) if self.model_span_s > 0 else 0.0
-
-
-class _Aborted(Exception):  # noqa: N818 - it is a message between threads, not an error
-    """Another thread failed or the run was stopped: leave quietly."""
-
-
-_END = object()
-_NOTHING = object()
-"""Taken when the item before is done with."""
-
-
-class _Channel:
-    """A bounded queue whose waits end when the run is aborted."""
-
-    def __init__(self, size: int, abort: threading.Event) -> None:
-        self._queue: queue.Queue[Any] = queue.Queue(size)
-        self._taken = threading.Semaphore(0)
-        self._abort = abort
-
-    def put(self, item: Any) -> None:
-        while not self._abort.is_set():
-            try:
-                return self._queue.put(item, timeout=POLL_S)
-            except queue.Full:
-                continue
-        raise _Aborted
-
-    def get(self) -> Any:
-        while not self._abort.is_set():
-            try:
-                item = self._queue.get(timeout=POLL_S)
-            except queue.Empty:
-                continue
-            self._taken.release()
-            return item
-        raise _Aborted
-
-    def hand_over(self, item: Any) -> None:
-        """Put ``item`` and wait until the other side has taken it, which it does when it is done with the item before."""
-        self.put(item)
-        while not self._abort.is_set():
-            if self._taken.acquire(timeout=POLL_S):
-                return
-        raise _Aborted
-
-    def __iter__(self) -> Iterator[Any]:
-        while (item := self.get()) is not _END:
-            if item is not _NOTHING:
-                yield item
-            del item  # it may be large, and the next one can be long in coming
 
 
 @dataclass(frozen=True)
@@ -183,14 +55,16 @@ class _Run:
         self.on_event = on_event
         self.stop = stop
         self.abort = threading.Event()
-        self.decoded = _Channel(max(4, settings.window), self.abort)
-        self.restored = _Channel(1, self.abort)
+        self.decoded = Channel(max(4, settings.window), self.abort)
+        self.restored = Channel(1, self.abort)
         self.events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.errors: list[BaseException] = []
-        self.decode_s = self.model_s = self.encode_s = 0.0
-        self.frames_done = settings.start_frame
-        self.doing = "reading the first frames"
-        self.s_per_frame: float | None = None
+        self.pace = Pace(
+            settings.start_frame,
+            settings.frames_total,
+            settings.restart.decode_from if settings.restart else 0,
+            settings.frames_read,
+        )
         self.result = PipelineResult()
         self.interrupted = False
 
@@ -205,13 +79,13 @@ class _Run:
             else:
                 flagged = ((frame, False) for frame in frames)
             while True:
-                before = time.perf_counter()
-                item = next(flagged, None)
-                self.decode_s += time.perf_counter() - before
+                with self.pace.busy("decode"):
+                    item = next(flagged, None)
+                self.pace.skipped()
                 if item is None:
                     break
                 self.decoded.put(item)
-        self.decoded.put(_END)
+        self.decoded.put(END)
 
     def model(self) -> None:
         settings, restart = self.settings, self.settings.restart
@@ -236,24 +110,18 @@ class _Run:
             shot_start=restart.shot_start if restart else 0,
             origin=restart.origin if restart else 0,
         )
-        started: float | None = None
-        paced_from: tuple[float, int] | None = None
         try:
             item = windower.next()
             while item is not None:
                 window, frames = item
-                before = time.perf_counter()
-                if started is None:
-                    started = before
-                    height, width = frames[0].rgb.shape[:2]
-                    self.doing = (
-                        f"preparing the model for {counted(len(frames), 'frame')} of {width}x{height}"
-                    )
+                self.pace.window_begins(
+                    f"preparing the model and upscaling a window of {counted(len(frames), 'frame')}"
+                )
                 lq = np.clip(np.stack([frame.rgb for frame in frames]), 0, 1)
                 try:
-                    pictures = engine.run(lq)
+                    with self.pace.busy("model"):
+                        pictures = engine.run(lq)
                 except (OutOfMemoryError_, MemoryError) as error:
-                    self.model_s += time.perf_counter() - before
                     if not engine.step_down(*lq.shape[1:3]):
                         raise OutOfMemoryError_(
                             f"memory ran out even with {engine.tile} and windows of {engine.window} frames; close other programs, "
@@ -261,32 +129,25 @@ class _Run:
                         ) from error
                     item = windower.shrink(engine.window)
                     continue
-                self.model_s += time.perf_counter() - before
                 # One sum finds NaN and infinity without a second array of this size; in float32 it takes a third of the time.
                 if not math.isfinite(float(pictures.sum())):
                     raise NonFiniteError(
                         f"the model made NaN or infinite pixels in frames {window.start} to {window.stop - 1}; "
                         "try --precision fp32 or another --backend, and report it."
                     )
-                now = time.perf_counter()
-                self.result.model_span_s = now - started
-                if paced_from is None:
-                    # The first window's time holds the compilation, which says nothing about the others.
-                    paced_from = (now, window.final)
-                elif window.final > paced_from[1]:
-                    self.s_per_frame = (now - paced_from[0]) / (window.final - paced_from[1])
+                self.pace.window_done(window.final)
                 restored = _Restored(window, frames, pictures, engine.tile, engine.rung)
                 del pictures, lq
                 self.restored.hand_over(restored)
                 del restored
                 if not settings.overlapped:
-                    self.restored.hand_over(_NOTHING)
+                    self.restored.hand_over(NOTHING)
                 item = windower.next()
         finally:
             self.result.window, self.result.tile = engine.window, engine.tile
             self.result.engine, self.result.model = engine.restorer.engine, engine.restorer.name
             engine.restorer.close()
-        self.restored.put(_END)
+        self.restored.put(END)
 
     def encode(self) -> None:
         settings = self.settings
@@ -317,27 +178,24 @@ class _Run:
                 if window.first <= index < window.last and index >= settings.start_frame:
                     frames.setdefault(index, frame)
                     makers.setdefault(index, lean)
-            before = time.perf_counter()
-            for index, sr in blender.add(window, restored.pictures):
-                frame, maker = frames.pop(index), makers.pop(index)
-                if index == segment_start:
-                    self.sink.begin_segment(segment)
-                picture = settings.finish.picture(frame.rgb, sr)
-                alpha = settings.finish.alpha(frame.alpha) if frame.alpha is not None else None
-                self.sink.write(frame, picture, alpha)
-                shots += index == window.shot_start
-                corrupt += frame.corrupt
-                self.frames_done = index + 1
-                self.result.frames += 1
-                last = (index, _restart_from(maker))
-                if (index + 1) % settings.segment_frames == 0:
-                    close_segment(*last)
-                    if self.stop.is_set():
-                        self.interrupted = True
-                        raise _Aborted
-                now = time.perf_counter()
-                self.encode_s += now - before
-                before = now
+            with self.pace.busy("encode"):
+                for index, sr in blender.add(window, restored.pictures):
+                    frame, maker = frames.pop(index), makers.pop(index)
+                    if index == segment_start:
+                        self.sink.begin_segment(segment)
+                    picture = settings.finish.picture(frame.rgb, sr)
+                    alpha = settings.finish.alpha(frame.alpha) if frame.alpha is not None else None
+                    self.sink.write(frame, picture, alpha)
+                    shots += index == window.shot_start
+                    corrupt += frame.corrupt
+                    self.pace.frames_done = index + 1
+                    self.result.frames += 1
+                    last = (index, _restart_from(maker))
+                    if (index + 1) % settings.segment_frames == 0:
+                        close_segment(*last)
+                        if self.stop.is_set():
+                            self.interrupted = True
+                            raise Aborted
             # Views of the window's pictures would keep all of them while the next window is waited for.
             sr = picture = None
             del restored
@@ -350,7 +208,7 @@ class _Run:
         def body() -> None:
             try:
                 work()
-            except _Aborted:
+            except Aborted:
                 self.abort.set()
             except MemoryError:
                 self.errors.append(
@@ -368,7 +226,6 @@ class _Run:
         return body
 
     def execute(self) -> PipelineResult:
-        began = time.perf_counter()
         # Events, not Thread.join: a join that Ctrl+C interrupts takes a running thread for a finished one (CPython 3.11),
         # and the sink would be closed under the encoder.
         works = (self.decode, self.model, self.encode)
@@ -378,50 +235,32 @@ class _Run:
         try:
             for event in reversed(ended):
                 while not event.wait(TICK_S):
-                    self._tell(began)
+                    self._tell()
+                    if self.stop.is_set() and self.pace.skipping:
+                        raise InterruptedRun("Interrupted before a new frame.")
         except BaseException:
             self.abort.set()
             deadline = time.monotonic() + ABORT_S
-            for event in ended:
+            # The decoder skips in one go, which can take minutes; it holds nothing that must be put away.
+            for event in ended[1:] if self.pace.skipping else ended:
                 event.wait(max(0.0, deadline - time.monotonic()))
             if ended[-1].is_set():
                 self.sink.abort()
             raise
-        self._tell(began)
+        self._tell()
         if self.errors:
             self.sink.abort()
             raise self.errors[0]
         if self.interrupted:
-            raise InterruptedRun(f"Interrupted after {self.frames_done} frames.")
-        self.result.elapsed_s = time.perf_counter() - began
-        self.result.times = StageTimes(self.decode_s, self.model_s, self.encode_s)
+            raise InterruptedRun(f"Interrupted after {self.pace.frames_done} frames.")
+        self.result.elapsed_s, self.result.skipped_s = self.pace.working_s(), self.pace.skip_s
+        self.result.times, self.result.model_span_s = self.pace.times(), self.pace.model_span_s
         return self.result
 
-    def _tell(self, began: float) -> None:
+    def _tell(self) -> None:
         while not self.events.empty():
             self.on_event(self.events.get())
-        elapsed = time.perf_counter() - began
-        done = self.frames_done - self.settings.start_frame
-        fps = done / elapsed if elapsed > 0 else 0.0
-        total = self.settings.frames_total
-        s_per_frame = self.s_per_frame or (1 / fps if fps > 0 else None)
-        eta = (
-            (total - self.frames_done) * s_per_frame
-            if total is not None and s_per_frame is not None
-            else None
-        )
-        shares = StageTimes(self.decode_s, self.model_s, self.encode_s).shares(elapsed)
-        self.on_event(
-            Progress(
-                self.frames_done,
-                total,
-                elapsed,
-                fps,
-                None if eta is None else max(0.0, eta),
-                shares,
-                None if done else self.doing,
-            )
-        )
+        self.on_event(self.pace.progress())
 
 
 def _restart_from(maker: _Restored) -> Restart:
@@ -444,6 +283,6 @@ def run_pipeline(
     """Upscale from ``settings.start_frame`` to the end of the source into ``sink``.
 
     ``on_event`` is called in the calling thread. Setting ``stop`` finishes the current segment and raises
-    :class:`InterruptedRun`. Errors of the stages are raised as they are; the open segment is dropped then.
+    :class:`InterruptedRun`; while a continued run skips what is done, it does so at once. Errors of the stages are raised as they are; the open segment is dropped then.
     """
     return _Run(settings, sink, on_event, stop or threading.Event()).execute()

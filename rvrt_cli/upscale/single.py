@@ -16,20 +16,16 @@ from rvrt_cli.errors import InputError, OutputError, UsageError
 from rvrt_cli.media import Frame, read_frames
 from rvrt_cli.media.images import is_pattern, write_png
 from rvrt_cli.restorer import Restorer
-from rvrt_cli.upscale.events import OnEvent, Report, ignore_event
+from rvrt_cli.upscale.chain import engine_reason, load_chain, make_rungs
+from rvrt_cli.upscale.checks import open_source, refuse_encoding, refuse_work
+from rvrt_cli.upscale.events import OnEvent, Report, Started, ignore_event
 from rvrt_cli.upscale.finish import Finish
+from rvrt_cli.upscale.job import PipelineSettings
 from rvrt_cli.upscale.memory import peak_rss_mib
 from rvrt_cli.upscale.options import UpscaleOptions
-from rvrt_cli.upscale.pipeline import PipelineSettings, run_pipeline
+from rvrt_cli.upscale.pipeline import run_pipeline
 from rvrt_cli.upscale.plan import plan_work
-from rvrt_cli.upscale.run import (
-    load_chain,
-    make_rungs,
-    open_source,
-    refuse_encoding,
-    refuse_work,
-    wanted_size,
-)
+from rvrt_cli.upscale.prepare import wanted_size
 from rvrt_cli.upscale.shots import LOOKBACK, CutDetector, flag_cuts
 from rvrt_cli.upscale.sinks import CallbackSink, image_bit_depth
 from rvrt_cli.upscale.target import NUMBER, PictureNames, check_target
@@ -118,6 +114,27 @@ def upscale_frame(
         def decode(skip: int) -> Iterator[Iterator[Frame]]:
             yield (replace(frame, index=i) for i, frame in enumerate(chosen) if i >= skip)
 
+        on_event(
+            Started(
+                input=str(source.path),
+                output=str(output),
+                frames_total=1,
+                frames_done=0,
+                width=video.width,
+                height=video.height,
+                output_width=finish.output_size[1],
+                output_height=finish.output_size[0],
+                model=restorer.name,
+                engine=restorer.engine,
+                window=len(chosen),
+                overlap=0,
+                tiles=str(work.tile),
+                segment_frames=1,
+                reason=engine_reason(restorer),
+                memory_bytes=work.peak_bytes,
+                memory_limit_bytes=work.limit_bytes,
+            )
+        )
         # A run of one window: the ladder, the check for NaN and the progress are those of any run.
         result = run_pipeline(
             PipelineSettings(

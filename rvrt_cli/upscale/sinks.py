@@ -16,8 +16,8 @@ from rvrt_cli.errors import UsageError, VerifyError
 from rvrt_cli.media import EncodeSettings, Frame, SegmentWriter, Source, VideoStream, Y4mWriter
 from rvrt_cli.media.images import write_png
 from rvrt_cli.upscale.finish import upright
+from rvrt_cli.upscale.job import FinishedSegment
 from rvrt_cli.upscale.journal import Journal, SegmentRecord, hash_file
-from rvrt_cli.upscale.pipeline import FinishedSegment
 from rvrt_cli.upscale.target import PictureNames, stale_pictures
 
 SEGMENT_SUFFIX = ".mkv"

@@ -151,6 +151,8 @@ def check_target(
     folder = output.parent
     if kind == "images" and names is not None and is_pattern(output):
         folder = output.parent.parent if not output.parent.is_dir() else output.parent
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file, not a folder; choose another place.")
     if not folder.is_dir():
         raise OutputError(f"the folder {folder} does not exist; create it first.")
     if not os.access(folder, os.W_OK):

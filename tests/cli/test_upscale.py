@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from upscale_clips import make_clip, make_shots, upscale
 
 from rvrt_cli.cli.app import app
-from rvrt_cli.cli.upscale import parse_time
+from rvrt_cli.cli.upscale_options import parse_time
 from rvrt_cli.errors import ExitCode, InputError, OutputError, RvrtError, UsageError, WeightsError
 
 BICUBIC = ("--model", "bicubic", "--quiet")
@@ -151,13 +151,14 @@ def test_preview(shots, tmp_path):
     frames, times, _ = pictures(out)
     assert len(frames) == 96
     assert np.all(np.diff(times) > 0)
-    assert "The preview has no sound" in result.stderr
+    assert "The preview has no sound" not in result.stderr, "neither has the film"
 
 
 def test_preview_of_short_pieces(tmp_path):
     film = make_clip(tmp_path / "long.mp4", 240, "32x32", audio=True)
     out = tmp_path / "out.mp4"
-    run(film, out, *BICUBIC, "--preview", "3")
+    result = run(film, out, "--model", "bicubic", "--preview", "3")
+    assert "The preview has no sound" in result.stderr
     frames, times, _ = pictures(out)
     assert len(frames) == 3 * 48
     np.testing.assert_allclose(np.diff(times), 1 / 24, atol=1e-3)
@@ -176,6 +177,22 @@ def test_one_frame(clip, tmp_path, moment):
     whole = cv2.imread(str(tmp_path / "all" / f"{index + 1}.png"))
     np.testing.assert_array_equal(cv2.imread(str(out)), whole)
     assert left_over(tmp_path) == ["all", "out.png"]
+
+
+def test_one_frame_tells_what_it_does_and_no_speed(clip, tmp_path):
+    result = run(clip, tmp_path / "out.png", "--model", "bicubic", "--frame", "0.5")
+    assert "in.mp4: 1 frame, 48x32 -> 192x128" in result.stderr
+    assert "Model bicubic" in result.stderr
+    (facts,) = [line for line in result.stderr.splitlines() if line.startswith("1 frame in ")]
+    assert "fps" not in facts
+    assert "shot" not in facts
+
+
+def test_verbose_tells_how_memory_was_planned(clip, tmp_path):
+    result = run(clip, tmp_path / "out.mp4", "--model", "bicubic", "--verbose", "--memory-limit", "2G")
+    assert re.search(
+        r"Memory: about \d+ MiB planned, limit 2048 MiB; segments of 240 frames\.", result.stderr
+    )
 
 
 def test_images_of_a_rotated_video_stand_upright(clip, tmp_path):
@@ -278,6 +295,7 @@ def test_estimate_writes_nothing(shots, tmp_path):
     assert "Memory   about" in result.stdout
     assert "Disk     about" in result.stdout
     assert "Time     about" in result.stdout
+    assert "in.mp4: mp4, h264 yuv420p, 48x32" in result.stdout, "not all of FFmpeg's names for the container"
     plan = json.loads(run(shots, tmp_path / "out.mkv", "--model", "bicubic", "--dry-run", "--json").stdout)
     assert plan["frames"] == 96
     assert plan["shots"] == 4
@@ -316,6 +334,22 @@ def test_work_dir_and_keep_work(clip, tmp_path):
     )
     assert "Continuing an earlier run after frame 24" in result.stderr
     assert left_over(work) == []
+
+
+def test_a_work_dir_that_the_run_made_goes_at_its_end(clip, tmp_path):
+    run(clip, tmp_path / "out.mp4", *BICUBIC, "--work-dir", tmp_path / "made" / "for-it")
+    assert not (tmp_path / "made").exists()
+    (tmp_path / "mine").mkdir()
+    run(clip, tmp_path / "out.mp4", *BICUBIC, "--overwrite", "--work-dir", tmp_path / "mine")
+    assert left_over(tmp_path / "mine") == []
+
+
+def test_a_long_check_of_finished_segments_is_announced(clip, tmp_path, monkeypatch):
+    out = tmp_path / "out.mp4"
+    assert "Checking" not in run(clip, out, *BICUBIC, "--keep-work").stderr
+    monkeypatch.setattr("rvrt_cli.upscale.run.ANNOUNCED_BYTES", 10)
+    result = run(clip, out, "--model", "bicubic", "--overwrite")
+    assert f"GB of finished segments in {out}.rvrt-work ..." in result.stderr
 
 
 def test_no_resume(clip, tmp_path):

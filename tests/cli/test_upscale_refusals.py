@@ -103,6 +103,14 @@ def test_a_frame_without_a_folder_is_refused_before_the_model_is_loaded(clip, tm
         run(clip, tmp_path / "no" / "frame.png", "--frame", "0")
 
 
+def test_an_output_below_a_file_is_refused(clip, tmp_path):
+    """It is not a folder that could be created."""
+    (tmp_path / "film.mp4").write_bytes(b"mine")
+    for name, *options in (("out.mp4",), ("out.png", "--frame", "0")):
+        with pytest.raises(OutputError, match=r"film\.mp4 is a file, not a folder"):
+            run(clip, tmp_path / "film.mp4" / name, *options)
+
+
 def test_another_name_of_the_input_is_refused(clip, tmp_path):
     film, other = tmp_path / "in.mp4", tmp_path / "other.mp4"
     film.write_bytes(clip.read_bytes())
@@ -283,7 +291,7 @@ def test_an_estimate_of_an_output_that_exists(clip, tmp_path):
     output = tmp_path / "out.mp4"
     output.write_bytes(b"mine")
     result = run(clip, output, "--estimate")
-    assert "MB free" in result.stdout
+    assert "B free)" in result.stdout
     assert "Measuring window 1 of 3" in result.stderr
     assert output.read_bytes() == b"mine"
 

@@ -17,7 +17,16 @@ from rvrt_cli.cli.progress import (
     format_size,
     format_time,
 )
-from rvrt_cli.upscale.events import Finishing, MemoryReduced, Notice, Progress, Report, SegmentDone, Started
+from rvrt_cli.upscale.events import (
+    Event,
+    Finishing,
+    MemoryReduced,
+    Notice,
+    Progress,
+    Report,
+    SegmentDone,
+    Started,
+)
 
 STARTED = Started(
     "in.mp4", "out.mp4", 100, 0, 160, 90, 640, 360, "bicubic", "NumPy on CPU", 16, 4, "whole frames", 96
@@ -212,3 +221,47 @@ def test_nothing_done_yet_says_what_goes_on():
         view(event)
         view._bar._live.refresh()
     assert "Preparing the model for 16 frames" in terminal.getvalue()
+
+
+def test_skipping_to_where_an_earlier_run_stopped():
+    event = Progress(1000, 2000, 12.0, 0.0, None, STAGES, "skipping to frame 1000", 0.25)
+    assert describe_progress(event) == "Skipping to frame 1000: 25 %, 0:36 to go (0:12)"
+    assert describe_progress(replace(event, doing_share=0.0)).endswith("0 %, - to go (0:12)")
+    assert "40 frames done before" not in describe_report(replace(REPORT, frames_resumed=0))[1]
+    assert "(40 frames done before)," in describe_report(replace(REPORT, skipped_s=0.4))[1]
+    assert "(40 frames done before, skipped in 0:20)," in describe_report(replace(REPORT, skipped_s=20.0))[1]
+
+
+def test_what_goes_on_fits_narrow_terminals_with_its_time(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal()
+    with View(err=terminal) as view:
+        view(STARTED)
+        view(
+            Progress(
+                0, 100, 12.0, 0.0, None, STAGES, "preparing the model and upscaling a window of 24 frames"
+            )
+        )
+        view._bar._live.refresh()
+    assert "(0:12)" in terminal.getvalue()
+
+
+def test_stopping_says_after_which_frame():
+    def stop(*events: Event) -> str:
+        err = io.StringIO()
+        with View(err=err) as view:
+            for event in events:
+                view(event)
+            view.tell_stopping()
+        return err.getvalue().splitlines()[-1]
+
+    started = replace(STARTED, segment_frames=24)
+    assert stop(started, progress(30, 1.0)).startswith("Stopping after frame 48, when the current segment is")
+    assert stop(started, progress(99, 1.0)).startswith("Stopping after frame 100, ")
+    assert stop(replace(started, frames_total=None), progress(99, 1.0)).startswith(
+        "Stopping after frame 120,"
+    )
+    skipping = Progress(48, 100, 1.0, 0.0, None, STAGES, "skipping to frame 48", 0.5)
+    assert stop(replace(started, frames_done=48), skipping) == "Stopping."
+    assert stop(started, Finishing("joining")) == "Stopping; press Ctrl+C again to stop at once."

@@ -30,7 +30,7 @@ def test_the_plan_is_near_the_truth(tmp_path, size):
     from rvrt_cli.restorer import BicubicRestorer
     from rvrt_cli.upscale.memory import MIB
     from rvrt_cli.upscale.options import UpscaleOptions
-    from rvrt_cli.upscale.run import prepare
+    from rvrt_cli.upscale.prepare import prepare
 
     clip = make_clip(tmp_path / "in.mp4", 48, size)
     plan = prepare(clip, tmp_path / "out.mp4", UpscaleOptions(), BicubicRestorer()).work

@@ -207,7 +207,7 @@ def test_ctrl_c_finishes_the_segment_and_says_how_to_continue(tmp_path):
     _, stderr = process.communicate(timeout=120)
     text = stderr.decode()
     assert process.returncode == 130, text
-    assert "Stopping when the current segment is finished" in text
+    assert "when the current segment is finished; press Ctrl+C again" in text
     assert "Run the same command again to continue." in text
     assert "Traceback" not in text
     assert not output.exists()

@@ -155,6 +155,46 @@ def test_remove(folder):
     assert not folder.exists()
 
 
+def test_folders_made_for_the_work_go_with_it(tmp_path):
+    """Also where a later run ends what an earlier one began; what was there before stays."""
+    (tmp_path / "mine").mkdir()
+    folder = tmp_path / "mine" / "a" / "b" / "out.mp4.rvrt-work"
+    make(folder)
+    with Journal(folder, IDENTITY, {}) as journal:
+        assert len(journal.segments) == 3
+        journal.remove()
+    assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_work_that_is_thrown_away_still_knows_who_made_its_folder(tmp_path, resume):
+    folder = tmp_path / "work" / "out.mp4.rvrt-work"
+    make(folder)
+    with Journal(folder, {"other": 1}, {}, resume=resume) as journal:
+        journal.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_made_for_the_work_stays_while_something_is_in_it(tmp_path):
+    folder = tmp_path / "work" / "out.mp4.rvrt-work"
+    make(folder)
+    (tmp_path / "work" / "mine.txt").write_text("keep")
+    with Journal(folder, IDENTITY, {}) as journal:
+        journal.remove()
+    assert list((tmp_path / "work").iterdir()) == [tmp_path / "work" / "mine.txt"]
+
+
+def test_work_moved_by_hand_leaves_the_folder_that_it_was_moved_to(tmp_path):
+    make(tmp_path / "made" / "out.mp4.rvrt-work")
+    (tmp_path / "mine").mkdir()
+    moved = tmp_path / "mine" / "out.mp4.rvrt-work"
+    (tmp_path / "made" / "out.mp4.rvrt-work").rename(moved)
+    with Journal(moved, IDENTITY, {}) as journal:
+        assert len(journal.segments) == 3
+        journal.remove()
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
 def test_identity_of_a_file_is_its_content(tmp_path):
     a, b = tmp_path / "a", tmp_path / "b"
     a.write_bytes(b"x" * 1000)

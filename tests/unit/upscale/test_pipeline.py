@@ -16,7 +16,8 @@ from rvrt_cli.media.frame import Frame
 from rvrt_cli.restorer import IdentityRestorer
 from rvrt_cli.upscale.events import MemoryReduced, Progress, SegmentDone
 from rvrt_cli.upscale.finish import Finish
-from rvrt_cli.upscale.pipeline import PipelineSettings, run_pipeline
+from rvrt_cli.upscale.job import PipelineSettings
+from rvrt_cli.upscale.pipeline import run_pipeline
 from rvrt_cli.upscale.tiles import TilePlan
 
 HEIGHT, WIDTH = 40, 48
@@ -250,6 +251,45 @@ def test_stop_finishes_the_current_segment():
     assert not sink.aborted
 
 
+def test_a_continued_run_tells_that_it_skips_and_stops_at_once_then():
+    """Throwing away what is done can take minutes in which no segment would end."""
+    first, _ = run(settings(60))
+    segment = first.segments[2]
+    stop, skipping = threading.Event(), threading.Event()
+
+    @contextmanager
+    def decode(skip):
+        def frames():
+            skipping.wait(60)
+            yield Frame(skip, 10 * skip, 10, pictures(1)[0])
+
+        yield frames()
+
+    config = settings(
+        60,
+        decode=decode,
+        start_frame=segment.stop,
+        first_segment=3,
+        restart=segment.restart,
+        frames_read=lambda: segment.restart.decode_from // 2,
+    )
+    events: list = []
+
+    def on_event(event):
+        events.append(event)
+        if len(events) == 3:
+            stop.set()
+
+    sink = Collect()
+    with pytest.raises(InterruptedRun):
+        run_pipeline(config, sink, on_event, stop)
+    skipping.set()
+    assert not sink.segments
+    assert events[0].doing == "skipping to frame 30"
+    assert 0.4 < events[0].doing_share < 0.6
+    assert (events[-1].fps, events[-1].eta_s) == (0.0, None)
+
+
 def test_the_decoder_does_not_run_ahead():
     decoded: list[int] = []
 
@@ -295,7 +335,7 @@ def test_before_the_first_frame_progress_says_what_goes_on():
 
     run_pipeline(settings(30, rungs=[Compiling]), Collect(), listen)
     doing = [event.doing for event in events if isinstance(event, Progress) and event.frames_done == 0]
-    assert f"preparing the model for 8 frames of {WIDTH}x{HEIGHT}" in doing
+    assert "preparing the model and upscaling a window of 8 frames" in doing
     last = [event for event in events if isinstance(event, Progress)][-1]
     assert last.doing is None
     assert last.eta_s == 0

@@ -1,0 +1,62 @@
+"""The networks that the options name, one behind the other, and what takes their place when memory runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rvrt_cli.restorer import ChainRestorer, DenoisingRestorer, Restorer, load_restorer
+from rvrt_cli.upscale.options import UpscaleOptions
+
+
+def load_chain(
+    options: UpscaleOptions, *, device: str | None = None, precision: str | None = None
+) -> Restorer:
+    """Load what the options name: denoise, then deblur, then super-resolution (left out for scale 1)."""
+
+    def load(model: str, weights: Path | None) -> Restorer:
+        return load_restorer(
+            model,
+            weights,
+            device=device or options.device,
+            backend=options.backend,
+            precision=precision or options.precision,
+            threads=options.threads,
+        )
+
+    parts: list[Restorer] = []
+    if options.denoise is not None:
+        parts.append(DenoisingRestorer(load("denoise", None), options.denoise))
+    if options.deblur:
+        parts.append(load("deblur", None))
+    if options.scale != 1 and options.model == "bicubic" and parts:
+        parts.append(
+            load_restorer("bicubic", options.weights)
+        )  # --device and --backend are for the networks before it
+    elif options.scale != 1:
+        parts.append(load(options.model, options.weights))
+    return parts[0] if len(parts) == 1 else ChainRestorer(parts)
+
+
+def make_rungs(
+    options: UpscaleOptions, restorer: Restorer, *, brought: bool
+) -> Sequence[Callable[[], Restorer]]:
+    """The restorer in use, then what to try when memory runs out with the smallest tile and window.
+
+    A restorer that the caller ``brought`` has no further rungs: ``options`` do not say which model it holds.
+    """
+    engine = restorer.engine.lower()
+    rungs: list[Callable[[], Restorer]] = [lambda: restorer]
+    on_cpu = "cpu" in engine
+    if brought or on_cpu:
+        return rungs
+    if options.precision == "auto" and "mixed" not in engine:
+        rungs.append(lambda: load_chain(options, precision="mixed"))
+    if options.device == "auto":
+        rungs.append(lambda: load_chain(options, device="cpu", precision="fp32"))
+    return rungs
+
+
+def engine_reason(restorer: Restorer) -> str:
+    """Why this engine was chosen, in words; empty where there was no choice."""
+    return str(getattr(restorer, "reason", ""))

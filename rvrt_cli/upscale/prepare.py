@@ -1,0 +1,242 @@
+"""Everything that is settled before the first frame: the input probed, the output checked, the work planned; nothing is written."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from rvrt_cli.atomic import explained_writing
+from rvrt_cli.errors import UsageError
+from rvrt_cli.media import (
+    EncodeOptions,
+    EncodeSettings,
+    MuxPlan,
+    Source,
+    VideoStream,
+    plan_mux,
+    resolve_encoding,
+    with_shape_kept,
+)
+from rvrt_cli.media.color import planar_format
+from rvrt_cli.media.images import is_pattern
+from rvrt_cli.media.y4m import y4m_settings
+from rvrt_cli.restorer import Restorer
+from rvrt_cli.upscale.chain import load_chain
+from rvrt_cli.upscale.checks import check_kind, open_source
+from rvrt_cli.upscale.film import Film, open_film
+from rvrt_cli.upscale.finish import Finish, output_size
+from rvrt_cli.upscale.journal import WORK_SUFFIX
+from rvrt_cli.upscale.losses import losses
+from rvrt_cli.upscale.memory import encoder_bytes
+from rvrt_cli.upscale.options import UpscaleOptions
+from rvrt_cli.upscale.plan import WorkPlan, plan_work
+from rvrt_cli.upscale.target import (
+    OutputKind,
+    PictureNames,
+    check_target,
+    gap_warnings,
+    output_kind,
+    picture_names,
+    stay_warnings,
+)
+from rvrt_cli.upscale.tiles import TilePlan
+
+SEGMENT_PIXELS = 96 * 1920 * 1080
+"""Pixels in a segment: 96 frames of full HD. A killed run loses at most one segment; each begins with a key frame."""
+MIN_SEGMENT_FRAMES = 24
+MAX_SEGMENT_FRAMES = 240
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that is settled before the first frame.
+
+    ``source``: as the output shows it, which is upright for a comparison. ``settings`` and ``mux_plan`` are None for
+    images, ``names`` for everything else. ``brought``: the restorer is the caller's, not the options'. ``losses``: what
+    this kind of output cannot hold, in sentences.
+    """
+
+    source: Source
+    output: Path | Literal["-"]
+    kind: OutputKind
+    options: UpscaleOptions
+    film: Film
+    restorer: Restorer
+    finish: Finish
+    settings: EncodeSettings | None
+    mux_plan: MuxPlan | None
+    names: PictureNames | None
+    window: int
+    tile: TilePlan
+    segment_frames: int
+    work: WorkPlan
+    encoder_bytes: int = 0
+    brought: bool = False
+    losses: tuple[str, ...] = ()
+
+    @property
+    def work_folder(self) -> Path:
+        """The work directory: beside the output, or in ``--work-dir`` under a name that no other output has there."""
+        base = Path(self.output)
+        if self.names is not None and is_pattern(base):
+            base = self.names.folder
+        if self.options.work_dir is None:
+            return base.parent / f"{base.name}{WORK_SUFFIX}"
+        place = hashlib.sha256(str(base.resolve()).encode()).hexdigest()[:8]
+        return self.options.work_dir / f"{base.name}.{place}{WORK_SUFFIX}"
+
+    @property
+    def moved_work_folder(self) -> Path:
+        """Where the work lies after a person moved it from beside the output into ``--work-dir``."""
+        folder = self.work_folder
+        return folder.with_name(f"{folder.name.removesuffix(WORK_SUFFIX)[:-9]}{WORK_SUFFIX}")
+
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        """(height, width) of the pictures in the output, turned upright where the container cannot say how to turn them."""
+        height, width = self.finish.output_size
+        if self.settings is not None:
+            width, height = self.settings.coded_size
+        elif self.source.video.rotation % 180:
+            height, width = width, height
+        return height, width
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences to show before the run: guesses about the input, fallbacks, streams the container cannot hold."""
+        settings = self.settings.notes if self.settings else ()
+        plan = self.mux_plan.warnings if self.mux_plan else ()
+        memory = (self.work.warning,) if self.work.warning else ()
+        return (*self.source.notes, *settings, *plan, *self.losses, *memory)
+
+
+def prepare(
+    input_path: Path | str,
+    output: Path | str,
+    options: UpscaleOptions,
+    restorer: Restorer | None = None,
+    *,
+    check_place: bool = True,
+) -> Prepared:
+    """Probe, check and plan; writes nothing.
+
+    ``restorer`` replaces the one that ``options`` name (tests, in-memory use). ``check_place`` False: nothing is going to
+    be written, so it does not matter what is there. Errors: those of :mod:`rvrt_cli.errors`.
+    """
+    options.check()
+    source = open_source(input_path, options)
+    target: Path | Literal["-"] = "-" if str(output) == "-" else Path(output)
+    names = None
+    with explained_writing(Path(output)):
+        kind = output_kind(output, source, one_frame=options.frames == 1 or len(source.images) == 1)
+        check_kind(source, kind, options)
+        if target != "-":
+            if kind == "images":
+                names = picture_names(target, source, preview=options.preview is not None)
+            elif options.work_dir is not None and options.work_dir.resolve() == target.resolve():
+                raise UsageError("--work-dir is OUT itself; name another folder, or leave it out.")
+            if check_place:
+                check_target(target, source, kind, names, overwrite=options.overwrite)
+        lost = [*gap_warnings(source), *stay_warnings(names)]
+    lost += losses(source, kind)
+    brought = restorer is not None
+    restorer = restorer or load_chain(options)
+    video = source.video
+    even = kind != "images"
+    height, width = wanted_size(options, video, restorer.scale, even=even)
+    film = open_film(source, options)
+    video = with_shape_kept(video, height, width)
+    source = replace(source, video=video)
+    finish = Finish(height, width, options.strength, options.compare, label=restorer.name)
+    if options.compare is not None and (video.rotation or video.flipped):
+        # The halves of a comparison lie side by side as a person sees them, so its pictures are made upright.
+        finish = replace(finish, rotation=video.rotation, flipped=video.flipped)
+        source = replace(source, video=upright_stream(source.video))
+    out_height, out_width = finish.output_size
+    settings = plan = None
+    if target == "-":
+        settings = y4m_settings(source, out_width, out_height, options.pix_fmt)
+    elif kind == "video":
+        settings, plan = _plan_file(source, options, target, out_width, out_height)
+    held = encoder_bytes(
+        settings.encoder if settings and target != "-" else None,
+        encoded_depth(settings),
+        out_height * out_width,
+    )
+    work = plan_work(options, restorer, video.height, video.width, encoder_bytes=held)
+    return Prepared(
+        source=source,
+        output=target,
+        kind=kind,
+        options=options,
+        film=film,
+        restorer=restorer,
+        finish=finish,
+        settings=settings,
+        mux_plan=plan,
+        names=names,
+        window=work.window,
+        tile=work.tile,
+        segment_frames=options.segment_frames or segment_length(*finish.output_size),
+        work=work,
+        encoder_bytes=held,
+        brought=brought,
+        losses=tuple(lost),
+    )
+
+
+def _plan_file(
+    source: Source, options: UpscaleOptions, target: Path, width: int, height: int
+) -> tuple[EncodeSettings, MuxPlan]:
+    """How a video file of ``width`` x ``height`` is encoded and what else goes into it."""
+    encode = EncodeOptions(
+        options.codec, options.crf, options.preset, options.pix_fmt, options.lossless, options.container
+    )
+    settings = resolve_encoding(source, encode, target, width, height)
+    plan = plan_mux(source, settings, trimmed=options.trimmed)
+    if options.preview is not None:
+        # The pieces lie apart: sound and subtitles would not fit them.
+        kept = tuple(stream for stream in plan.streams if stream.action == "upscale")
+        lost = any(stream.kind in ("audio", "subtitle") for stream in plan.streams)
+        plan = replace(
+            plan,
+            streams=kept,
+            warnings=("The preview has no sound and no subtitles.",) if lost else (),
+        )
+    return settings, plan
+
+
+def upright_stream(video: VideoStream) -> VideoStream:
+    """The stream as it is shown: not turned, its pixel aspect that of the turned picture."""
+    return replace(video, rotation=0, flipped=False, sar=1 / video.sar if video.rotation % 180 else video.sar)
+
+
+def wanted_size(
+    options: UpscaleOptions, video: VideoStream, model_scale: int, *, even: bool
+) -> tuple[int, int]:
+    """(height, width) of the result before rotation; ``--height`` and ``--width`` mean the picture as it is shown."""
+    to_height, to_width = options.height, options.width
+    if video.rotation % 180:
+        to_height, to_width = to_width, to_height
+    return output_size(
+        video.height,
+        video.width,
+        model_scale,
+        scale=options.scale,
+        to_height=to_height,
+        to_width=to_width,
+        even=even,
+    )
+
+
+def encoded_depth(settings: EncodeSettings | None) -> int:
+    """Bits per sample of what is encoded."""
+    layout = planar_format(settings.pix_fmt) if settings else None
+    return layout.bit_depth if layout else 8
+
+
+def segment_length(height: int, width: int) -> int:
+    """Frames per segment for an output of this size: the same amount of work, within bounds."""
+    return max(MIN_SEGMENT_FRAMES, min(MAX_SEGMENT_FRAMES, SEGMENT_PIXELS // (height * width)))
