@@ -14,6 +14,7 @@ from rvrt_cli.errors import DeviceError
 from rvrt_cli.model.config import ModelConfig
 from rvrt_cli.train.checkpoint import EngineState, Tensors
 from rvrt_cli.train.engine import (
+    CLIP_EPSILON,
     Place,
     StepResult,
     ema_decay,
@@ -24,9 +25,6 @@ from rvrt_cli.train.engine import (
 )
 from rvrt_cli.train.memory import SMALLER_CLIP, SMALLER_STEP, explained_shortage, peak_process_mib
 from rvrt_cli.train.recipe import Recipe
-
-_CLIP_EPSILON = 1e-6
-"""Keeps the clipping factor finite for a zero gradient."""
 
 
 class TorchEngine:
@@ -105,7 +103,7 @@ class TorchEngine:
             self._scale, self._scale_age = next_scale(self._scale, self._scale_age, finite)
         if finite:
             if 0 < recipe.clip_grad < norm:
-                torch._foreach_mul_(grads, recipe.clip_grad / (norm + _CLIP_EPSILON))
+                torch._foreach_mul_(grads, recipe.clip_grad / (norm + CLIP_EPSILON))
             self._update(dict(zip(active, grads, strict=True)), lr, flow_lr)
         else:
             self._skipped += 1
@@ -244,7 +242,7 @@ def find_device(device: str, place: Place) -> tuple[Any, Any]:
         import torch
     except ImportError as error:
         raise DeviceError(
-            "PyTorch is not installed; run `pip install torch` (its CPU build where there is no card) or train with --backend mindspore."
+            "PyTorch is not installed; run `pip install torch` (its CPU build where there is no card), or train with --backend mindspore on Python 3.10 to 3.12."
         ) from error
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
