@@ -123,7 +123,6 @@ class View:
     ) -> None:
         self._out = out or sys.stdout
         self._err = err or sys.stderr
-        self._quiet = quiet
         self._verbose = verbose
         self._json = as_json
         self._live = not quiet and self._err.isatty()
@@ -132,7 +131,6 @@ class View:
         self._bar: _Bar | None = None
         self._last_plain = 0.0
         self._last_json = -JSON_INTERVAL_S
-        self._resumed = 0
 
     def __enter__(self) -> View:
         return self
