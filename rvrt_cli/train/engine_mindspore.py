@@ -25,8 +25,9 @@ from rvrt_cli.train.engine import (
     starting_tensors,
     talking,
 )
-from rvrt_cli.train.memory import SMALLER_CLIP, SMALLER_STEP, explained_shortage, peak_process_mib
+from rvrt_cli.train.memory import SMALLER_CLIP, SMALLER_STEP, explained_shortage
 from rvrt_cli.train.recipe import Recipe
+from rvrt_cli.upscale.memory import peak_rss_mib
 
 
 class MindSporeEngine:
@@ -197,7 +198,7 @@ class MindSporeEngine:
 
     def peak_memory_mib(self) -> float:
         if self._kind == "cpu":
-            return peak_process_mib()
+            return peak_rss_mib()
         return self._ms.runtime.max_memory_allocated() / 2**20
 
     def close(self) -> None:

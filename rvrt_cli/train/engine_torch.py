@@ -23,8 +23,9 @@ from rvrt_cli.train.engine import (
     starting_tensors,
     talking,
 )
-from rvrt_cli.train.memory import SMALLER_CLIP, SMALLER_STEP, explained_shortage, peak_process_mib
+from rvrt_cli.train.memory import SMALLER_CLIP, SMALLER_STEP, explained_shortage
 from rvrt_cli.train.recipe import Recipe
+from rvrt_cli.upscale.memory import peak_rss_mib
 
 
 class TorchEngine:
@@ -216,7 +217,7 @@ class TorchEngine:
     def peak_memory_mib(self) -> float:
         if self._on_cuda:
             return self._torch.cuda.max_memory_allocated(self._device) / 2**20
-        return peak_process_mib()
+        return peak_rss_mib()
 
     def close(self) -> None:
         if self._place.world > 1 and self._torch.distributed.is_initialized():

@@ -113,6 +113,28 @@ def imported(path: Path) -> set[str]:
     return names - set(sys.stdlib_module_names) - {"rvrt_cli"}
 
 
+HOMES = {
+    ("typer", "rich"): ("cli/",),
+    ("av", "imageio_ffmpeg"): ("media/",),
+    ("torch", "mindspore", "openvino", "onnxruntime", "onnx", "spox"): (
+        "backend/", "runtime/", "train/engine_", "train/graphs_", "hardware.py"
+    ),
+}  # fmt: skip
+"""What CONTRIBUTING.md says of who may know which packages."""
+
+
+@pytest.mark.parametrize("packages", HOMES, ids=lambda packages: packages[0])
+def test_packages_are_known_where_they_belong(packages: tuple[str, ...]) -> None:
+    root = REPOSITORY / "rvrt_cli"
+    strangers = [
+        name
+        for path in sorted(root.rglob("*.py"))
+        if imported(path) & set(packages)
+        and not (name := path.relative_to(root).as_posix()).startswith(HOMES[packages])
+    ]
+    assert strangers == []
+
+
 def test_every_import_is_a_declared_dependency() -> None:
     """The wheel is tried with the packages of the test environment, which would hide one that pyproject.toml forgets."""
     text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
