@@ -25,6 +25,7 @@ from rvrt_cli.train.engine import (
 )
 from rvrt_cli.train.memory import SMALLER_CLIP, SMALLER_STEP, explained_shortage
 from rvrt_cli.train.recipe import Recipe
+from rvrt_cli.upscale.events import counted
 from rvrt_cli.upscale.memory import peak_rss_mib
 
 
@@ -60,7 +61,7 @@ class TorchEngine:
         device_name = (
             torch.cuda.get_device_name(self._device)
             if self._on_cuda
-            else f"CPU, {torch.get_num_threads()} threads"
+            else f"CPU, {counted(torch.get_num_threads(), 'thread')}"
         )
         self.name = f"PyTorch {torch.__version__.split('+')[0]} on {device_name}, {recipe.precision}"
 
