@@ -11,10 +11,12 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "light_model", "load_model", "upscale_frames", "upscale_video"]
 
 
-def __getattr__(name: str) -> Any:
-    """The Python interface, imported at its first use: the command line pays nothing for it."""
-    if name in __all__:
-        from rvrt_cli import api
+if not TYPE_CHECKING:  # which would take every name, misspelt ones too, for Any
 
-        return getattr(api, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        """The Python interface, imported at its first use: the command line pays nothing for it."""
+        if name in __all__:
+            from rvrt_cli import api
+
+            return getattr(api, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,6 @@
 """The Python interface: the command line's guarantees for programs.
 
-from rvrt_cli.api import load_model, upscale_frames, upscale_video
+from rvrt_cli import load_model, upscale_frames, upscale_video
 
 report = upscale_video("in.mp4", "out.mp4", scale=2)
 with load_model("light-s") as model:

@@ -251,10 +251,14 @@ def _carry_out(
 
 
 def _describe(result: PrepareResult, verify: bool) -> str:
+    from rvrt_cli.cli.progress import format_size
+    from rvrt_cli.upscale.events import counted
+
     if verify:
-        return f"{result.kept} files are whole and right; {len(result.failures)} are not."
-    kept = f", {result.kept} were there already" if result.kept else ""
-    return f"{result.output}: {result.written} files written ({result.written_mib:.1f} MiB){kept}."
+        return f"{counted(result.kept, 'file')} whole and right, {len(result.failures)} not."
+    kept = f", {result.kept} there already" if result.kept else ""
+    written = f"{counted(result.written, 'file')} written ({format_size(result.written_mib * (1 << 20))})"
+    return f"{result.output}: {written}{kept}."
 
 
 @contextmanager

@@ -118,7 +118,6 @@ class View:
     ) -> None:
         self._out = out or sys.stdout
         self._err = err or sys.stderr
-        self._quiet = quiet
         self._verbose = verbose
         self._json = as_json
         self._live = not quiet and self._err.isatty()

@@ -19,6 +19,7 @@ import numpy as np
 from rvrt_cli.data.images import read_image
 from rvrt_cli.data.motion import MotionSettings, synthesize_clip
 from rvrt_cli.errors import InputError
+from rvrt_cli.upscale.events import counted
 
 if TYPE_CHECKING:
     from rvrt_cli.media.frame import Frame
@@ -101,7 +102,7 @@ class PhotoSource:
 
     @property
     def name(self) -> str:
-        return f"{len(self)} photographs in {self.files[0].parent}"
+        return f"{counted(len(self), 'photograph')} in {self.files[0].parent}"
 
     def __len__(self) -> int:
         return len(self.files)
@@ -139,7 +140,7 @@ class FrameSource:
 
     @property
     def name(self) -> str:
-        return f"{len(self)} sequences of frames in {self._label}"
+        return f"{counted(len(self), 'sequence')} of frames in {self._label}"
 
     def __len__(self) -> int:
         return len(self.sequences)
@@ -183,7 +184,7 @@ class VideoSource:
 
     @property
     def name(self) -> str:
-        return f"{len(self)} videos in {self.files[0].parent}"
+        return f"{counted(len(self), 'video')} in {self.files[0].parent}"
 
     def __len__(self) -> int:
         return len(self.files)

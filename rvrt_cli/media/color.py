@@ -82,12 +82,18 @@ def planar_format(name: str) -> PlanarFormat | None:
     return PlanarFormat(name, "yuv", depth, _CHROMA[found["chroma"]], bool(found["alpha"]))
 
 
+def bits_of(pix_fmt: str) -> int:
+    """Bits per sample of a pixel format by its name. Errors: :class:`ValueError` where there is no such format."""
+    components = av.VideoFormat(pix_fmt).components
+    return max(component.bits for component in components) if components else 8
+
+
 def nearest_planar_name(pixel_format: av.VideoFormat) -> str:
     """The directly readable format that holds everything ``pixel_format`` holds."""
     if planar_format(pixel_format.name):
         return pixel_format.name
     components = pixel_format.components
-    depth = max(component.bits for component in components) if components else 8
+    depth = bits_of(pixel_format.name)
     depth = 8 if depth <= 8 else next((d for d in (10, 12, 16) if d >= depth), 16)
     suffix = "" if depth == 8 else f"{depth}le"
     alpha = any(component.is_alpha for component in components) or pixel_format.name in (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,10 +18,19 @@ from rvrt_cli.media.source import ColorTags, Source, VideoStream
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 DEFAULT_RATE = Fraction(24)
-cv2.setLogLevel(
-    0
-)  # a damaged picture is our error to explain; OpenCV would write C++ file names to stderr before it
 MAX_PIXELS = 1 << 28
+
+
+def silence(opencv: Any) -> None:
+    """A damaged picture is our error to explain; OpenCV would write C++ file names to stderr before it.
+
+    OpenCV 4.13 moved the function to ``cv2.utils.logging``.
+    """
+    home = opencv if hasattr(opencv, "setLogLevel") else opencv.utils.logging
+    home.setLogLevel(0)
+
+
+silence(cv2)
 
 
 def is_pattern(path: Path) -> bool:

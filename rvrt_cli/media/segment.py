@@ -98,7 +98,6 @@ class SegmentWriter:
         os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 writes to stderr otherwise
         self._path = Path(path)
         self._settings = settings
-        self._durations: dict[int, int] = {}
         self._frames = 0
         self._first_pts = 0
         self._last_pts: int | None = None

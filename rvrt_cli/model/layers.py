@@ -9,6 +9,7 @@ import numpy as np
 from rvrt_cli.backend import active as B
 from rvrt_cli.cubic import cubic
 from rvrt_cli.model.config import ModelConfig
+from rvrt_cli.model.shapes import relative_position_index
 
 Tensor = Any
 """A tensor of the active backend, channel-last."""
@@ -73,15 +74,6 @@ class Mlp(B.Module):
         else:
             x = B.leaky_relu(x)
         return self.fc2(x)
-
-
-def relative_position_index(window: tuple[int, int, int]) -> np.ndarray:
-    """Rows of the bias table for each pair of tokens of a window, ``(n, n)`` int64 (Video Swin Transformer, arXiv 2106.13230)."""
-    grid = np.stack(np.meshgrid(*[np.arange(size) for size in window], indexing="ij"), -1).reshape(-1, 3)
-    difference = grid[:, None] - grid[None] + (np.array(window) - 1)
-    return (difference[..., 0] * (2 * window[1] - 1) + difference[..., 1]) * (2 * window[2] - 1) + difference[
-        ..., 2
-    ]
 
 
 def _window_order(

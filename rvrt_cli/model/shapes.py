@@ -1,4 +1,4 @@
-"""Names and shapes of a network's parameters, from its configuration alone: no framework, no backend choice.
+"""Names, shapes and indices of a network's parameters, from its configuration alone: no framework, no backend choice.
 
 The weight readers match files against this table before any network exists. ``tests/unit/backend`` holds it to the
 parameters that the network itself makes.
@@ -7,6 +7,8 @@ parameters that the network itself makes.
 from __future__ import annotations
 
 from collections.abc import Iterator
+
+import numpy as np
 
 from rvrt_cli.model.config import CLIP_SIZE, ModelConfig
 
@@ -20,6 +22,13 @@ FLOW_LEVELS = 6
 def parameter_shapes(config: ModelConfig) -> dict[str, Shape]:
     """Canonical parameter name → shape, in the order in which the network declares them."""
     return dict(_network(config))
+
+
+def relative_position_index(window: tuple[int, int, int]) -> np.ndarray:
+    """Rows of the bias table for each pair of tokens of a window, ``(n, n)`` int64 (Video Swin Transformer, arXiv 2106.13230)."""
+    place = np.stack(np.meshgrid(*map(np.arange, window), indexing="ij"), -1).reshape(-1, 3)
+    difference = place[:, None] - place[None] + np.array(window) - 1
+    return difference @ np.array([(2 * window[1] - 1) * (2 * window[2] - 1), 2 * window[2] - 1, 1])
 
 
 def _layer(name: str, *weight: int) -> Iterator[tuple[str, Shape]]:

@@ -16,6 +16,8 @@ from rvrt_cli.train.checkpoint import EngineState, Tensors
 from rvrt_cli.train.recipe import Recipe
 
 ENGINES = ("mindspore", "torch")
+CLIP_EPSILON = 1e-6
+"""Keeps the clipping factor finite for a zero gradient."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from rvrt_cli.errors import DeviceError, UsageError
 from rvrt_cli.model.config import ModelConfig
 from rvrt_cli.train.checkpoint import EngineState, Tensors
 from rvrt_cli.train.engine import (
+    CLIP_EPSILON,
     Place,
     StepResult,
     ema_decay,
@@ -24,10 +25,9 @@ from rvrt_cli.train.engine import (
     starting_tensors,
     talking,
 )
-from rvrt_cli.train.memory import SMALLER_CLIP, SMALLER_STEP, explained_shortage, peak_process_mib
+from rvrt_cli.train.memory import SMALLER_CLIP, SMALLER_STEP, explained_shortage
 from rvrt_cli.train.recipe import Recipe
-
-_CLIP_EPSILON = 1e-6
+from rvrt_cli.upscale.memory import peak_rss_mib
 
 
 class MindSporeEngine:
@@ -141,7 +141,7 @@ class MindSporeEngine:
 
     def _update(self, grads: Any, norm: float, lr: float, flow_lr: float) -> None:
         recipe = self._recipe
-        factor = recipe.clip_grad / (norm + _CLIP_EPSILON) if 0 < recipe.clip_grad < norm else 1.0
+        factor = recipe.clip_grad / (norm + CLIP_EPSILON) if 0 < recipe.clip_grad < norm else 1.0
         self._updates += 1
         self._flow_updates += 1 if flow_lr > 0 else 0
         order = [name for name in self._parameters if flow_lr > 0 or not is_flow(name)]
@@ -198,7 +198,7 @@ class MindSporeEngine:
 
     def peak_memory_mib(self) -> float:
         if self._kind == "cpu":
-            return peak_process_mib()
+            return peak_rss_mib()
         return self._ms.runtime.max_memory_allocated() / 2**20
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from rvrt_cli.errors import DeviceError
 from rvrt_cli.model.config import ModelConfig
 from rvrt_cli.train.checkpoint import EngineState, Tensors
 from rvrt_cli.train.engine import (
+    CLIP_EPSILON,
     Place,
     StepResult,
     ema_decay,
@@ -22,11 +23,10 @@ from rvrt_cli.train.engine import (
     starting_tensors,
     talking,
 )
-from rvrt_cli.train.memory import SMALLER_CLIP, SMALLER_STEP, explained_shortage, peak_process_mib
+from rvrt_cli.train.memory import SMALLER_CLIP, SMALLER_STEP, explained_shortage
 from rvrt_cli.train.recipe import Recipe
-
-_CLIP_EPSILON = 1e-6
-"""Keeps the clipping factor finite for a zero gradient."""
+from rvrt_cli.upscale.events import counted
+from rvrt_cli.upscale.memory import peak_rss_mib
 
 
 class TorchEngine:
@@ -61,7 +61,7 @@ class TorchEngine:
         device_name = (
             torch.cuda.get_device_name(self._device)
             if self._on_cuda
-            else f"CPU, {torch.get_num_threads()} threads"
+            else f"CPU, {counted(torch.get_num_threads(), 'thread')}"
         )
         self.name = f"PyTorch {torch.__version__.split('+')[0]} on {device_name}, {recipe.precision}"
 
@@ -105,7 +105,7 @@ class TorchEngine:
             self._scale, self._scale_age = next_scale(self._scale, self._scale_age, finite)
         if finite:
             if 0 < recipe.clip_grad < norm:
-                torch._foreach_mul_(grads, recipe.clip_grad / (norm + _CLIP_EPSILON))
+                torch._foreach_mul_(grads, recipe.clip_grad / (norm + CLIP_EPSILON))
             self._update(dict(zip(active, grads, strict=True)), lr, flow_lr)
         else:
             self._skipped += 1
@@ -218,7 +218,7 @@ class TorchEngine:
     def peak_memory_mib(self) -> float:
         if self._on_cuda:
             return self._torch.cuda.max_memory_allocated(self._device) / 2**20
-        return peak_process_mib()
+        return peak_rss_mib()
 
     def close(self) -> None:
         if self._place.world > 1 and self._torch.distributed.is_initialized():
@@ -244,7 +244,7 @@ def find_device(device: str, place: Place) -> tuple[Any, Any]:
         import torch
     except ImportError as error:
         raise DeviceError(
-            "PyTorch is not installed; run `pip install torch` (its CPU build where there is no card) or train with --backend mindspore."
+            "PyTorch is not installed; run `pip install torch` (its CPU build where there is no card), or train with --backend mindspore on Python 3.10 to 3.12."
         ) from error
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

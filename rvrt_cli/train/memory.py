@@ -1,8 +1,7 @@
-"""How much memory this process has used, and what it means when there is no more."""
+"""What to do when a framework finds no more memory."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,18 +14,6 @@ SMALLER_STEP = (
 SMALLER_CLIP = (
     "The device has too little memory for a validation clip; use a smaller --val-frames or smaller clips."
 )
-
-
-def peak_process_mib() -> float:
-    """Largest resident memory of this process so far."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        import psutil
-
-        return getattr(psutil.Process().memory_info(), "peak_wset", 0) / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
 @contextmanager

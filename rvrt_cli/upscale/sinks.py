@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-import av
 import numpy as np
 
 from rvrt_cli.atomic import explain_os_error, explained_writing, sync_directory
 from rvrt_cli.errors import UsageError, VerifyError
 from rvrt_cli.media import EncodeSettings, Frame, SegmentWriter, Source, VideoStream, Y4mWriter
+from rvrt_cli.media.color import bits_of
 from rvrt_cli.media.images import write_png
 from rvrt_cli.upscale.finish import upright
 from rvrt_cli.upscale.job import FinishedSegment
@@ -194,7 +194,7 @@ def image_bit_depth(source: Source, pix_fmt: str | None) -> int:
     depth = source.video.bit_depth
     if pix_fmt is not None:
         try:
-            depth = max(component.bits for component in av.VideoFormat(pix_fmt).components)
+            depth = bits_of(pix_fmt)
         except ValueError as error:
             raise UsageError(
                 f"--pix-fmt {pix_fmt} is no pixel format; for PNG images choose rgb24 (8 bits) or rgb48 (16 bits)."

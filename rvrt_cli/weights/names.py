@@ -15,7 +15,7 @@ import numpy as np
 
 from rvrt_cli.errors import WeightsError
 from rvrt_cli.model.config import PRESETS, ModelConfig
-from rvrt_cli.model.shapes import FLOW_LEVELS, FLOW_WIDTHS, parameter_shapes
+from rvrt_cli.model.shapes import FLOW_LEVELS, FLOW_WIDTHS, parameter_shapes, relative_position_index
 
 PYTORCH = "official PyTorch"
 MINDSPORE = "MindSpore"
@@ -145,13 +145,6 @@ def published_tensors(config: ModelConfig, scheme: str) -> dict[str, Tensor]:
             f"does not match a published architecture: {next(iter(shapes))!r} of {describe(config)} has no name there"
         )
     return table
-
-
-def relative_position_index(window: tuple[int, int, int]) -> np.ndarray:
-    """Rows of the bias table for each pair of tokens of an attention window, ``(n, n)`` int64 (arXiv 2106.13230)."""
-    place = np.stack(np.meshgrid(*map(np.arange, window), indexing="ij"), -1).reshape(-1, 3)
-    difference = place[:, None] - place[None] + np.array(window) - 1
-    return difference @ np.array([(2 * window[1] - 1) * (2 * window[2] - 1), 2 * window[2] - 1, 1])
 
 
 def differences(config: ModelConfig, preset: str) -> dict[str, Any]:

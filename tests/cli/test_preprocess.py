@@ -66,7 +66,7 @@ def test_vimeo90k_from_root(rvrt, vimeo: Path) -> None:
     assert again.err == ""
     verified = rvrt("preprocess", "vimeo90k", "--root", vimeo, "--workers", 1, "--verify")
     assert verified.code == ExitCode.OK
-    assert "14 files are whole and right" in verified.err
+    assert "14 files whole and right" in verified.err
 
 
 def test_one_subset_with_parts_given_one_by_one(rvrt, vimeo: Path, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """The commands in README.md and docs/ are run as they stand there; every link in them leads somewhere.
 
 A block of ``sh`` or ``python`` carries a comment in the line before it: ``<!-- run -->``, ``<!-- run: needs light-s -->`` (or torch), or
-``<!-- not run: REASON -->``. Each block runs in a folder with ``in.mp4``, ``films/``, ``clips/`` and ``examples/``.
+``<!-- not run: REASON -->``. Each block runs in a folder with ``in.mp4``, ``films/``, ``clips/`` and ``examples/``. A plain block
+behind ``<!-- printed by it -->`` is a transcript: its lines are among those that the block before it prints, but for figures.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import pytest
 
+from rvrt_cli.hardware import nvidia_cards
 from rvrt_cli.weights.find import shipped
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -147,6 +150,29 @@ def test_block_runs(block: Block, place: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     for name in re.findall(r"^rvrt upscale \S+ ([\w-]+\.\w+)", block.body, flags=re.M):
         assert (tmp_path / name).stat().st_size > 0
+    if not nvidia_cards():  # the transcripts are of a machine without one
+        printed = (done.stdout + done.stderr).splitlines()
+        assert [line for line in transcript(block) if likeness(line, printed) < 0.6] == []
+
+
+def transcript(block: Block) -> list[str]:
+    """The lines that the page shows as printed by a block, without the "..." for what is left out."""
+    behind = block.page.read_text(encoding="utf-8").partition(block.body + "```\n")[2]
+    shown = re.match(r"\n<!-- printed by it -->\n```\n(.*?)^```$", behind, re.M | re.S)
+    return [line for line in shown[1].splitlines() if line != "..."] if shown else []
+
+
+def without_figures(line: str) -> str:
+    """A line's words: figures and places differ from run to run, the lines of tables are as long as what they hold."""
+    for pattern, instead in ((r"\S*/\S+", "/"), (r"\d[\d.,:%]*", "#"), ("[━─┏┓┡╇┩┳├┼┤└┴┘┃│]+", " ")):
+        line = re.sub(pattern, instead, line)
+    return " ".join(line.split())
+
+
+def likeness(line: str, printed: list[str]) -> float:
+    """How near the nearest printed line is, 1 for the same words; machines and versions may add some."""
+    words = without_figures(line)
+    return max((SequenceMatcher(None, words, without_figures(other)).ratio() for other in printed), default=0)
 
 
 @pytest.mark.parametrize("block", blocks(), ids=str)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -112,6 +113,28 @@ def imported(path: Path) -> set[str]:
     return names - set(sys.stdlib_module_names) - {"rvrt_cli"}
 
 
+HOMES = {
+    ("typer", "rich"): ("cli/",),
+    ("av", "imageio_ffmpeg"): ("media/",),
+    ("torch", "mindspore", "openvino", "onnxruntime", "onnx", "spox"): (
+        "backend/", "runtime/", "train/engine_", "train/graphs_", "hardware.py"
+    ),
+}  # fmt: skip
+"""What CONTRIBUTING.md says of who may know which packages."""
+
+
+@pytest.mark.parametrize("packages", HOMES, ids=lambda packages: packages[0])
+def test_packages_are_known_where_they_belong(packages: tuple[str, ...]) -> None:
+    root = REPOSITORY / "rvrt_cli"
+    strangers = [
+        name
+        for path in sorted(root.rglob("*.py"))
+        if imported(path) & set(packages)
+        and not (name := path.relative_to(root).as_posix()).startswith(HOMES[packages])
+    ]
+    assert strangers == []
+
+
 def test_every_import_is_a_declared_dependency() -> None:
     """The wheel is tried with the packages of the test environment, which would hide one that pyproject.toml forgets."""
     text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
@@ -144,6 +167,52 @@ def test_python_interface_is_found_at_the_top() -> None:
     assert rvrt_cli.load_model is api.load_model
     with pytest.raises(AttributeError, match="no attribute 'upscale_film'"):
         rvrt_cli.upscale_film  # noqa: B018 - the look-up itself is what fails
+
+
+TYPED = """
+import numpy as np
+from rvrt_cli import light_model, load_model, upscale_frames, upscale_video
+from rvrt_cli.errors import RvrtError
+from rvrt_cli.upscale.events import Event, Progress, Report
+
+def show(event: Event) -> None:
+    if isinstance(event, Progress):
+        print(round(event.fps, 1))
+
+try:
+    report: Report = upscale_video("in.mp4", "out.mkv", model=light_model(), on_event=show, crf=18, tile="off")
+    with load_model("light-s") as model:
+        sr = upscale_frames(np.zeros((6, 32, 48, 3), np.uint8), model=model, window=6)
+    print(report.frames, sr.shape)
+except RvrtError as error:
+    raise SystemExit(int(error.exit_code)) from error
+"""
+MISTYPED = """
+from rvrt_cli import upscale_film, upscale_video
+upscale_video("in.mp4", "out.mp4", scal=2)
+upscale_video("in.mp4", "out.mp4", crf="18")
+"""
+
+
+@pytest.mark.slow
+def test_a_strict_type_checker_reads_the_interface(tmp_path: Path) -> None:
+    """What a program of one's own sees of the types that py.typed promises: no complaint, and mistakes found."""
+    if importlib.util.find_spec("mypy") is None:
+        pytest.skip("mypy is not installed")
+
+    def check(program: str) -> list[str]:
+        path = tmp_path / "program.py"
+        path.write_text(program)
+        done = subprocess.run(
+            [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--cache-dir", str(tmp_path), str(path)],
+            capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "MYPYPATH": str(REPOSITORY)}, timeout=280,
+        )  # fmt: skip
+        return re.findall(r"^program\.py:\d+: error: .*\[([\w-]+)\]$", done.stdout, flags=re.M) + (
+            [done.stderr] if done.stderr else []
+        )
+
+    assert check(TYPED) == []
+    assert check(MISTYPED) == ["attr-defined", "call-arg", "arg-type"]
 
 
 def test_python_m_runs_the_same_command() -> None:

@@ -9,7 +9,6 @@ import pytest
 from rvrt_cli.data.bicubic import imresize_u8
 from rvrt_cli.data.degrade import (
     RealSettings,
-    compress_h264,
     degrade_bd,
     degrade_bi,
     degrade_real,
@@ -67,21 +66,6 @@ def test_real_without_damage_is_a_plain_reduction() -> None:
         ).mean()
         < 3
     )
-
-
-@pytest.mark.parametrize("shape", [(1, 16, 16, 3), (5, 31, 45, 3)])
-def test_h264_keeps_shape_and_order(shape: tuple[int, ...]) -> None:
-    clip = np.empty(shape, np.uint8)
-    clip[:] = np.linspace(40, 200, shape[0])[:, None, None, None]
-    result = compress_h264(clip, crf=20)
-    assert result.shape == shape
-    np.testing.assert_allclose(result.mean(axis=(1, 2, 3)), clip.mean(axis=(1, 2, 3)), atol=2.5)
-
-
-def test_higher_crf_loses_more() -> None:
-    clip = smooth_clip()
-    errors = [np.abs(compress_h264(clip, crf).astype(float) - clip).mean() for crf in (10, 25, 40)]
-    assert errors[0] < errors[1] < errors[2]
 
 
 def test_bad_input() -> None:

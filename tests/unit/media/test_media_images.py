@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from rvrt_cli.errors import InputError, OutputError, UsageError
 from rvrt_cli.media import ImageSequenceWriter, probe, read_frames
+from rvrt_cli.media.images import silence
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -75,6 +77,14 @@ def test_a_truncated_picture_is_one_sentence(tmp_path: Path, capfd: pytest.Captu
     with pytest.raises(InputError, match="is damaged"):
         probe(path)
     assert capfd.readouterr() == ("", "")
+
+
+def test_opencv_is_silenced_in_its_old_and_its_new_place() -> None:
+    """4.13, which Python 3.13 gets, has no ``cv2.setLogLevel``."""
+    levels: list[int] = []
+    silence(SimpleNamespace(setLogLevel=levels.append))
+    silence(SimpleNamespace(utils=SimpleNamespace(logging=SimpleNamespace(setLogLevel=levels.append))))
+    assert levels == [0, 0]
 
 
 def test_bad_input_is_named(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import weight_writers as w
 
 from rvrt_cli.errors import RvrtError, UsageError, WeightsError
 from rvrt_cli.model.config import PRESETS
-from rvrt_cli.model.shapes import parameter_shapes
+from rvrt_cli.model.shapes import parameter_shapes, relative_position_index
 from rvrt_cli.weights import Weights, load_weights, save_weights
 from rvrt_cli.weights.files import CONFIG_KEY, summary
 from rvrt_cli.weights.names import (
@@ -22,7 +22,6 @@ from rvrt_cli.weights.names import (
     describe,
     mindspore_arithmetic,
     published_tensors,
-    relative_position_index,
 )
 
 PUBLISHED_LISTS = [
