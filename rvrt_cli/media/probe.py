@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -39,6 +40,17 @@ FRAMES_PROBED = 12
 PROBE_TIMEOUT_S = 60.0
 BOX_BYTES_READ = 1 << 26
 VPX_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+# What hangs on coded pictures (PyAV's names) or on the stream (ffmpeg's names) and is lost when they are made anew.
+FRAME_EXTRAS = {
+    "A53_CC": "closed captions inside the pictures",
+    "DOVI_RPU_BUFFER": "Dolby Vision",
+    "DOVI_METADATA": "Dolby Vision",
+    "DYNAMIC_HDR_PLUS": "HDR10+",
+    "DYNAMIC_HDR_VIVID": "HDR Vivid",
+    "STEREO3D": "the mark of a stereoscopic picture",
+    "SPHERICAL": "the mark of a spherical picture",
+}
+STREAM_EXTRAS = {"dovi": "Dolby Vision", "spherical": "the mark of a spherical picture"}
 _LOCATIONS = frozenset({"left", "center", "topleft", "top", "bottomleft", "bottom"})
 
 
@@ -234,6 +246,7 @@ def _probe_container(path: Path, container: av.container.InputContainer, wanted:
         )
     layout = planar_format(nearest_planar_name(first.format))
     assert layout is not None
+    listing = _listing(path, stream.index)
     # A decoder of our own (VP9 alpha) knows what the bitstream says, the stream also what the container says.
     tagged = stream.codec_context
     color = ColorTags(
@@ -243,7 +256,7 @@ def _probe_container(path: Path, container: av.container.InputContainer, wanted:
         or (2 if first.format.name.startswith("yuvj") else 0),
         primaries=_specified(first.color_primaries, tagged.color_primaries),
         transfer=_specified(first.color_trc, tagged.color_trc),
-        chroma_location=_chroma_location(path, stream.index),
+        chroma_location=_chroma_location(listing),
     )
     rotation, flipped = _display_matrix(first)
     notes = []
@@ -257,6 +270,7 @@ def _probe_container(path: Path, container: av.container.InputContainer, wanted:
         notes.append(
             "The source's colour matrix is not linear; the model sees an approximation, the round trip is exact."
         )
+    notes += _extras(frames, listing, stream.metadata)
     sar = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
     rate = _frame_rate(stream, frames)
     video = VideoStream(
@@ -385,18 +399,45 @@ def _hdr_metadata(frame: av.VideoFrame) -> HdrMetadata | None:
     return HdrMetadata(**facts) if facts else None
 
 
-def _chroma_location(path: Path, index: int) -> ChromaLocation:
-    """Chroma siting of stream ``index``; PyAV does not expose it, ffmpeg's verbose listing does."""
+def _listing(path: Path, index: int) -> list[str]:
+    """The lines about stream ``index`` in ffmpeg's verbose listing, which knows what PyAV does not expose."""
     try:
-        listing = list_streams(path, timeout_s=PROBE_TIMEOUT_S)
+        lines = list_streams(path, timeout_s=PROBE_TIMEOUT_S).splitlines()
     except RvrtError:
-        return "unspecified"
-    for line in listing.splitlines():
-        if re.match(rf"\s*Stream #0:{index}\b.*?: Video: ", line):
-            words = re.split(r"[(),\s]+", line)
-            found = [word for word in words if word in _LOCATIONS]
-            return cast(ChromaLocation, found[0]) if found else "unspecified"
-    return "unspecified"
+        return []
+    starts = [number for number, line in enumerate(lines) if re.match(r"\s*Stream #0:\d+\b.*?: \w+: ", line)]
+    first = next(
+        (n for n in starts if re.match(rf"\s*Stream #0:{index}\b.*?: Video: ", lines[n])), len(lines)
+    )
+    return lines[first : next((n for n in starts if n > first), len(lines))]
+
+
+def _chroma_location(listing: list[str]) -> ChromaLocation:
+    """Chroma siting of the stream of a :func:`_listing`."""
+    words = re.split(r"[(),\s]+", listing[0]) if listing else []
+    found = [word for word in words if word in _LOCATIONS]
+    return cast(ChromaLocation, found[0]) if found else "unspecified"
+
+
+def _extras(frames: list[av.VideoFrame], listing: list[str], metadata: Mapping[str, str]) -> list[str]:
+    """Sentences for what the first frames and the stream carry beside the picture and an upscaled one does not."""
+    kinds = {kind for frame in frames for kind in FRAME_EXTRAS if _side_data(frame, kind) is not None}
+    if "stereo_mode" in metadata:  # Matroska's own mark, which is copied
+        kinds.discard("STEREO3D")
+    lost = {FRAME_EXTRAS[kind] for kind in kinds}
+    notes = []
+    for line in listing:
+        name, _, value = line.strip().lower().partition(":")
+        lost |= {extra for start, extra in STREAM_EXTRAS.items() if name.startswith(start)}
+        if name == "frame cropping" and (sides := re.fullmatch(r"(\d+)/(\d+)/(\d+)/(\d+)", value.strip())):
+            left, right, top, bottom = sides.groups()
+            notes.append(
+                f"The container hides the edges of the picture ({top} pixels at the top, {bottom} at the bottom, {left} left, "
+                f"{right} right); they are upscaled and shown. Crop the film with ffmpeg first to be rid of them."
+            )
+    if lost:
+        notes.append(f"Not carried into the upscaled picture: {', '.join(sorted(lost))}.")
+    return notes
 
 
 def _mp4_is_encrypted(path: Path) -> bool:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rvrt_cli.media.encode import EncodeSettings
     from rvrt_cli.media.reader import Decoded
 
+_MATRICES = {1: "BT.709", 5: "BT.601", 6: "BT.601", 9: "BT.2020", 10: "BT.2020"}
 MAX_HEADER = 1024
 MAX_PIXELS = 1 << 28
 # Chroma token: pixel format and chroma siting.
@@ -204,6 +205,12 @@ def y4m_settings(source: Source, width: int, height: int, pix_fmt: str | None = 
     notes = []
     if video.has_alpha and not layout.has_alpha:
         notes.append(f"{name} holds no transparency: the alpha channel is dropped.")
+    guessed = replace(color, matrix=2).resolved(name, width, height).matrix
+    if layout.model == "yuv" and guessed != color.matrix and {guessed, color.matrix} != {5, 6}:
+        notes.append(
+            f"y4m carries no colour matrix: these pictures are {_MATRICES.get(color.matrix, 'of another one')}, and a reader that "
+            f"goes by their size ({width}x{height}) takes them for {_MATRICES[guessed]}; tell it the matrix."
+        )
     rate = Fraction(video.average_rate).limit_denominator(100_000)
     return EncodeSettings(
         encoder="wrapped_avframe", container="y4m", pix_fmt=name, bit_depth=layout.bit_depth, width=width, height=height,

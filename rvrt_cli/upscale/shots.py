@@ -21,7 +21,8 @@ LOOKBACK = NEIGHBOURS + 1
 """Frames before a frame that its decision depends on: the oldest neighbour's score needs one frame more."""
 MIN_SCORE = 15.0
 RATIO = 3.0
-MIN_SHOT_FRAMES = 8
+MIN_SHOT_FRAMES = 3
+"""Inserts this short are shots of their own. The package's 15 would join the next shot to them, and state would cross the cut."""
 ANALYSIS_WIDTH = 256
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,7 +19,13 @@ from rvrt_cli.media.images import write_png
 from rvrt_cli.upscale.finish import upright
 from rvrt_cli.upscale.job import FinishedSegment
 from rvrt_cli.upscale.journal import Journal, SegmentRecord, hash_file
-from rvrt_cli.upscale.target import PictureNames, stale_pictures
+from rvrt_cli.upscale.target import (
+    UNFINISHED,
+    PictureNames,
+    mark_unfinished,
+    stale_pictures,
+    unfinished_pictures,
+)
 
 SEGMENT_SUFFIX = ".mkv"
 
@@ -113,36 +120,64 @@ class ImageSink:
     def publish(self, expected: int) -> int:
         """Put all pictures into their place and remove an older run's others; return how many bytes they have.
 
-        Errors: :class:`VerifyError` unless there are ``expected``.
+        A run that is killed meanwhile continues here: what it has put there is known by a list beside the pictures.
+        Errors: :class:`VerifyError` unless there are ``expected``; :class:`DiskFullError` and :class:`OutputError`, and
+        then the pictures that came newly are taken away again.
         """
         target = self._names.folder
-        size = 0
-        written = []
+        pictures = [
+            path
+            for segment in self._journal.segments
+            for path in sorted((self._journal.folder / segment.name).iterdir())
+        ]
+        names = {path.name for path in pictures}
+        created: list[Path] = []
+        made = not target.exists()
         try:
             target.mkdir(parents=True, exist_ok=True)
-            for segment in self._journal.segments:
-                for path in sorted((self._journal.folder / segment.name).iterdir()):
-                    size += path.stat().st_size
-                    written.append(path.name)
-                    # Linked, not moved: a crash in the middle must leave the segments whole for the next run.
-                    temporary = target / f".{path.name}.part"
-                    temporary.unlink(missing_ok=True)
-                    try:
-                        os.link(path, temporary)
-                    except OSError:
-                        shutil.copyfile(path, temporary)
-                    os.replace(temporary, target / path.name)
-            if len(set(written)) == expected:
-                for stale in stale_pictures(self._names, written):
+            ours = {name for name in names if not (target / name).exists()} | unfinished_pictures(target)
+            mark_unfinished(target, ours)
+            for path in pictures:
+                if not (target / path.name).exists():
+                    created.append(target / path.name)
+                # Linked, not moved: a crash in the middle must leave the segments whole for the next run.
+                temporary = target / f".{path.name}.part"
+                created.append(temporary)
+                temporary.unlink(missing_ok=True)
+                try:
+                    os.link(path, temporary)
+                except OSError:
+                    shutil.copyfile(path, temporary)
+                os.replace(temporary, target / path.name)
+                temporary.unlink(
+                    missing_ok=True
+                )  # a link of a file does not replace another link of it, it stays
+                created.pop()
+            if len(names) == expected:
+                for stale in stale_pictures(self._names, names):
                     stale.unlink()
+                sync_directory(target)
+            (target / UNFINISHED).unlink()
             sync_directory(target)
         except OSError as error:
+            _take_away(created, target, made)
             raise explain_os_error(error, target) from error
-        if len(set(written)) != expected:
+        if len(names) != expected:
             raise VerifyError(
-                f"{target} holds {len(set(written))} images where {expected} frames were upscaled; please report this."
+                f"{target} holds {len(names)} images where {expected} frames were upscaled; please report this."
             )
-        return size
+        return sum(path.stat().st_size for path in pictures)
+
+
+def _take_away(created: list[Path], target: Path, made: bool) -> None:
+    """Leave ``target`` as it was before pictures were ``created`` there; ``made``: it did not exist either."""
+    with suppress(OSError):
+        for path in created:
+            path.unlink(missing_ok=True)
+        if not any((target / name).exists() for name in unfinished_pictures(target)):
+            (target / UNFINISHED).unlink(missing_ok=True)
+        if made:
+            target.rmdir()
 
 
 class StreamSink:

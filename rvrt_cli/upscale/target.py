@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
+from rvrt_cli.atomic import write_bytes
 from rvrt_cli.errors import OutputError, UsageError
 from rvrt_cli.media import Frame, Source
 from rvrt_cli.media.images import IMAGE_SUFFIXES, is_pattern
@@ -17,6 +18,8 @@ from rvrt_cli.upscale.events import counted
 
 OutputKind = Literal["video", "images", "stream"]
 NUMBER = re.compile(r"%(0\d+)?d")
+UNFINISHED = ".rvrt-unfinished"
+"""In a folder of pictures: the names of those that a run is putting there. Found later, it says that the run was killed."""
 
 
 def output_kind(output: Path | str, source: Source, *, one_frame: bool = False) -> OutputKind:
@@ -138,7 +141,7 @@ def stay_warnings(names: PictureNames | None) -> list[str]:
     """A sentence where a folder that gets the source's names holds other pictures, which --overwrite does not remove."""
     if names is None or names.pattern is not None or not names.folder.is_dir():
         return []
-    others = set(_pictures_in_place(names)) - names.planned()
+    others = set(_pictures_in_place(names)) - names.planned() - unfinished_pictures(names.folder)
     return (
         [f"{names.folder} holds {counted(len(others), 'other image')}, which stay there."] if others else []
     )
@@ -164,7 +167,10 @@ def check_target(
         return
     if kind == "video" and output.exists():
         raise OutputError(f"{output} exists; choose another name or add --overwrite.")
-    if names is not None and (found := _pictures_in_place(names)):
+    if names is None:
+        return
+    unfinished = unfinished_pictures(names.folder)
+    if found := [name for name in _pictures_in_place(names) if name not in unfinished]:
         raise OutputError(
             f"{names.folder} already holds images ({found[0]}); choose another name or add --overwrite."
         )
@@ -192,11 +198,26 @@ def _pictures_in_place(names: PictureNames) -> list[str]:
     return [name for name in found if names.belongs(name)]
 
 
+def unfinished_pictures(folder: Path) -> set[str]:
+    """The names of the pictures that a run began to put into ``folder`` and was stopped before all were there."""
+    try:
+        names = os.fsdecode((folder / UNFINISHED).read_bytes()).split("\0")
+    except OSError:
+        return set()
+    return {name for name in names if name == Path(name).name and name.lower().endswith(".png")}
+
+
+def mark_unfinished(folder: Path, names: Iterable[str]) -> None:
+    """Record that ``names`` are being put into ``folder``, before the first one is."""
+    write_bytes(folder / UNFINISHED, os.fsencode("\0".join(sorted(names))))
+
+
 def stale_pictures(names: PictureNames, written: Iterable[str]) -> list[Path]:
-    """Pictures of an older run under the same pattern that the new run did not replace."""
-    if names.pattern is None or NUMBER.search(names.pattern) is None:
-        return []
-    keep = set(written)
+    """Pictures that the new run did not replace: of an older run under the same pattern, or of one that was killed."""
+    keep, unfinished = set(written), unfinished_pictures(names.folder)
+    numbered = names.pattern is not None and NUMBER.search(names.pattern) is not None
     return sorted(
-        path for path in names.folder.iterdir() if names.belongs(path.name) and path.name not in keep
+        path
+        for path in names.folder.iterdir()
+        if path.name not in keep and (path.name in unfinished or (numbered and names.belongs(path.name)))
     )

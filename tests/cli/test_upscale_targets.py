@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
+from threading import Event
 
 import av
 import cv2
@@ -13,7 +16,10 @@ from typer.testing import CliRunner
 from upscale_clips import make_clip, run_ffmpeg, upscale
 
 from rvrt_cli.cli.app import app
-from rvrt_cli.errors import ExitCode, OutputError, PartialError, UsageError
+from rvrt_cli.errors import DiskFullError, ExitCode, OutputError, PartialError, UsageError
+from rvrt_cli.upscale.events import ignore_event
+from rvrt_cli.upscale.options import UpscaleOptions
+from rvrt_cli.upscale.run import prepare, run_prepared
 
 BICUBIC = ("--model", "bicubic", "--threads", "1")
 RNG = np.random.default_rng(3)
@@ -132,6 +138,62 @@ def test_pictures_continue(clip, tmp_path):
     result = run(clip, folder / "%05d.png", "--segment-frames", "8")
     assert "Continuing an earlier run after frame 8." in result.stderr
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == whole
+
+
+@pytest.mark.parametrize("output", ["%03d.png", ""])
+def test_a_run_killed_while_pictures_are_put_into_place_continues(tmp_path, monkeypatch, output):
+    """The same command finds its own first pictures there, which are no reason to refuse; another run's are."""
+    source, folder = write_pictures(tmp_path / "in", "001.png", "002.png", "003.png"), tmp_path / "out"
+    run(source, tmp_path / "whole")
+    real, placed = os.replace, []
+
+    def killed(old, new):
+        if Path(new).parent == folder and Path(new).suffix == ".png":
+            if placed:
+                raise KeyboardInterrupt
+            placed.append(new)
+        real(old, new)
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_prepared(prepare(source, folder / output, UpscaleOptions(model="bicubic")), ignore_event, Event())
+    monkeypatch.undo()
+    assert names(folder) == [".002.png.part", ".rvrt-unfinished", "001.png"]
+    write_pictures(folder, "009.png")
+    with pytest.raises(OutputError, match=r"holds images \(009\.png\)"):
+        run(source, folder / output)
+    (folder / "009.png").unlink()
+    run(source, folder / output)
+    assert names(folder) == names(source)
+    assert [p.read_bytes() for p in sorted(folder.iterdir())] == [
+        p.read_bytes() for p in sorted((tmp_path / "whole").iterdir())
+    ]
+
+
+def test_a_disk_that_fills_up_while_pictures_are_put_into_place(tmp_path, monkeypatch):
+    """What came newly is taken away again, so that the folder holds what it held, and the same command continues."""
+    source, folder = write_pictures(tmp_path / "in", "001.png", "002.png", "003.png"), tmp_path / "out"
+    folder.mkdir()
+    (folder / "001.png").write_bytes(b"older")
+    real = os.replace
+
+    def full(old, new):
+        if Path(new) == folder / "003.png":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(old, new)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(DiskFullError):
+        run(source, folder / "%03d.png", "--overwrite")
+    monkeypatch.undo()
+    assert names(folder) == ["001.png"]
+    run(source, folder / "%03d.png", "--overwrite")
+    assert names(folder) == names(source)
+    other = tmp_path / "other"
+    monkeypatch.setattr(os, "replace", lambda old, new: full(old, folder / "003.png"))
+    with pytest.raises(DiskFullError):
+        run(source, other / "%03d.png")
+    assert not other.exists()
 
 
 def test_pixel_formats_of_pictures(clip, tmp_path):

@@ -141,6 +141,18 @@ def test_a_variable_rate_and_a_closed_pipe_are_refused(monkeypatch: pytest.Monke
         y4m_settings(source, 4, 2, "rgb24")
 
 
+def test_a_matrix_that_readers_would_guess_wrong_is_named() -> None:
+    """y4m carries none, and pictures of standard definition become large enough to be taken for BT.709."""
+    source = probe_y4m(io.BytesIO(b"YUV4MPEG2 W480 H270 F25:1 C420jpeg\n"))
+    (said,) = y4m_settings(source, 1920, 1080).notes
+    assert "are BT.601" in said
+    assert "(1920x1080) takes them for BT.709" in said
+    assert y4m_settings(source, 960, 540).notes == ()
+    assert y4m_settings(source, 1920, 1080, "gray").notes == ()
+    large = probe_y4m(io.BytesIO(b"YUV4MPEG2 W1280 H720 F25:1 C420jpeg\n"))
+    assert y4m_settings(large, 2560, 1440).notes == ()
+
+
 def test_a_turned_film_is_written_upright(tmp_path: Path) -> None:
     run_ffmpeg(
         [

@@ -37,6 +37,11 @@ def test_cuts_are_found():
     assert cuts(film(20, 31, 12)) == [20, 51]
 
 
+def test_short_inserts_are_shots_of_their_own():
+    assert cuts(film(20, 3, 4, 12)) == [20, 23, 27]
+    assert cuts(film(3, 20)) == [3]
+
+
 def test_fast_motion_is_no_cut():
     assert cuts(film(60, motion=17)) == []
 
