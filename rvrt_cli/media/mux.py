@@ -26,7 +26,9 @@ from rvrt_cli.atomic import atomic_path
 from rvrt_cli.errors import InterruptedRun, OutputError, RvrtError
 from rvrt_cli.media.aside import hides_sound, set_aside
 from rvrt_cli.media.clock import ARBITRARY_START
-from rvrt_cli.media.encode import MUXERS, EncodeSettings, mastering_display_text
+from rvrt_cli.media.containers import MUXERS
+from rvrt_cli.media.encode_settings import EncodeSettings
+from rvrt_cli.media.encoder_options import mastering_display_text
 from rvrt_cli.media.ffmpeg import OWN_GROUP, explain_ffmpeg_failure, ffmpeg_executable, run_ffmpeg
 from rvrt_cli.media.guard import LIBRARY_ERRORS
 from rvrt_cli.media.probe import codec_name, open_container

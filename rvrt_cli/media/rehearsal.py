@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from rvrt_cli.errors import VerifyError
-from rvrt_cli.media.encode import EncodeSettings
+from rvrt_cli.media.encode_settings import EncodeSettings
 from rvrt_cli.media.mux import MuxPlan, mux
 from rvrt_cli.media.segment import SegmentWriter
 from rvrt_cli.media.source import Source

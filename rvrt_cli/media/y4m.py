@@ -22,7 +22,7 @@ from rvrt_cli.media.color import PlanarFormat, planar_format, planes_to_rgb, rgb
 from rvrt_cli.media.source import ChromaLocation, ColorTags, Source, VideoStream
 
 if TYPE_CHECKING:
-    from rvrt_cli.media.encode import EncodeSettings
+    from rvrt_cli.media.encode_settings import EncodeSettings
     from rvrt_cli.media.reader import Decoded
 
 MAX_HEADER = 1024
@@ -182,7 +182,7 @@ def decode_y4m(source: Source, file: BinaryIO | None = None) -> Iterator[Decoded
 
 def y4m_settings(source: Source, width: int, height: int, pix_fmt: str | None = None) -> EncodeSettings:
     """Settings for :class:`Y4mWriter`: the source's format, or the nearest that y4m has. Errors: :class:`UsageError`."""
-    from rvrt_cli.media.encode import EncodeSettings
+    from rvrt_cli.media.encode_settings import EncodeSettings
 
     video = source.video
     depth = min((d for d in (8, 10, 12, 16) if d >= video.bit_depth), default=16)
