@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from rvrt_cli.errors import InputError, RvrtError, VerifyError
+from rvrt_cli.media.containers import BIBLIOGRAPHIC, read_back_name
 from rvrt_cli.media.guard import LIBRARY_ERRORS
-from rvrt_cli.media.mux import BIBLIOGRAPHIC, MuxPlan, read_back_name
+from rvrt_cli.media.mux_plan import MuxPlan
 from rvrt_cli.media.probe import open_container, probe
 from rvrt_cli.media.source import ColorTags, Source
 

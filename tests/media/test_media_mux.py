@@ -28,8 +28,9 @@ from rvrt_cli.media import (
     run_ffmpeg,
     verify_output,
 )
+from rvrt_cli.media.covers import cover_bytes
 from rvrt_cli.media.ffmpeg import OWN_GROUP, explain_ffmpeg_failure, ffmpeg_executable
-from rvrt_cli.media.mux import StreamPlan, _cover_bytes
+from rvrt_cli.media.mux_plan import StreamPlan
 from rvrt_cli.media.segment import DecodeOrder, read_footer
 
 FILM = ["-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=0.4"]
@@ -283,7 +284,7 @@ def test_a_stop_ends_the_assembly(film: Path, tmp_path: Path, monkeypatch: pytes
     waiting = tmp_path / "ffmpeg"
     waiting.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\ncat > /dev/null\nexec sleep 60\n")
     waiting.chmod(0o755)
-    monkeypatch.setattr(sys.modules["rvrt_cli.media.mux"], "ffmpeg_executable", lambda: str(waiting))
+    monkeypatch.setattr(sys.modules["rvrt_cli.media.mux_command"], "ffmpeg_executable", lambda: str(waiting))
     threading.Timer(0.5, stop.set).start()
     with pytest.raises(InterruptedRun):
         mux(source, [one], tmp_path / "o.mp4", settings, plan, stop=stop)
@@ -403,7 +404,7 @@ def test_hdr_arguments_need_a_recent_ffmpeg(film: Path) -> None:
     text = subprocess.run(
         [ffmpeg_executable(), "-hide_banner", "-h", "long"], capture_output=True, check=True
     ).stdout
-    from rvrt_cli.media.mux import _ffmpeg_writes_hdr
+    from rvrt_cli.media.mux_command import _ffmpeg_writes_hdr
 
     assert _ffmpeg_writes_hdr() == (b"-mastering_display" in text)
 
@@ -452,7 +453,7 @@ def test_a_cover_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     source = probe(film)
     film.write_bytes(b"something else")
     with pytest.raises(OutputError, match=r"cover picture of .* cannot be read"):
-        _cover_bytes(source, 0)
+        cover_bytes(source, 0)
 
 
 def test_an_output_that_cannot_be_read_back_is_told(film: Path, tmp_path: Path) -> None:
