@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 from rvrt_cli.atomic import write_bytes
 from rvrt_cli.errors import InputError, OutputError, UsageError
 from rvrt_cli.media.color import saturate
+from rvrt_cli.media.frame import Decoded
 from rvrt_cli.media.picture_tags import exif_orientation, is_srgb, turn_upright
 from rvrt_cli.media.source import ColorTags, Source, VideoStream
 
@@ -132,6 +134,23 @@ def probe_images(path: Path, fps: Fraction | None) -> Source:
         images=images,
         notes=tuple(notes),
     )
+
+
+def decode_images(source: Source) -> Iterator[Decoded]:
+    """The pictures of a sequence, one tick each. Errors: :class:`InputError` while iterating or converting."""
+    size = (source.video.height, source.video.width)
+    for number, path in enumerate(source.images):
+
+        def convert(path: Path = path) -> tuple[np.ndarray, np.ndarray | None]:
+            image = decode_image(path)
+            if image.shape[:2] != size:
+                raise InputError(
+                    f"{path} is {image.shape[1]}x{image.shape[0]}, the first picture {size[1]}x{size[0]}; "
+                    "all pictures of a sequence need the same size."
+                )
+            return image_to_float(image)
+
+        yield Decoded(number, 1, False, convert)
 
 
 class ImageSequenceWriter:
