@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
+from typing import cast
 
+import av
+
+from rvrt_cli.errors import OutputError
 from rvrt_cli.media.clock import ARBITRARY_START
 from rvrt_cli.media.encode_settings import EncodeSettings
-from rvrt_cli.media.segment import SegmentFooter, frame_step
+from rvrt_cli.media.segment import DecodeOrder, SegmentFooter, frame_step
 from rvrt_cli.media.source import Source
 
 LARGEST_TIMESCALE = 10_000_000
@@ -41,19 +47,77 @@ def movie_timescale(source: Source, settings: EncodeSettings) -> int:
     return scale
 
 
-def last_duration_filter(
-    settings: EncodeSettings, footers: Sequence[SegmentFooter], feed_format: str, shift: int
-) -> str:
+@dataclass(frozen=True)
+class FilmEnd:
+    """Where the film ends, in settings.time_base ticks of the final file. step: ticks between frames on average."""
+
+    last_pts: int
+    last_duration: int
+    frames: int
+    step: int
+
+    @classmethod
+    def of(cls, settings: EncodeSettings, footers: Sequence[SegmentFooter], shift: int) -> FilmEnd:
+        """The end of segments that are moved by ``shift`` ticks."""
+        last = footers[-1]
+        frames = sum(footer.frames for footer in footers)
+        return cls(last.last_pts + shift, last.last_duration, frames, frame_step(settings))
+
+    def last_packet_duration(self, pts: int, dts: int, slack: int) -> int:
+        """Ticks that the packet decoded last lasts, so that decode times end ``slack`` before the film, not earlier.
+
+        MP4's media header states the sum of all packets' durations, and is what many programs show.
+        """
+        own = self.last_duration if pts == self.last_pts else min(self.last_duration, self.step)
+        return max(own, self.last_pts + self.last_duration - slack - dts)
+
+
+def set_decode_times(
+    packets: Iterable[av.Packet], order: DecodeOrder, slack: int, name: str
+) -> Iterator[av.Packet]:
+    """``packets``, given in decode order, with decode times at most ``slack`` ticks before what is shown next.
+
+    ``order`` alone would let them fall behind where frames are shown for long: their sum, which MP4 states as the film's
+    length, would miss the last few frames. At a constant rate the two agree. name: of the file, for errors.
+    """
+    waiting: deque[av.Packet] = deque()
+    before: int | None = None
+
+    def timed() -> av.Packet:
+        nonlocal before
+        shown_next = min(cast(int, p.pts) for p in waiting)
+        packet = waiting.popleft()
+        packet.dts = max(cast(int, packet.dts), shown_next - slack)
+        if before is not None:
+            packet.dts = max(packet.dts, before + 1)
+        before = packet.dts
+        return packet
+
+    for packet in packets:
+        pts = cast(int, packet.pts)
+        packet.dts = order.decode_time(pts)
+        if packet.dts > pts:
+            raise OutputError(
+                f"{name}: packets are out of order by more than {order.delay} frames; choose another --codec."
+            )
+        waiting.append(packet)
+        if len(waiting) > order.delay:  # nothing that comes later is shown earlier than these
+            yield timed()
+    while waiting:
+        yield timed()
+
+
+def duration_filter(settings: EncodeSettings, end: FilmEnd, feed_format: str) -> str:
     """A bitstream filter that makes the frame shown last keep its duration, which ends the film.
 
     Fragments hold the time to the next *decoded* packet instead; with a variable rate that is another number, and the
-    file would end too early or too late.
+    file would end too early or too late. The packet decoded last keeps what the feed says (:meth:`FilmEnd.last_packet_duration`).
     """
     clock = (
         Fraction(1, 1000) if feed_format == "matroska" else Fraction(1, track_timescale(settings.time_base))
     )
     last, duration, step = (
-        round(ticks * settings.time_base / clock)
-        for ticks in (footers[-1].last_pts + shift, footers[-1].last_duration, frame_step(settings))
+        round(ticks * settings.time_base / clock) for ticks in (end.last_pts, end.last_duration, end.step)
     )
-    return f"setts=pts=PTS:dts=DTS:duration=if(lt(abs(PTS-({last}))\\,0.6)\\,{max(duration, 1)}\\,min(DURATION\\,{max(step, 1)}))"
+    others = f"if(eq(N\\,{end.frames - 1})\\,DURATION\\,min(DURATION\\,{max(step, 1)}))"
+    return f"setts=pts=PTS:dts=DTS:duration=if(lt(abs(PTS-({last}))\\,0.6)\\,{max(duration, 1)}\\,{others})"

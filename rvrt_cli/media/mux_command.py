@@ -14,7 +14,7 @@ from rvrt_cli.media.covers import attach_arguments
 from rvrt_cli.media.encode_settings import EncodeSettings
 from rvrt_cli.media.encoder_options import mastering_display_text
 from rvrt_cli.media.ffmpeg import ffmpeg_executable
-from rvrt_cli.media.mux_clock import last_duration_filter, movie_timescale, track_timescale
+from rvrt_cli.media.mux_clock import FilmEnd, duration_filter, movie_timescale, track_timescale
 from rvrt_cli.media.mux_plan import MuxPlan, StreamPlan, codec_arguments
 from rvrt_cli.media.segment import SegmentFooter
 from rvrt_cli.media.source import Source, Stream
@@ -65,7 +65,10 @@ def assembling_command(
     for position, p in enumerate(in_order):
         command += codec_arguments(p, position, plan.container)
         if p.action == "upscale":
-            command += [f"-bsf:{position}", last_duration_filter(settings, footers, feed_format, shift)]
+            command += [
+                f"-bsf:{position}",
+                duration_filter(settings, FilmEnd.of(settings, footers, shift), feed_format),
+            ]
             command += _aspect_arguments(settings, position, feed_format)
         if not from_source:
             continue

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -12,8 +11,8 @@ import av
 
 from rvrt_cli.errors import InterruptedRun, OutputError
 from rvrt_cli.media.encode_settings import EncodeSettings
-from rvrt_cli.media.mux_clock import track_timescale
-from rvrt_cli.media.segment import DecodeOrder, SegmentFooter, frame_step, read_packets
+from rvrt_cli.media.mux_clock import FilmEnd, set_decode_times, track_timescale
+from rvrt_cli.media.segment import DecodeOrder, SegmentFooter, read_packets
 
 
 def feed_format_of(settings: EncodeSettings) -> str:
@@ -41,39 +40,44 @@ def feed(
             "movie_timescale": scale,
             "video_track_timescale": scale,
         }
-    with ExitStack() as stack:
-        # PyAV looks for a seek method; a pipe has one that fails.
-        out = stack.enter_context(av.open(_WriteOnly(pipe), "w", format=feed_format, options=options))
-        stream: Any = None
-        step = frame_step(settings)
-        order = DecodeOrder(settings.codec, footers[0].first_pts + shift, step)
-        written: list[int] = []
-        for path, footer in zip(segments, footers, strict=True):
-            count = 0
-            with av.open(str(path)) as container:
-                if stream is None:
-                    stream = out.add_stream_from_template(container.streams.video[0], opaque=True)
-                    stream.time_base = settings.time_base
-                    # Most codecs' segments carry none; a Matroska feed does not take it (see mux_command._aspect_arguments).
-                    stream.codec_context.sample_aspect_ratio = settings.sar
-                for packet in read_packets(container, footer):
-                    pts = cast(int, packet.pts) + shift
-                    dts = order.decode_time(pts)
-                    if dts > pts:
-                        raise OutputError(
-                            f"{path}: packets are out of order by more than {order.delay} frames; choose another --codec."
-                        )
-                    packet.stream, packet.time_base = stream, settings.time_base
-                    packet.pts, packet.dts, packet.duration = pts, dts, footers[-1].last_duration
-                    raise_if_stopped(stop)
-                    written.append(pts)
-                    count += 1
-                    out.mux(packet)
-            if count != footer.frames:
-                raise OutputError(
-                    f"The segment {path} holds {count} of {footer.frames} frames; delete it and run the same command again."
-                )
+    end = FilmEnd.of(settings, footers, shift)
+    order = DecodeOrder(settings.codec, footers[0].first_pts + shift, end.step)
+    slack = order.delay * end.step
+    written: list[int] = []
+    # PyAV looks for a seek method; a pipe has one that fails.
+    with av.open(_WriteOnly(pipe), "w", format=feed_format, options=options) as out:
+        with av.open(str(segments[0])) as container:
+            stream: Any = out.add_stream_from_template(container.streams.video[0], opaque=True)
+        stream.time_base = settings.time_base
+        # Most codecs' segments carry none; a Matroska feed does not take it (see mux_command._aspect_arguments).
+        stream.codec_context.sample_aspect_ratio = settings.sar
+        packets = _packets(segments, footers, shift, stop)
+        for packet in set_decode_times(packets, order, slack, str(segments[0].parent)):
+            pts, dts = cast(int, packet.pts), cast(int, packet.dts)
+            written.append(pts)
+            last = len(written) == end.frames
+            packet.stream, packet.time_base = stream, settings.time_base
+            packet.duration = end.last_packet_duration(pts, dts, slack) if last else end.last_duration
+            out.mux(packet)
     return written
+
+
+def _packets(
+    segments: Sequence[Path], footers: Sequence[SegmentFooter], shift: int, stop: threading.Event | None
+) -> Iterator[av.Packet]:
+    """The film's packets in decode order, display times on the final file's clock."""
+    for path, footer in zip(segments, footers, strict=True):
+        count = 0
+        with av.open(str(path)) as container:
+            for packet in read_packets(container, footer):
+                raise_if_stopped(stop)
+                packet.pts = cast(int, packet.pts) + shift
+                count += 1
+                yield packet
+        if count != footer.frames:
+            raise OutputError(
+                f"The segment {path} holds {count} of {footer.frames} frames; delete it and run the same command again."
+            )
 
 
 class _WriteOnly:

@@ -10,8 +10,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from media_helpers import Passed, tracks
@@ -344,6 +346,53 @@ def movie_duration_s(path: Path) -> float:
     header = data.rindex(b"mvhd") + 4
     scale, duration = struct.unpack(">II", data[header + 12 : header + 20])
     return duration / scale
+
+
+def media_duration(path: Path) -> tuple[int, int]:
+    """(ticks per second, duration in ticks) in the media header of the first track: the sum of its decode times."""
+    data = path.read_bytes()
+    header = data.index(b"mdhd") + 4
+    scale, duration = struct.unpack(">II", data[header + 12 : header + 20])
+    return scale, duration
+
+
+@pytest.mark.parametrize(
+    ("times", "last"),
+    [
+        ([0, 64, 90, 243, 5491, 5926], 474),  # a few frames, then long ones
+        ([0, 512, 1024, 1536, 9000, 20000], 512),
+        ([0, 512, 1024, 1536, 2048, 2560], 30000),
+        ([0, 9000], 512),
+        ([0], 9000),
+    ],
+)
+@pytest.mark.parametrize("codec", ["h264", "h265"])
+def test_the_media_header_counts_frames_that_are_shown_for_long(
+    film: Path, tmp_path: Path, times: list[int], last: int, codec: str
+) -> None:
+    """Decode times run ahead of display times; a damaged film with a variable rate stated a third of its length."""
+    source = probe(film)
+    output = tmp_path / "o.mp4"
+    settings = resolve_encoding(source, EncodeOptions(codec=codec), output, 256, 192)
+    picture = np.random.default_rng(1).random((len(times), 192, 256, 3), np.float32)
+    with SegmentWriter(tmp_path / "1.mkv", settings) as writer:
+        for number, time in enumerate(times):
+            writer.write(picture[number], time, last if time == times[-1] else None)
+        writer.close()
+    mux(source, [tmp_path / "1.mkv"], output, settings, plan_mux(source, settings))
+    scale, duration = media_duration(output)
+    assert duration * settings.time_base.denominator == (times[-1] + last) * scale
+    with av.open(str(output)) as container:
+        packets = [p for p in container.demux(container.streams.video[0]) if p.size]
+    unit = scale // settings.time_base.denominator
+    assert sorted(p.pts for p in packets) == [time * unit for time in times]
+    assert max(p.pts + p.duration for p in packets) <= (times[-1] + last) * unit
+    assert all(a.dts < b.dts for a, b in pairwise(packets))
+    assert all(p.dts <= p.pts for p in packets)
+    sound_s = tracks(film)[1].times_s[-1] + 0.03
+    assert movie_duration_s(output) == pytest.approx(
+        max((times[-1] + last) / settings.time_base.denominator, sound_s), abs=0.02
+    )
 
 
 def test_a_long_last_frame_keeps_its_duration(shared: Path, run_through: Callable[..., Passed]) -> None:
