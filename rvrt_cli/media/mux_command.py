@@ -24,6 +24,8 @@ STALE_TAGS = (
     "BPS", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES", "DURATION", "ENCODER", "ENCODER_OPTIONS", "_STATISTICS_TAGS",
     "_STATISTICS_WRITING_APP", "_STATISTICS_WRITING_DATE_UTC", "encoder", "alpha_mode",
 )  # fmt: skip
+# What an MP4 says about its own layout; ffmpeg hands it on as if it were about the film.
+BRANDS = ("major_brand", "minor_version", "compatible_brands")
 
 
 def assembling_command(
@@ -92,6 +94,8 @@ def assembling_command(
         command += attach_arguments(source, stream, number, len(in_order), folder)
     if from_source:
         command += ["-map_metadata", "1", "-map_chapters", "1"]
+        if source.format.startswith("mov") and plan.container in ("mkv", "webm"):
+            command += [argument for key in BRANDS for argument in ("-metadata", f"{key}=")]
     command += [
         "-fflags",
         "+bitexact",

@@ -505,6 +505,26 @@ def test_a_cover_that_cannot_be_read_is_told(tmp_path: Path) -> None:
         cover_bytes(source, 0)
 
 
+def test_an_empty_cover_is_told(tmp_path: Path) -> None:
+    """A Matroska file may announce a track, here of sound, that never has a packet."""
+    film = make(
+        tmp_path / "film.mkv", *FILM, *SOUND, "-map", "0", "-map", "1", "-c:v", "libx264", "-c:a", "flac",
+        "-bsf:a", "noise=drop=1",
+    )  # fmt: skip
+    with pytest.raises(OutputError, match=r"cover picture of .* is empty"):
+        cover_bytes(probe(film), 1)
+
+
+def test_a_cover_keeps_its_title(tmp_path: Path, run_through: Callable[..., Passed]) -> None:
+    cover = make(tmp_path / "cover.png", "-f", "lavfi", "-i", "color=size=16x16", "-frames:v", "1")
+    film = make(
+        tmp_path / "film.mkv", *FILM, "-c:v", "libx264", "-attach", str(cover), "-metadata:s:1", "mimetype=image/png",
+        "-metadata:s:1", "title=The front",
+    )  # fmt: skip
+    found = [s for s in probe(run_through(film, "o.mkv").output).streams if "attached_pic" in s.disposition]
+    assert [dict(s.metadata)["title"] for s in found] == ["The front"]
+
+
 def test_an_output_that_cannot_be_read_back_is_told(film: Path, tmp_path: Path) -> None:
     source = probe(film)
     settings = resolve_encoding(source, EncodeOptions(), tmp_path / "out.mp4", 64, 48)
