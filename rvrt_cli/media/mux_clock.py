@@ -18,6 +18,7 @@ from rvrt_cli.media.segment import DecodeOrder, SegmentFooter, frame_step
 from rvrt_cli.media.source import Source
 
 LARGEST_TIMESCALE = 10_000_000
+MATROSKA_TICK = Fraction(1, 1000)  # s
 
 
 def shift_of(source: Source, time_base: Fraction, first_pts: int, trimmed: bool) -> int:
@@ -63,34 +64,37 @@ class FilmEnd:
         frames = sum(footer.frames for footer in footers)
         return cls(last.last_pts + shift, last.last_duration, frames, frame_step(settings))
 
-    def last_packet_duration(self, pts: int, dts: int, slack: int) -> int:
+    def last_packet_duration(self, pts: int, dts: int, slack: int | None) -> int:
         """Ticks that the packet decoded last lasts, so that decode times end ``slack`` before the film, not earlier.
 
         MP4's media header states the sum of all packets' durations, and is what many programs show.
         """
         own = self.last_duration if pts == self.last_pts else min(self.last_duration, self.step)
-        return max(own, self.last_pts + self.last_duration - slack - dts)
+        return own if slack is None else max(own, self.last_pts + self.last_duration - slack - dts)
 
 
 def set_decode_times(
-    packets: Iterable[av.Packet], order: DecodeOrder, slack: int, name: str
+    packets: Iterable[av.Packet], order: DecodeOrder, slack: int | None, name: str
 ) -> Iterator[av.Packet]:
     """``packets``, given in decode order, with decode times at most ``slack`` ticks before what is shown next.
 
-    ``order`` alone would let them fall behind where frames are shown for long: their sum, which MP4 states as the film's
-    length, would miss the last few frames. At a constant rate the two agree. name: of the file, for errors.
+    ``order`` alone (slack: None) lets them fall behind where frames are shown for long: their sum, which MP4 states as
+    the film's length, misses the last few frames. At a constant rate the two agree. name: of the file, for errors.
     """
     waiting: deque[av.Packet] = deque()
     before: int | None = None
 
     def timed() -> av.Packet:
         nonlocal before
-        shown_next = min(cast(int, p.pts) for p in waiting)
+        times = [cast(int, p.pts) for p in waiting]
         packet = waiting.popleft()
-        packet.dts = max(cast(int, packet.dts), shown_next - slack)
-        if before is not None:
-            packet.dts = max(packet.dts, before + 1)
-        before = packet.dts
+        dts = cast(int, packet.dts)
+        if slack is not None:
+            due = min(times) - slack
+            if before is not None:  # packets that are decoded in advance share the time until then
+                due = max(before + 1, before + (due - before) // (times.index(min(times)) + 1))
+            dts = max(dts, due)
+        packet.dts = before = dts
         return packet
 
     for packet in packets:
@@ -112,12 +116,12 @@ def duration_filter(settings: EncodeSettings, end: FilmEnd, feed_format: str) ->
 
     Fragments hold the time to the next *decoded* packet instead; with a variable rate that is another number, and the
     file would end too early or too late. The packet decoded last keeps what the feed says (:meth:`FilmEnd.last_packet_duration`).
+    No packet of a Matroska file lasts less than one of its ticks: it would take none for the film's usual duration.
     """
-    clock = (
-        Fraction(1, 1000) if feed_format == "matroska" else Fraction(1, track_timescale(settings.time_base))
-    )
+    clock = MATROSKA_TICK if feed_format == "matroska" else Fraction(1, track_timescale(settings.time_base))
     last, duration, step = (
         round(ticks * settings.time_base / clock) for ticks in (end.last_pts, end.last_duration, end.step)
     )
-    others = f"if(eq(N\\,{end.frames - 1})\\,DURATION\\,min(DURATION\\,{max(step, 1)}))"
+    shortest = math.ceil(MATROSKA_TICK / clock) if settings.container in ("mkv", "webm") else 1
+    others = f"if(eq(N\\,{end.frames - 1})\\,DURATION\\,max(min(DURATION\\,{max(step, 1)})\\,{shortest}))"
     return f"setts=pts=PTS:dts=DTS:duration=if(lt(abs(PTS-({last}))\\,0.6)\\,{max(duration, 1)}\\,{others})"

@@ -42,7 +42,8 @@ def feed(
         }
     end = FilmEnd.of(settings, footers, shift)
     order = DecodeOrder(settings.codec, footers[0].first_pts + shift, end.step)
-    slack = order.delay * end.step
+    # Matroska holds no decode times, and takes the distance of two of them for the time that a frame is shown.
+    slack = order.delay * end.step if settings.container in ("mp4", "mov") else None
     written: list[int] = []
     # PyAV looks for a seek method; a pipe has one that fails.
     with av.open(_WriteOnly(pipe), "w", format=feed_format, options=options) as out:

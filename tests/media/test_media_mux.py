@@ -395,6 +395,17 @@ def test_the_media_header_counts_frames_that_are_shown_for_long(
     )
 
 
+@pytest.mark.parametrize("name", ["o.mkv", "o.webm", "o.mp4"])
+def test_frames_closer_than_a_tick_do_not_make_the_film_longer(film: Path, tmp_path: Path, name: str) -> None:
+    """Matroska takes a duration of 0 ms for an unknown one and puts the film's usual one there, here a second."""
+    source = probe(film)
+    settings = resolve_encoding(source, EncodeOptions(), tmp_path / name, 256, 192)
+    times = [0, 14000, 14600, 14604, 14608, 14612, 15200]
+    one = segment(tmp_path / "1.mkv", settings, times)
+    mux(source, [one], tmp_path / name, settings, plan_mux(source, settings))
+    assert probe(tmp_path / name).duration_s == pytest.approx((15200 + 512) / 12800, abs=2e-3)
+
+
 def test_a_long_last_frame_keeps_its_duration(shared: Path, run_through: Callable[..., Passed]) -> None:
     """The film's length in the header is right although the last frame shown is not the last one decoded."""
     path = shared / "data" / "media" / "cursed-vfr.mp4"
