@@ -34,6 +34,7 @@ def attach_arguments(source: Source, stream: Stream, number: int, before: int, f
 
 
 def cover_bytes(source: Source, index: int) -> bytes:
+    """The coded picture in stream ``index``. Errors: :class:`OutputError` where there is none to be read."""
     try:
         with open_container(source.path) as container:
             for packet in container.demux(container.streams[index]):

@@ -39,6 +39,10 @@ def assembling_command(
     trimmed: bool,
     folder: Path,
 ) -> list[str]:
+    """The command that reads the feed from standard input, everything else from the source, and writes ``output``.
+
+    shift: ticks added to the source's times. folder: for what must be copied aside first.
+    """
     video = source.video
     command = [ffmpeg_executable(), "-hide_banner", "-nostdin", "-v", "warning", "-y", "-copyts"]
     if (video.rotation or video.flipped) and not (settings.bake_rotation or settings.bake_flip):

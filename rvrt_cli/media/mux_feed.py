@@ -92,6 +92,7 @@ class _WriteOnly:
 
 
 def raise_if_stopped(stop: threading.Event | None) -> None:
+    """Raise :class:`InterruptedRun` once ``stop`` is set."""
     if stop is not None and stop.is_set():
         raise InterruptedRun(
             "Interrupted while the file was being assembled; all frames are finished and kept. "

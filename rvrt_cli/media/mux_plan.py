@@ -177,6 +177,7 @@ def _reads_back(trial: Path, container: str, plans: Sequence[StreamPlan]) -> boo
 
 
 def codec_arguments(plan: StreamPlan, position: int, container: str) -> list[str]:
+    """ffmpeg's options that copy a stream, or convert it, as the output's stream ``position``."""
     if plan.action != "convert":
         return [f"-c:{position}", "copy"]
     if plan.kind == "audio":
