@@ -15,11 +15,13 @@ input, ``Y4mWriter(sys.stdout.buffer, y4m_settings(source, width, height))`` wri
 
 from __future__ import annotations
 
-from rvrt_cli.media.encode import EncodeOptions, EncodeSettings, resolve_encoding, with_shape_kept
+from rvrt_cli.media.encode import resolve_encoding, with_shape_kept
+from rvrt_cli.media.encode_settings import EncodeOptions, EncodeSettings
 from rvrt_cli.media.ffmpeg import ffmpeg_executable, run_ffmpeg
 from rvrt_cli.media.frame import Frame
 from rvrt_cli.media.images import ImageSequenceWriter
-from rvrt_cli.media.mux import MuxPlan, StreamPlan, mux, plan_mux
+from rvrt_cli.media.mux import mux
+from rvrt_cli.media.mux_plan import MuxPlan, StreamPlan, plan_mux
 from rvrt_cli.media.probe import probe
 from rvrt_cli.media.reader import FrameReader, read_frames
 from rvrt_cli.media.rehearsal import rehearse

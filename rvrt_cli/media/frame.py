@@ -1,10 +1,13 @@
-"""One decoded frame."""
+"""One decoded frame: as it comes from a file, and as it is handed out."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
+from rvrt_cli.media.source import ColorTags
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,3 +28,14 @@ class Frame:
     rgb: np.ndarray
     alpha: np.ndarray | None = None
     corrupt: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """A frame that is timed but not yet converted: ``convert()`` gives (rgb, alpha). tags: None for the source's."""
+
+    pts: int | None
+    duration: int | None
+    corrupt: bool
+    convert: Callable[[], tuple[np.ndarray, np.ndarray | None]]
+    tags: ColorTags | None = None

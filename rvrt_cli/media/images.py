@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,14 @@ import numpy as np
 from rvrt_cli.atomic import write_bytes
 from rvrt_cli.errors import InputError, OutputError, UsageError
 from rvrt_cli.media.color import saturate
-from rvrt_cli.media.picture_tags import exif_orientation, is_srgb, turn_upright
+from rvrt_cli.media.frame import Decoded
+from rvrt_cli.media.picture_tags import (
+    exif_orientation,
+    fits_rgb_png,
+    foreign_profile,
+    turn_upright,
+    with_profile,
+)
 from rvrt_cli.media.source import ColorTags, Source, VideoStream
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
@@ -111,6 +119,8 @@ def probe_images(path: Path, fps: Fraction | None) -> Source:
         raise UsageError("The frame rate of an image sequence must be positive.")
     height, width, channels = first.shape
     depth = 8 * first.dtype.itemsize
+    profile = foreign_profile(images[0].read_bytes())
+    carried = fits_rgb_png(profile)
     name = ("gbrap" if channels == 4 else "gbrp") + ("16le" if depth == 16 else "")
     duration_s = float(len(images) / rate)
     # sRGB pictures: full range RGB, BT.709 primaries, sRGB transfer (IEC 61966-2-1).
@@ -119,14 +129,15 @@ def probe_images(path: Path, fps: Fraction | None) -> Source:
         index=0, codec=images[0].suffix.lower().lstrip("."), width=width, height=height, sar=Fraction(1), rotation=0,
         flipped=False, pix_fmt=name, bit_depth=depth, has_alpha=channels == 4, chroma="rgb", color=color,
         effective_color=color, hdr=None, average_rate=rate, time_base=1 / rate, interlaced=False,
-        frame_count_hint=len(images), start_pts=0, duration_s=duration_s,
+        frame_count_hint=len(images), start_pts=0, duration_s=duration_s, icc_profile=profile if carried else b"",
     )  # fmt: skip
     size = sum(p.stat().st_size for p in images)
     notes = []
-    if not is_srgb(images[0].read_bytes()):
+    if profile:
+        keeps = "PNG output carries it too, a film does not" if carried else "the output does not carry it"
         notes.append(
-            "The pictures carry a colour profile other than sRGB, which the output does not; convert them to sRGB first "
-            "to keep their colours."
+            f"The pictures carry a colour profile other than sRGB; {keeps}. Convert them to sRGB first to keep their colours"
+            f"{' in a film' if carried else ''}."
         )
     return Source(
         "images",
@@ -144,14 +155,33 @@ def probe_images(path: Path, fps: Fraction | None) -> Source:
     )
 
 
+def decode_images(source: Source) -> Iterator[Decoded]:
+    """The pictures of a sequence, one tick each. Errors: :class:`InputError` while iterating or converting."""
+    size = (source.video.height, source.video.width)
+    for number, path in enumerate(source.images):
+
+        def convert(path: Path = path) -> tuple[np.ndarray, np.ndarray | None]:
+            image = decode_image(path)
+            if image.shape[:2] != size:
+                raise InputError(
+                    f"{path} is {image.shape[1]}x{image.shape[0]}, the first picture {size[1]}x{size[0]}; "
+                    "all pictures of a sequence need the same size."
+                )
+            return image_to_float(image)
+
+        yield Decoded(number, 1, False, convert)
+
+
 class ImageSequenceWriter:
     """Write frames as numbered PNG files; each appears whole or not at all.
 
     target: a folder (``%08d.png`` inside), a pattern such as ``out/%05d.png`` or one ``.png`` file for one frame.
-    bit_depth: 8 or 16.
+    bit_depth: 8 or 16. icc_profile: the pictures' colour space where it is not sRGB.
     """
 
-    def __init__(self, target: Path, *, bit_depth: int = 8, first_number: int = 1) -> None:
+    def __init__(
+        self, target: Path, *, bit_depth: int = 8, first_number: int = 1, icc_profile: bytes = b""
+    ) -> None:
         if bit_depth not in (8, 16):
             raise UsageError(f"PNG files have 8 or 16 bits per channel, not {bit_depth}.")
         target = Path(target)
@@ -165,6 +195,7 @@ class ImageSequenceWriter:
             self._pattern = target / "%08d.png"
         self.bit_depth = bit_depth
         self.first_number = first_number
+        self.icc_profile = icc_profile
         try:
             self._pattern.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -180,16 +211,22 @@ class ImageSequenceWriter:
     def write(self, rgb: np.ndarray, index: int, alpha: np.ndarray | None = None) -> Path:
         """Write frame ``index``. rgb: float32 (h, w, 3), clipped to [0, 1] and rounded to bit_depth."""
         path = self.path_of(index)
-        write_png(path, rgb, alpha, self.bit_depth)
+        write_png(path, rgb, alpha, self.bit_depth, self.icc_profile)
         return path
 
 
-def write_png(path: Path, rgb: np.ndarray, alpha: np.ndarray | None, bit_depth: int) -> None:
-    """Write one picture, whole or not at all. rgb: float32 (h, w, 3), clipped to [0, 1] and rounded to ``bit_depth`` (8 or 16)."""
+def write_png(
+    path: Path, rgb: np.ndarray, alpha: np.ndarray | None, bit_depth: int, icc_profile: bytes = b""
+) -> None:
+    """Write one picture, whole or not at all. rgb: float32 (h, w, 3), clipped to [0, 1] and rounded to ``bit_depth`` (8 or 16).
+
+    icc_profile: its colour space; empty for sRGB.
+    """
     peak = (1 << bit_depth) - 1
     channels = [rgb[..., 2], rgb[..., 1], rgb[..., 0]] + ([alpha] if alpha is not None else [])
     picture = np.stack([np.asarray(c, np.float32) * np.float32(peak) for c in channels], axis=-1)
     done, coded = cv2.imencode(".png", saturate(picture, bit_depth), [cv2.IMWRITE_PNG_COMPRESSION, 3])
     if not done:
         raise OutputError(f"{path} could not be encoded as PNG.")
-    write_bytes(path, coded.tobytes())
+    data = coded.tobytes()
+    write_bytes(path, with_profile(data, icc_profile) if icc_profile else data)

@@ -10,6 +10,7 @@ from contextlib import suppress
 import numpy as np
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
+PNG_HEADER_END = len(PNG_START) + 25  # its first chunk is IHDR
 ORIENTATION = 0x0112
 MAX_PROFILE_BYTES = 1 << 24
 # The eight orientations of EXIF as what turns the stored picture upright.
@@ -52,8 +53,8 @@ def _orientation(tiff: bytes) -> int:
     return 1
 
 
-def is_srgb(data: bytes) -> bool:
-    """False when a JPEG, PNG or WebP file carries an ICC profile for another colour space than sRGB."""
+def foreign_profile(data: bytes) -> bytes:
+    """The ICC profile in a JPEG, PNG or WebP file; empty where there is none or it is sRGB's."""
     profile = b""
     for kind, block in _blocks(data):
         if kind == b"\xff\xe2" and block.startswith(b"ICC_PROFILE\0"):
@@ -63,7 +64,20 @@ def is_srgb(data: bytes) -> bool:
         elif kind == b"iCCP":
             with suppress(zlib.error):
                 profile += zlib.decompressobj().decompress(block.partition(b"\0")[2][1:], MAX_PROFILE_BYTES)
-    return not profile or b"sRGB" in profile or "sRGB".encode("utf-16-be") in profile
+    return b"" if b"sRGB" in profile or "sRGB".encode("utf-16-be") in profile else profile
+
+
+def fits_rgb_png(profile: bytes) -> bool:
+    """Whether a profile is whole and of RGB: one of grey or CMYK says nothing of the RGB pictures made from such files."""
+    whole = len(profile) >= 128 and int.from_bytes(profile[:4], "big") == len(profile)
+    return whole and profile[16:20] == b"RGB " and profile[36:40] == b"acsp"
+
+
+def with_profile(png: bytes, profile: bytes) -> bytes:
+    """A PNG file that says its colours are ``profile``'s; it must not say anything about them yet."""
+    content = b"iCCP" + b"ICC profile\0\0" + zlib.compress(profile)
+    chunk = struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
+    return png[:PNG_HEADER_END] + chunk + png[PNG_HEADER_END:]
 
 
 def _blocks(data: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -39,6 +39,7 @@ PACKETS_TO_FIRST_FRAME = 2000
 FRAMES_PROBED = 12
 PROBE_TIMEOUT_S = 60.0
 BOX_BYTES_READ = 1 << 26
+PROFILE_NAMING_DECODERS = frozenset({"png", "apng"})
 VPX_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 # What hangs on coded pictures (PyAV's names) or on the stream (ffmpeg's names) and is lost when they are made anew.
 FRAME_EXTRAS = {
@@ -258,6 +259,8 @@ def _probe_container(path: Path, container: av.container.InputContainer, wanted:
         transfer=_specified(first.color_trc, tagged.color_trc),
         chroma_location=_chroma_location(listing),
     )
+    if stream.codec_context.name in PROFILE_NAMING_DECODERS:
+        first = _without_profile(first)
     rotation, flipped = _display_matrix(first)
     notes = []
     effective = color.resolved(first.format.name, first.width, first.height)
@@ -352,6 +355,18 @@ def _first_frames(
             f"{path}: not one frame of its video ({stream.codec_context.name}) can be decoded; the file is damaged."
         )
     return frames
+
+
+def _without_profile(frame: av.VideoFrame) -> av.VideoFrame:
+    """``frame`` without its colour profile, whose name PyAV frees twice once it has looked at a frame's side data."""
+    graph = av.filter.Graph()
+    buffer = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1)
+    )
+    delete = graph.add("sidedata", "mode=delete:type=ICC_PROFILE")
+    graph.link_nodes(buffer, delete, graph.add("buffersink")).configure()
+    graph.push(frame)
+    return cast(av.VideoFrame, graph.pull())
 
 
 def _display_matrix(frame: av.VideoFrame) -> tuple[int, bool]:

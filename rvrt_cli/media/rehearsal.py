@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from rvrt_cli.errors import VerifyError
-from rvrt_cli.media.encode import EncodeSettings
-from rvrt_cli.media.mux import MuxPlan, mux
+from rvrt_cli.media.encode_settings import EncodeSettings
+from rvrt_cli.media.mux import mux
+from rvrt_cli.media.mux_plan import MuxPlan
 from rvrt_cli.media.segment import SegmentWriter
 from rvrt_cli.media.source import Source
 from rvrt_cli.media.verify import EMPTY_SOUND_S

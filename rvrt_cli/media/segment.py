@@ -24,7 +24,7 @@ import numpy as np
 from rvrt_cli.atomic import explain_os_error, sync_file
 from rvrt_cli.errors import OutputError
 from rvrt_cli.media.color import rgb_to_frame
-from rvrt_cli.media.encode import EncodeSettings
+from rvrt_cli.media.encode_settings import EncodeSettings
 from rvrt_cli.media.guard import LIBRARY_ERRORS
 from rvrt_cli.media.scheduling import keep_ordinary_scheduling
 

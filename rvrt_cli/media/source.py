@@ -92,8 +92,9 @@ class VideoStream:
     degrees as FFmpeg's display matrix states them (0, 90, -90, 180); ``flipped`` is true when the matrix mirrors
     the picture horizontally after that. bit_depth: 8-16 per channel. chroma: "420", "422", "444", "440",
     "411", "410", "gray" or "rgb". color: as tagged in the source. effective_color: with guesses filled in; this is
-    what decoding uses and what the output carries. average_rate: None when unknown. start_pts in time_base units. interlaced: the first frames are. bottom_field_first: where
-    frames do not say it themselves.
+    what decoding uses and what the output carries. average_rate: None when unknown. start_pts in time_base units.
+    interlaced: the first frames are. bottom_field_first: where frames do not say it themselves. icc_profile: of pictures
+    in RGB but not sRGB, for output that can carry it; else empty.
     """
 
     index: int
@@ -120,6 +121,7 @@ class VideoStream:
     disposition: frozenset[str] = frozenset()
     metadata: tuple[tuple[str, str], ...] = ()
     bottom_field_first: bool = False
+    icc_profile: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from rvrt_cli.errors import InputError, RvrtError, VerifyError
+from rvrt_cli.media.containers import BIBLIOGRAPHIC, read_back_name
 from rvrt_cli.media.guard import LIBRARY_ERRORS
-from rvrt_cli.media.mux import BIBLIOGRAPHIC, MuxPlan, read_back_name
+from rvrt_cli.media.mux_plan import MuxPlan
 from rvrt_cli.media.probe import open_container, probe
 from rvrt_cli.media.source import ColorTags, Source
 
@@ -243,9 +244,7 @@ def _compare_duration(
     )
     packet_s = max((t.longest_s for t in tracks.values()), default=0.0) if expected.trimmed else 0.0
     longest_s += hidden_s + packet_s
-    # FFmpeg reads an MP4 track's length in decode times, which end before the last frame where the rate varies.
-    shortest_s = 0.0 if result.format.startswith("mov") else film_s
-    if not shortest_s - DURATION_TOLERANCE_S <= result.duration_s <= longest_s + DURATION_TOLERANCE_S:
+    if not film_s - DURATION_TOLERANCE_S <= result.duration_s <= longest_s + DURATION_TOLERANCE_S:
         return [f"it lasts {result.duration_s:.3f} s, not {film_s:.3f} s"]
     return []
 

@@ -12,18 +12,16 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
 from rvrt_cli.atomic import explain_os_error
 from rvrt_cli.errors import InputError, OutputError, UsageError
 from rvrt_cli.media.color import PlanarFormat, planar_format, planes_to_rgb, rgb_to_planes
+from rvrt_cli.media.encode_settings import EncodeSettings
+from rvrt_cli.media.frame import Decoded
 from rvrt_cli.media.source import ChromaLocation, ColorTags, Source, VideoStream
-
-if TYPE_CHECKING:
-    from rvrt_cli.media.encode import EncodeSettings
-    from rvrt_cli.media.reader import Decoded
 
 _MATRICES = {1: "BT.709", 5: "BT.601", 6: "BT.601", 9: "BT.2020", 10: "BT.2020"}
 MAX_HEADER = 1024
@@ -152,8 +150,6 @@ def _plane_shapes(layout: PlanarFormat, width: int, height: int) -> list[tuple[i
 
 def decode_y4m(source: Source, file: BinaryIO | None = None) -> Iterator[Decoded]:
     """Frames after the header. A frame that is cut off at the end of the stream is an :class:`InputError`."""
-    from rvrt_cli.media.reader import Decoded
-
     stream = sys.stdin.buffer if file is None else file
     video = source.video
     layout = planar_format(video.pix_fmt)
@@ -183,8 +179,6 @@ def decode_y4m(source: Source, file: BinaryIO | None = None) -> Iterator[Decoded
 
 def y4m_settings(source: Source, width: int, height: int, pix_fmt: str | None = None) -> EncodeSettings:
     """Settings for :class:`Y4mWriter`: the source's format, or the nearest that y4m has. Errors: :class:`UsageError`."""
-    from rvrt_cli.media.encode import EncodeSettings
-
     video = source.video
     depth = min((d for d in (8, 10, 12, 16) if d >= video.bit_depth), default=16)
     chroma = video.chroma if video.chroma in ("420", "422", "444") else "444"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rvrt_cli.atomic import explained_writing
 from rvrt_cli.errors import ExitCode, InputError, InterruptedRun, OutputError, PartialError, RvrtError
-from rvrt_cli.media.encode import CONTAINERS
+from rvrt_cli.media.containers import CONTAINERS
 from rvrt_cli.media.guard import readable
 from rvrt_cli.upscale.events import Event, Notice, OnEvent, Report, counted
 from rvrt_cli.upscale.options import UpscaleOptions

@@ -151,7 +151,7 @@ def upscale_frame(
             CallbackSink(take),
             on_event,
         )
-        write_png(output, *made[0], bit_depth)
+        write_png(output, *made[0], bit_depth, source.video.icc_profile)
         elapsed = time.perf_counter() - began
         return Report(
             input=str(source.path),

@@ -99,6 +99,7 @@ class ImageSink:
             upright(picture, *turn),
             None if alpha is None else upright(alpha, *turn),
             self._bit_depth,
+            self._video.icc_profile,
         )
 
     def end_segment(self, finished: FinishedSegment) -> None:

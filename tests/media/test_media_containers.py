@@ -7,6 +7,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from media_helpers import Passed, scaled, tracks
@@ -164,6 +165,16 @@ def test_variable_frame_rate_is_exact(
     assert found == pytest.approx([p / 90000 for p in done.pts], abs=1e-9 if exact else 5.1e-4)
 
 
+@pytest.mark.parametrize("output", ["o.mkv", "o.webm"])
+def test_what_an_mp4_says_of_its_layout_is_not_said_of_matroska(
+    output: str, tmp_path: Path, run_through: Callable[..., Passed]
+) -> None:
+    source = make(tmp_path / "a.mp4", *FILM, "-metadata", "title=A film", "-c:v", "libx264")
+    found = dict(probe(run_through(source, output).output).metadata)
+    assert found["title"] == "A film"
+    assert not {key for key in found if "brand" in key.lower() or "version" in key.lower()}
+
+
 def test_hdr10_metadata_is_carried(tmp_path: Path, run_through: Callable[..., Passed]) -> None:
     parameters = "log-level=none:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc:chromaloc=2:" \
         "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50):max-cll=1000,400"  # fmt: skip
@@ -288,8 +299,6 @@ def test_trimming_is_exact(
 
 
 def set_of_packets(path: Path) -> set[bytes]:
-    import av
-
     with av.open(str(path)) as container:
         return {bytes(p) for p in container.demux(audio=0) if p.size}
 

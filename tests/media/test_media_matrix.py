@@ -13,7 +13,8 @@ from media_helpers import Passed
 
 from rvrt_cli.errors import UsageError
 from rvrt_cli.media import EncodeOptions, probe, read_frames, resolve_encoding, run_ffmpeg
-from rvrt_cli.media.encode import CODECS, MUXERS
+from rvrt_cli.media.codecs import CODECS
+from rvrt_cli.media.containers import MUXERS
 
 PAIRS = [(codec, container) for codec in CODECS for container in MUXERS]
 FAST = {"libx264": "ultrafast", "libx264rgb": "ultrafast", "libx265": "ultrafast", "libsvtav1": "13"}

@@ -10,8 +10,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from media_helpers import Passed, tracks
@@ -28,8 +30,9 @@ from rvrt_cli.media import (
     run_ffmpeg,
     verify_output,
 )
+from rvrt_cli.media.covers import cover_bytes
 from rvrt_cli.media.ffmpeg import OWN_GROUP, explain_ffmpeg_failure, ffmpeg_executable
-from rvrt_cli.media.mux import StreamPlan, _cover_bytes
+from rvrt_cli.media.mux_plan import StreamPlan
 from rvrt_cli.media.segment import DecodeOrder, read_footer
 
 FILM = ["-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=0.4"]
@@ -283,7 +286,7 @@ def test_a_stop_ends_the_assembly(film: Path, tmp_path: Path, monkeypatch: pytes
     waiting = tmp_path / "ffmpeg"
     waiting.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\ncat > /dev/null\nexec sleep 60\n")
     waiting.chmod(0o755)
-    monkeypatch.setattr(sys.modules["rvrt_cli.media.mux"], "ffmpeg_executable", lambda: str(waiting))
+    monkeypatch.setattr(sys.modules["rvrt_cli.media.mux_command"], "ffmpeg_executable", lambda: str(waiting))
     threading.Timer(0.5, stop.set).start()
     with pytest.raises(InterruptedRun):
         mux(source, [one], tmp_path / "o.mp4", settings, plan, stop=stop)
@@ -345,6 +348,64 @@ def movie_duration_s(path: Path) -> float:
     return duration / scale
 
 
+def media_duration(path: Path) -> tuple[int, int]:
+    """(ticks per second, duration in ticks) in the media header of the first track: the sum of its decode times."""
+    data = path.read_bytes()
+    header = data.index(b"mdhd") + 4
+    scale, duration = struct.unpack(">II", data[header + 12 : header + 20])
+    return scale, duration
+
+
+@pytest.mark.parametrize(
+    ("times", "last"),
+    [
+        ([0, 64, 90, 243, 5491, 5926], 474),  # a few frames, then long ones
+        ([0, 512, 1024, 1536, 9000, 20000], 512),
+        ([0, 512, 1024, 1536, 2048, 2560], 30000),
+        ([0, 9000], 512),
+        ([0], 9000),
+    ],
+)
+@pytest.mark.parametrize("codec", ["h264", "h265"])
+def test_the_media_header_counts_frames_that_are_shown_for_long(
+    film: Path, tmp_path: Path, times: list[int], last: int, codec: str
+) -> None:
+    """Decode times run ahead of display times; a damaged film with a variable rate stated a third of its length."""
+    source = probe(film)
+    output = tmp_path / "o.mp4"
+    settings = resolve_encoding(source, EncodeOptions(codec=codec), output, 256, 192)
+    picture = np.random.default_rng(1).random((len(times), 192, 256, 3), np.float32)
+    with SegmentWriter(tmp_path / "1.mkv", settings) as writer:
+        for number, time in enumerate(times):
+            writer.write(picture[number], time, last if time == times[-1] else None)
+        writer.close()
+    mux(source, [tmp_path / "1.mkv"], output, settings, plan_mux(source, settings))
+    scale, duration = media_duration(output)
+    assert duration * settings.time_base.denominator == (times[-1] + last) * scale
+    with av.open(str(output)) as container:
+        packets = [p for p in container.demux(container.streams.video[0]) if p.size]
+    unit = scale // settings.time_base.denominator
+    assert sorted(p.pts for p in packets) == [time * unit for time in times]
+    assert max(p.pts + p.duration for p in packets) <= (times[-1] + last) * unit
+    assert all(a.dts < b.dts for a, b in pairwise(packets))
+    assert all(p.dts <= p.pts for p in packets)
+    sound_s = tracks(film)[1].times_s[-1] + 0.03
+    assert movie_duration_s(output) == pytest.approx(
+        max((times[-1] + last) / settings.time_base.denominator, sound_s), abs=0.02
+    )
+
+
+@pytest.mark.parametrize("name", ["o.mkv", "o.webm", "o.mp4"])
+def test_frames_closer_than_a_tick_do_not_make_the_film_longer(film: Path, tmp_path: Path, name: str) -> None:
+    """Matroska takes a duration of 0 ms for an unknown one and puts the film's usual one there, here a second."""
+    source = probe(film)
+    settings = resolve_encoding(source, EncodeOptions(), tmp_path / name, 256, 192)
+    times = [0, 14000, 14600, 14604, 14608, 14612, 15200]
+    one = segment(tmp_path / "1.mkv", settings, times)
+    mux(source, [one], tmp_path / name, settings, plan_mux(source, settings))
+    assert probe(tmp_path / name).duration_s == pytest.approx((15200 + 512) / 12800, abs=2e-3)
+
+
 def test_a_long_last_frame_keeps_its_duration(shared: Path, run_through: Callable[..., Passed]) -> None:
     """The film's length in the header is right although the last frame shown is not the last one decoded."""
     path = shared / "data" / "media" / "cursed-vfr.mp4"
@@ -403,7 +464,7 @@ def test_hdr_arguments_need_a_recent_ffmpeg(film: Path) -> None:
     text = subprocess.run(
         [ffmpeg_executable(), "-hide_banner", "-h", "long"], capture_output=True, check=True
     ).stdout
-    from rvrt_cli.media.mux import _ffmpeg_writes_hdr
+    from rvrt_cli.media.mux_command import _ffmpeg_writes_hdr
 
     assert _ffmpeg_writes_hdr() == (b"-mastering_display" in text)
 
@@ -452,7 +513,27 @@ def test_a_cover_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     source = probe(film)
     film.write_bytes(b"something else")
     with pytest.raises(OutputError, match=r"cover picture of .* cannot be read"):
-        _cover_bytes(source, 0)
+        cover_bytes(source, 0)
+
+
+def test_an_empty_cover_is_told(tmp_path: Path) -> None:
+    """A Matroska file may announce a track, here of sound, that never has a packet."""
+    film = make(
+        tmp_path / "film.mkv", *FILM, *SOUND, "-map", "0", "-map", "1", "-c:v", "libx264", "-c:a", "flac",
+        "-bsf:a", "noise=drop=1",
+    )  # fmt: skip
+    with pytest.raises(OutputError, match=r"cover picture of .* is empty"):
+        cover_bytes(probe(film), 1)
+
+
+def test_a_cover_keeps_its_title(tmp_path: Path, run_through: Callable[..., Passed]) -> None:
+    cover = make(tmp_path / "cover.png", "-f", "lavfi", "-i", "color=size=16x16", "-frames:v", "1")
+    film = make(
+        tmp_path / "film.mkv", *FILM, "-c:v", "libx264", "-attach", str(cover), "-metadata:s:1", "mimetype=image/png",
+        "-metadata:s:1", "title=The front",
+    )  # fmt: skip
+    found = [s for s in probe(run_through(film, "o.mkv").output).streams if "attached_pic" in s.disposition]
+    assert [dict(s.metadata)["title"] for s in found] == ["The front"]
 
 
 def test_an_output_that_cannot_be_read_back_is_told(film: Path, tmp_path: Path) -> None:

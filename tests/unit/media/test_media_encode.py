@@ -10,7 +10,8 @@ from media_helpers import made_up_source as source
 
 from rvrt_cli.errors import OutputError, UsageError
 from rvrt_cli.media import ColorTags, EncodeOptions, HdrMetadata, resolve_encoding, with_shape_kept
-from rvrt_cli.media.encode import CODECS, mastering_display_text
+from rvrt_cli.media.codecs import CODECS
+from rvrt_cli.media.encoder_options import mastering_display_text
 
 
 @pytest.mark.parametrize(

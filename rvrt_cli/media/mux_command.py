@@ -1,0 +1,188 @@
+"""The ffmpeg command that assembles the final file: which streams, in which order, with which tags."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+
+from rvrt_cli.media.aside import hides_sound, set_aside
+from rvrt_cli.media.containers import BIBLIOGRAPHIC, MUXERS
+from rvrt_cli.media.covers import attach_arguments
+from rvrt_cli.media.encode_settings import EncodeSettings
+from rvrt_cli.media.encoder_options import mastering_display_text
+from rvrt_cli.media.ffmpeg import ffmpeg_executable
+from rvrt_cli.media.mux_clock import FilmEnd, duration_filter, movie_timescale, track_timescale
+from rvrt_cli.media.mux_plan import MuxPlan, StreamPlan, codec_arguments
+from rvrt_cli.media.segment import SegmentFooter
+from rvrt_cli.media.source import Source, Stream
+
+# Written by a muxer about the old stream; wrong for the new one.
+STALE_TAGS = (
+    "BPS", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES", "DURATION", "ENCODER", "ENCODER_OPTIONS", "_STATISTICS_TAGS",
+    "_STATISTICS_WRITING_APP", "_STATISTICS_WRITING_DATE_UTC", "encoder", "alpha_mode",
+)  # fmt: skip
+# What an MP4 says about its own layout; ffmpeg hands it on as if it were about the film.
+BRANDS = ("major_brand", "minor_version", "compatible_brands")
+
+
+def assembling_command(
+    source: Source,
+    output: Path,
+    settings: EncodeSettings,
+    plan: MuxPlan,
+    feed_format: str,
+    footers: Sequence[SegmentFooter],
+    shift: int,
+    trimmed: bool,
+    folder: Path,
+) -> list[str]:
+    """The command that reads the feed from standard input, everything else from the source, and writes ``output``.
+
+    shift: ticks added to the source's times. folder: for what must be copied aside first.
+    """
+    video = source.video
+    command = [ffmpeg_executable(), "-hide_banner", "-nostdin", "-v", "warning", "-y", "-copyts"]
+    if (video.rotation or video.flipped) and not (settings.bake_rotation or settings.bake_flip):
+        command += ["-display_rotation:v:0", str(video.rotation)]
+        if video.flipped:
+            command += ["-display_hflip:v:0"]
+    command += _hdr_arguments(settings)
+    command += ["-f", feed_format, "-i", "pipe:0"]
+    from_source = source.kind == "video"
+    time_base = settings.time_base
+    in_order = [p for p in plan.kept if p.action != "attach"]
+    taken_from = {p.index: f"1:{p.index}" for p in in_order}
+    if from_source:
+        start_s = float(footers[0].first_pts * time_base) if trimmed else None
+        end_s = float((footers[-1].last_pts + footers[-1].last_duration) * time_base) if trimmed else None
+        timing = ["-itsoffset", f"{float(shift * time_base):.6f}"] if shift else []
+        timing += ["-seek_timestamp", "1", "-ss", f"{start_s:.6f}"] if trimmed else []
+        command += [*timing, "-protocol_whitelist", "file", "-i", f"file:{source.path}"]
+        aside = _streams_set_aside(source, in_order, plan.container, trimmed)
+        if aside:
+            taken_from |= {index: f"2:{number}" for number, index in enumerate(aside)}
+            command += [*timing, "-i", f"file:{set_aside(source, aside, folder, start_s, end_s)}"]
+    for p in in_order:
+        command += ["-map", "0:v:0" if p.action == "upscale" else taken_from[p.index]]
+    by_index = {s.index: s for s in source.streams}
+    for position, p in enumerate(in_order):
+        command += codec_arguments(p, position, plan.container)
+        if p.action == "upscale":
+            command += [
+                f"-bsf:{position}",
+                duration_filter(settings, FilmEnd.of(settings, footers, shift), feed_format),
+            ]
+            command += _aspect_arguments(settings, position, feed_format)
+        if not from_source:
+            continue
+        stream = by_index[p.index]
+        if trimmed and p.action == "copy":
+            # Seeking lands before the range; packets copied from there would start before zero, and Matroska would
+            # move everything later to make up for it.
+            command += [f"-copypriorss:{position}", "0"]
+        command += [f"-map_metadata:s:{position}", f"1:s:{p.index}"]
+        command += [f"-disposition:{position}", "+".join(sorted(stream.disposition)) or "0"]
+        if plan.container == "mov" and stream.language in BIBLIOGRAPHIC:
+            command += [f"-metadata:s:{position}", f"language={BIBLIOGRAPHIC[stream.language]}"]
+        if p.action == "upscale":
+            command += _video_tags(settings, stream, position)
+        elif p.action == "convert":
+            command += [argument for tag in STALE_TAGS for argument in (f"-metadata:s:{position}", f"{tag}=")]
+    if not from_source:
+        command += _video_tags(settings, None, 0)
+    covers = [by_index[p.index] for p in plan.kept if p.action == "attach"]
+    for number, stream in enumerate(covers):
+        command += attach_arguments(source, stream, number, len(in_order), folder)
+    if from_source:
+        command += ["-map_metadata", "1", "-map_chapters", "1"]
+        if source.format.startswith("mov") and plan.container in ("mkv", "webm"):
+            command += [argument for key in BRANDS for argument in ("-metadata", f"{key}=")]
+    command += [
+        "-fflags",
+        "+bitexact",
+        "-flags",
+        "+bitexact",
+        "-strict",
+        "-2",
+        "-max_muxing_queue_size",
+        "100000",
+    ]
+    if trimmed and from_source:
+        end = footers[-1].last_pts + footers[-1].last_duration
+        command += ["-t", f"{float((end - footers[0].first_pts) * time_base):.6f}"]
+    if plan.container in ("mp4", "mov"):
+        command += [
+            "-video_track_timescale",
+            str(track_timescale(time_base)),
+            "-movie_timescale",
+            str(movie_timescale(source, settings)),
+        ]
+    return [*command, "-f", MUXERS[plan.container], f"file:{output}"]
+
+
+def _streams_set_aside(
+    source: Source, plans: Sequence[StreamPlan], container: str, trimmed: bool
+) -> list[int]:
+    """Indices of the streams that must be copied into a file of their own first, because ffmpeg would misplace them."""
+    others = [p for p in plans if p.action != "upscale"]
+    if source.clock_jumps:
+        return [p.index for p in others]
+    sound = [p.index for p in others if p.kind == "audio"]
+    return sound if sound and trimmed and container in ("mkv", "webm") and hides_sound(source) else []
+
+
+def _aspect_arguments(settings: EncodeSettings, position: int, feed_format: str) -> list[str]:
+    """The shape of the picture, for a feed that cannot carry it; ffmpeg rounds the ratio to terms of at most 255."""
+    if feed_format != "matroska" or settings.sar == 1:
+        return []
+    width, height = settings.coded_size
+    shape = Fraction(width, height) * settings.sar
+    return [f"-aspect:{position}", f"{shape.numerator}:{shape.denominator}"]
+
+
+def _video_tags(settings: EncodeSettings, stream: Stream | None, position: int) -> list[str]:
+    """Colour and codec tags of the upscaled stream, which not every bitstream can hold."""
+    color = settings.color
+    tags = [
+        f"-color_primaries:{position}", str(color.primaries), f"-color_trc:{position}", str(color.transfer),
+        f"-colorspace:{position}", str(color.matrix), f"-color_range:{position}", str(color.range),
+    ]  # fmt: skip
+    if color.chroma_location != "unspecified":
+        tags += [f"-chroma_sample_location:{position}", color.chroma_location]
+    if settings.codec == "hevc" and settings.container in ("mp4", "mov"):
+        tags += [f"-tag:{position}", "hvc1"]  # Apple's players ignore hev1
+    known = {key for key, _ in stream.metadata} if stream else set()
+    for tag in STALE_TAGS:
+        if tag in known and not (tag == "alpha_mode" and settings.has_alpha):
+            tags += [f"-metadata:s:{position}", f"{tag}="]
+    if settings.has_alpha and settings.codec in ("vp8", "vp9"):
+        tags += [f"-metadata:s:{position}", "alpha_mode=1"]
+    return tags
+
+
+@lru_cache(maxsize=1)
+def _ffmpeg_writes_hdr() -> bool:
+    """Whether this ffmpeg can put HDR10 metadata on a copied stream (8.1 and later); it is in the bitstream in any case."""
+    done = subprocess.run(
+        [ffmpeg_executable(), "-hide_banner", "-h", "long"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    return b"-mastering_display" in done.stdout and b"-content_light" in done.stdout
+
+
+def _hdr_arguments(settings: EncodeSettings) -> list[str]:
+    hdr = settings.hdr
+    if hdr is None or not _ffmpeg_writes_hdr():
+        return []
+    arguments = []
+    text = mastering_display_text(hdr, scaled=True)
+    if text:
+        arguments += ["-mastering_display:v:0", text]
+    if hdr.max_cll is not None:
+        arguments += ["-content_light:v:0", f"{hdr.max_cll},{hdr.max_fall or 0}"]
+    return arguments
