@@ -260,7 +260,8 @@ def _probe_container(path: Path, container: av.container.InputContainer, wanted:
         chroma_location=_chroma_location(listing),
     )
     if stream.codec_context.name in PROFILE_NAMING_DECODERS:
-        first = _without_profile(first)
+        frames = [_without_profile(frame) for frame in frames]
+        first = frames[0]
     rotation, flipped = _display_matrix(first)
     notes = []
     effective = color.resolved(first.format.name, first.width, first.height)
@@ -366,7 +367,9 @@ def _without_profile(frame: av.VideoFrame) -> av.VideoFrame:
     delete = graph.add("sidedata", "mode=delete:type=ICC_PROFILE")
     graph.link_nodes(buffer, delete, graph.add("buffersink")).configure()
     graph.push(frame)
-    return cast(av.VideoFrame, graph.pull())
+    bare = cast(av.VideoFrame, graph.pull())
+    bare.pts = frame.pts
+    return bare
 
 
 def _display_matrix(frame: av.VideoFrame) -> tuple[int, bool]:
