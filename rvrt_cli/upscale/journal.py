@@ -2,8 +2,9 @@
 
 A work directory holds ``journal.jsonl`` and the finished segments. The first line of the journal says what the run is
 (version, input, options, weights); each further line is one finished segment with its SHA-256 and the state from which
-planning continues, or a new plan for the rest of the run. Lines are appended, carry a check sum and are fsynced; a line that a crash cut off is ignored, and
-so is a segment whose file does not match, with everything after it.
+planning continues, or a new plan for the rest of the run; the last ones tell how far the output is. Lines are appended,
+carry a check sum and are fsynced; a line that a crash cut off is ignored, and so is a segment whose file does not match, with
+everything after it.
 """
 
 from __future__ import annotations
@@ -104,6 +105,12 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
     return names
 
 
+def _stamp(output: Path) -> dict[str, int]:
+    """What tells an output from another file that took its place."""
+    stat = output.stat()
+    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+
+
 def _line(record: Mapping[str, Any]) -> bytes:
     text = json.dumps(record, sort_keys=True, separators=(",", ":"))
     return f"{hashlib.sha256(text.encode()).hexdigest()[:16]} {text}\n".encode()
@@ -137,27 +144,45 @@ def _header(path: Path) -> dict[str, Any] | None:
         return _parse(file.readline())
 
 
+def ended_at_the_output(folder: Path) -> bool:
+    """Whether the run of this work directory ended (was killed) while its output was made, or before the work was removed."""
+    try:
+        last = (folder / JOURNAL_NAME).read_bytes().splitlines(keepends=True)[-1:]
+    except OSError:
+        return False
+    record = _parse(last[0]) if last else None
+    return record is not None and record["kind"] in ("placing", "placed")
+
+
 class Journal:
     """The work directory of one run, locked for this run. Use as a context manager.
 
     ``identity`` (nested dict of JSON values) is what the output's bytes depend on. ``resolved`` is what was chosen for
     the run from the machine's state (tile and window of "auto"); on a continued run the earlier choice is kept until
     :meth:`amend` replaces it. After opening, ``segments`` are the finished ones; ``started_anew`` says in words why older
-    work was thrown away; ``amended``: the choice was replaced after the last segment.
+    work was thrown away; ``amended``: the choice was replaced after the last segment. ``placing``: the earlier run went as far
+    as making the output; ``finished``: the file ``output`` is what it made, and only the work was left.
     Folders above the directory that the run, or the one it continues, had to make go with it once they are empty.
     Errors: :class:`OutputError` when another run holds the directory or it cannot be written.
     """
 
     def __init__(
-        self, folder: Path, identity: Mapping[str, Any], resolved: Mapping[str, Any], *, resume: bool = True
+        self,
+        folder: Path,
+        identity: Mapping[str, Any],
+        resolved: Mapping[str, Any],
+        *,
+        resume: bool = True,
+        output: Path | None = None,
     ) -> None:
         self.folder = folder
         self.identity = json.loads(json.dumps(identity))
         self.resolved: dict[str, Any] = json.loads(json.dumps(resolved))
         self.segments: list[SegmentRecord] = []
         self.started_anew: str | None = None
-        self.amended = False
+        self.amended = self.placing = self.finished = False
         self._resume = resume
+        self._output = output
         self._made: set[str] = set()
         self._file: IO[bytes] | None = None
         self._lock: IO[bytes] | None = None
@@ -206,9 +231,28 @@ class Journal:
         self._write({"kind": "plan", "resolved": self.resolved})
         self.amended = True
 
+    def place(self) -> None:
+        """Record that the output is made from now on: what lies there afterwards is this run's."""
+        self._write({"kind": "placing"})
+        self.placing = True
+
+    def close_work(self, output: Path | None, *, keep: bool) -> None:
+        """Record that the output is in its place, then remove the work directory unless it is to be kept."""
+        if keep:
+            self._write({"kind": "kept"})
+            return
+        if output is not None:
+            self._write({"kind": "placed", **_stamp(output)})
+        self.remove()
+
     def remove(self) -> None:
         """Remove the work directory, as the run is finished or its work is not wanted, and the empty folders made for it."""
         self.__exit__()
+        # The journal last: who is killed here finds it when the same command is given again.
+        with suppress(OSError):
+            for path in self.folder.iterdir():
+                if path.name != JOURNAL_NAME:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
         shutil.rmtree(self.folder, ignore_errors=True)
         for above in self.folder.resolve().parents:
             if str(above) not in self._made:
@@ -270,13 +314,17 @@ class Journal:
             self.started_anew = "changed since the earlier run: " + ", ".join(changed)
             return 0
         self.resolved = header["resolved"]
+        self.finished = self._output_is_made(_parse(lines[-1]))
         good_bytes = len(lines[0])
         for line in lines[1:]:
             record = _parse(line)
             if record is None:
                 break
-            if record.pop("kind") == "plan":
-                self.resolved, self.amended = record["resolved"], True
+            kind = record.pop("kind")
+            if kind != "segment":
+                if kind == "plan":
+                    self.resolved, self.amended = record["resolved"], True
+                self.placing = kind in ("placing", "placed")
                 good_bytes += len(line)
                 continue
             try:
@@ -286,7 +334,8 @@ class Journal:
                 return 0
             file_path = self.folder / segment.name
             follows = segment.start == (self.segments[-1].stop if self.segments else 0)
-            if not follows or not file_path.exists() or hash_file(file_path) != segment.sha256:
+            whole = self.finished or (file_path.exists() and hash_file(file_path) == segment.sha256)
+            if not follows or not whole:
                 self.started_anew = f"segment {segment.index} of the earlier run is damaged; continuing from the one before it"
                 break
             self.segments.append(segment)
@@ -294,8 +343,15 @@ class Journal:
             good_bytes += len(line)
         return good_bytes
 
+    def _output_is_made(self, last: dict[str, Any] | None) -> bool:
+        """Whether the last record says so, and the output is still that file."""
+        if last is None or last["kind"] != "placed" or self._output is None or not self._output.is_file():
+            return False
+        stamp = _stamp(self._output)
+        return all(last[name] == value for name, value in stamp.items())
+
     def _start_anew(self) -> None:
-        self.segments, self.amended = [], False
+        self.segments, self.amended, self.placing, self.finished = [], False, False, False
         self.path.unlink(missing_ok=True)
         self._remove_strays()
         try:

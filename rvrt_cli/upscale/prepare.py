@@ -27,7 +27,7 @@ from rvrt_cli.upscale.chain import load_chain
 from rvrt_cli.upscale.checks import check_kind, open_source
 from rvrt_cli.upscale.film import Film, open_film
 from rvrt_cli.upscale.finish import Finish, output_size
-from rvrt_cli.upscale.journal import WORK_SUFFIX
+from rvrt_cli.upscale.journal import WORK_SUFFIX, ended_at_the_output
 from rvrt_cli.upscale.losses import losses
 from rvrt_cli.upscale.memory import encoder_bytes
 from rvrt_cli.upscale.options import UpscaleOptions
@@ -78,14 +78,8 @@ class Prepared:
 
     @property
     def work_folder(self) -> Path:
-        """The work directory: beside the output, or in ``--work-dir`` under a name that no other output has there."""
-        base = Path(self.output)
-        if self.names is not None and is_pattern(base):
-            base = self.names.folder
-        if self.options.work_dir is None:
-            return base.parent / f"{base.name}{WORK_SUFFIX}"
-        place = hashlib.sha256(str(base.resolve()).encode()).hexdigest()[:8]
-        return self.options.work_dir / f"{base.name}.{place}{WORK_SUFFIX}"
+        """The work directory of this run."""
+        return work_folder(Path(self.output), self.options, self.names)
 
     @property
     def moved_work_folder(self) -> Path:
@@ -110,6 +104,15 @@ class Prepared:
         plan = self.mux_plan.warnings if self.mux_plan else ()
         memory = (self.work.warning,) if self.work.warning else ()
         return (*self.source.notes, *settings, *plan, *self.losses, *memory)
+
+
+def work_folder(output: Path, options: UpscaleOptions, names: PictureNames | None) -> Path:
+    """The work directory: beside the output, or in ``--work-dir`` under a name that no other output has there."""
+    base = names.folder if names is not None and is_pattern(output) else output
+    if options.work_dir is None:
+        return base.parent / f"{base.name}{WORK_SUFFIX}"
+    place = hashlib.sha256(str(base.resolve()).encode()).hexdigest()[:8]
+    return options.work_dir / f"{base.name}.{place}{WORK_SUFFIX}"
 
 
 def prepare(
@@ -138,7 +141,9 @@ def prepare(
             elif options.work_dir is not None and options.work_dir.resolve() == target.resolve():
                 raise UsageError("--work-dir is OUT itself; name another folder, or leave it out.")
             if check_place:
-                check_target(target, source, kind, names, overwrite=options.overwrite)
+                # The file of a run that was killed between placing it and removing its work: the run says what it is.
+                own = kind == "video" and ended_at_the_output(work_folder(target, options, names))
+                check_target(target, source, kind, names, overwrite=options.overwrite or own)
         lost = [*gap_warnings(source), *stay_warnings(names)]
     lost += losses(source, kind)
     brought = restorer is not None

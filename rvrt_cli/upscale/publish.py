@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import threading
 from pathlib import Path
 
@@ -38,19 +39,31 @@ def publish(prepared: Prepared, journal: Journal, sink: VideoSink | ImageSink, s
     assert prepared.settings is not None
     assert prepared.mux_plan is not None
     output = Path(prepared.output)
-    if output.exists() and not prepared.options.overwrite:
-        raise OutputError(
-            f"{output} appeared while the film was made and is not replaced; move it away or add --overwrite, and "
-            "run the same command again."
-        )
+    taken = output.exists() and not prepared.options.overwrite
+    if taken and not journal.placing:
+        raise _appeared(output)
     remove_leftovers(output)  # of runs that were killed here; the journal is locked
+    if not journal.placing:
+        journal.place()
+    # What lies there may be the film of an earlier run that was killed just then: this one, to the byte, or something else.
+    made = journal.folder / output.name if taken else output
     mux(
         prepared.source,
         sink.segment_paths(),
-        output,
+        made,
         prepared.settings,
         prepared.mux_plan,
         trimmed=prepared.options.trimmed,
         stop=stop,
     )
+    if taken and not filecmp.cmp(made, output, shallow=False):
+        made.unlink()
+        raise _appeared(output)
     return output.stat().st_size
+
+
+def _appeared(output: Path) -> OutputError:
+    return OutputError(
+        f"{output} appeared while the film was made and is not replaced; move it away or add --overwrite, and "
+        "run the same command again."
+    )

@@ -13,7 +13,7 @@ from rvrt_cli.media import rehearse
 from rvrt_cli.restorer import Restorer
 from rvrt_cli.upscale.chain import make_rungs
 from rvrt_cli.upscale.events import Finishing, Notice, OnEvent, Report, counted, ignore_event
-from rvrt_cli.upscale.job import PipelineSettings
+from rvrt_cli.upscale.job import PipelineResult, PipelineSettings
 from rvrt_cli.upscale.journal import Journal, find_work
 from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.pipeline import run_pipeline
@@ -22,6 +22,7 @@ from rvrt_cli.upscale.publish import open_sink, publish
 from rvrt_cli.upscale.report import final_report, started_event
 from rvrt_cli.upscale.resume import amend_plan, resolved_choices, restart_of, run_identity
 from rvrt_cli.upscale.sinks import StreamSink
+from rvrt_cli.upscale.target import exists_already
 from rvrt_cli.upscale.tiles import TilePlan
 from rvrt_cli.upscale.unchanged import InputWatch
 
@@ -72,13 +73,19 @@ def run_prepared(prepared: Prepared, on_event: OnEvent, stop: threading.Event) -
     if prepared.options.work_dir is not None:
         folder = find_work(folder, prepared.moved_work_folder, identity)
     _announce_check(folder, on_event)
+    output = Path(prepared.output) if prepared.kind == "video" else None
     with Journal(
         folder,
         identity,
         resolved_choices(prepared),
         resume=prepared.options.resume and prepared.source.kind != "y4m",
+        output=output,
     ) as journal:
         try:
+            if journal.finished:
+                return _finished_before(prepared, journal, on_event, began)
+            if output is not None and output.exists() and not (prepared.options.overwrite or journal.placing):
+                raise exists_already(output)
             report = _run_journaled(prepared, journal, watch, on_event, stop, began)
         except BaseException as error:
             if not journal.segments or prepared.source.kind == "y4m":
@@ -93,9 +100,34 @@ def run_prepared(prepared: Prepared, on_event: OnEvent, stop: threading.Event) -
                     )
                 )
             raise
-        if not prepared.options.keep_work:
-            journal.remove()
+        journal.close_work(output, keep=prepared.options.keep_work)
         return report
+
+
+def _finished_before(prepared: Prepared, journal: Journal, on_event: OnEvent, began: float) -> Report:
+    """The report of a run that was killed when its film was in place; its work goes now."""
+    assert isinstance(prepared.output, Path)
+    frames = journal.segments[-1].stop
+    on_event(started_event(prepared, frames))
+    on_event(Notice("The earlier run had finished this film; only its work was left, which is removed now."))
+    report = final_report(
+        prepared,
+        PipelineResult(
+            engine=prepared.restorer.engine,
+            model=prepared.restorer.name,
+            window=journal.resolved["window"],
+            tile=prepared.tile,
+        ),
+        began,
+        frames=frames,
+        resumed=frames,
+        shots=sum(segment.shots for segment in journal.segments),
+        corrupt=sum(segment.corrupt for segment in journal.segments),
+        size=prepared.output.stat().st_size,
+        verified=True,
+    )
+    journal.close_work(prepared.output, keep=prepared.options.keep_work)
+    return report
 
 
 def _announce_check(folder: Path, on_event: OnEvent) -> None:

@@ -166,7 +166,7 @@ def check_target(
     if overwrite:
         return
     if kind == "video" and output.exists():
-        raise OutputError(f"{output} exists; choose another name or add --overwrite.")
+        raise exists_already(output)
     if names is None:
         return
     unfinished = unfinished_pictures(names.folder)
@@ -174,6 +174,11 @@ def check_target(
         raise OutputError(
             f"{names.folder} already holds images ({found[0]}); choose another name or add --overwrite."
         )
+
+
+def exists_already(output: Path) -> OutputError:
+    """The error for an output that is there."""
+    return OutputError(f"{output} exists; choose another name or add --overwrite.")
 
 
 def _refuse_the_input(output: Path, source: Source, names: PictureNames | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
 from threading import Event
 
@@ -275,6 +276,50 @@ def test_an_output_that_appears_meanwhile_is_kept(clip, tmp_path, monkeypatch):
     monkeypatch.undo()
     output.unlink()
     assert "Continuing" in run(clip, output).stderr
+
+
+def test_a_run_killed_when_the_film_was_in_place_is_finished(clip, tmp_path):
+    """Its journal says that the output was being made: the film that lies there is made again and found to be the same."""
+    output, work = tmp_path / "out.mp4", tmp_path / "out.mp4.rvrt-work"
+    run(clip, output, "--keep-work")
+    whole = output.read_bytes()
+    with pytest.raises(OutputError, match="exists"):
+        run(clip, output)
+    journal = work / "journal.jsonl"
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:-1]))
+    shutil.copytree(work, tmp_path / "kept")
+    run(clip, output)
+    assert output.read_bytes() == whole
+    assert not work.exists()
+    for arguments, message, content in [
+        ((), "appeared", b"mine"),
+        (("--strength", "0.5"), "exists", whole),
+    ]:
+        shutil.copytree(tmp_path / "kept", work, dirs_exist_ok=True)
+        output.write_bytes(content)
+        with pytest.raises(OutputError, match=message):
+            run(clip, output, *arguments)
+        assert output.read_bytes() == content
+
+
+def test_a_run_killed_while_its_work_was_removed_is_finished(clip, tmp_path, monkeypatch):
+    output, work = tmp_path / "out.mp4", tmp_path / "out.mp4.rvrt-work"
+    with monkeypatch.context() as patched:
+        patched.setattr("rvrt_cli.upscale.journal.Journal.remove", lambda self: None)
+        run(clip, output)
+    for segment in work.glob("*.mkv"):
+        segment.unlink()
+    shutil.copytree(work, tmp_path / "kept")
+    before = output.stat().st_mtime_ns
+    assert "had finished" in run(clip, output).stderr
+    assert output.stat().st_mtime_ns == before
+    assert not work.exists()
+    # Where the film was replaced since, nothing is known of what lies there.
+    shutil.copytree(tmp_path / "kept", work)
+    output.write_bytes(b"mine")
+    with pytest.raises(OutputError, match="exists"):
+        run(clip, output)
+    assert output.read_bytes() == b"mine"
 
 
 # Batches

@@ -164,7 +164,8 @@ def test_runs_of_every_kind_continue_after_each_segment(request, tmp_path, sourc
     work = output.with_name(output.name + ".rvrt-work")
     kept = tmp_path / "kept"
     work.rename(kept)
-    lines = (kept / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    written = (kept / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    lines = [line for line in written if b'"kind":"run"' in line or b'"kind":"segment"' in line]
     # The first and the last are the usual suspects; each further one takes seconds.
     for segments in {1, len(lines) - 2}:
         remove(output)
