@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import signal
@@ -16,6 +17,7 @@ import pytest
 
 from rvrt_cli.train.checkpoint import Checkpoint, load_latest
 
+LOG = logging.getLogger(__name__)
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -55,12 +57,17 @@ def finish(job: subprocess.Popen[str]) -> Checkpoint:
 
 
 def largest_difference(a: Checkpoint, b: Checkpoint) -> float:
+    """The largest over weights, averages and Adam's moments; each is logged (``pytest --log-cli-level=INFO``)."""
     assert a.step == b.step
-    return max(
-        float(np.abs(getattr(a.state, kind)[name] - getattr(b.state, kind)[name]).max())
+    worst = {
+        kind: max(
+            float(np.abs(getattr(a.state, kind)[name] - getattr(b.state, kind)[name]).max())
+            for name in a.state.weights
+        )
         for kind in ("weights", "ema", "adam_m", "adam_v")
-        for name in a.state.weights
-    )
+    }
+    LOG.info(f"largest differences after {a.step} steps: {worst}")
+    return max(worst.values())
 
 
 def test_a_killed_run_resumes_to_the_same_bits(photos: Path, tmp_path: Path) -> None:
