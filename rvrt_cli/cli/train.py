@@ -168,10 +168,18 @@ def _initial_tensors(init: str, model: str) -> Tensors:
     """The tensors of a weight file, or of a name that the weight registry knows."""
     from rvrt_cli.errors import UsageError
     from rvrt_cli.model.config import PRESETS
+    from rvrt_cli.train.checkpoint import is_checkpoint
+    from rvrt_cli.train.export import BEST_NAME, LAST_NAME
     from rvrt_cli.weights import find_weights
     from rvrt_cli.weights.files import load_weights
 
-    weights = load_weights(Path(init) if Path(init).exists() else find_weights(init))
+    path = Path(init) if Path(init).exists() else find_weights(init)
+    if is_checkpoint(path):
+        raise UsageError(
+            f"{init} is a checkpoint; start from the {BEST_NAME} or {LAST_NAME} of its run, or continue that run with --resume auto."
+        )
+    weights = load_weights(path)
     if weights.config != PRESETS[model]:
-        raise UsageError(f"The weights {init} are no {model}; choose the --model that they were made for.")
+        kind = "of another size" if weights.preset == model else f"for {weights.preset}, not for {model}"
+        raise UsageError(f"The weights {init} are {kind}; choose the --model that they were made for.")
     return weights.tensors

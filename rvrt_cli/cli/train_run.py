@@ -61,6 +61,7 @@ def launch_ranks(
     cluster: Cluster, settings: RunSettings, recipe: Recipe, config: ModelConfig, stop: StopRequest
 ) -> None:
     """Run this command once per device."""
+    cluster.check()
     recipe.check(config, cluster.world)
     with train_view.TrainView(settings, recipe) as view:
         # The last --backend counts: what was chosen here holds on every device.

@@ -64,9 +64,13 @@ class TrainView:
             if self._settings.backend_reason:
                 self._line(_backend(self._settings))
             self._line(f"{event.engine}; data: {event.data}")
-            self._line(f"step {event.step} of {event.steps}" + (": going on" if event.step else ""))
+            self._line(f"step {event.step} of {event.steps}{_start(event)}")
             for note in event.notes:
                 self._line(note)
+            if self._settings.backend == "mindspore" and event.step < event.steps:
+                self._line(
+                    "compiling the network, which takes a minute or more before the first step of each stage"
+                )
             if self._live is not None:
                 self._progress.update(self._task, total=event.steps, completed=event.step)
         elif isinstance(event, Stepped):
@@ -184,6 +188,12 @@ class _ToleratedStderr:
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, self._file.fileno())
             os.close(null)
+
+
+def _start(event: Started) -> str:
+    if event.step == event.steps:
+        return ": the run is complete; give more --steps to go on"
+    return ": going on" if event.step else ""
 
 
 def _backend(settings: RunSettings) -> str:

@@ -58,11 +58,9 @@ class TorchEngine:
         if place.world > 1:
             with talking(place):
                 torch.distributed.init_process_group("nccl" if self._on_cuda else "gloo")
-        device_name = (
-            torch.cuda.get_device_name(self._device)
-            if self._on_cuda
-            else f"CPU, {torch.get_num_threads()} threads"
-        )
+        count = torch.get_num_threads()
+        cpu = f"CPU, {count} thread{'s' * (count > 1)}"
+        device_name = torch.cuda.get_device_name(self._device) if self._on_cuda else cpu
         self.name = f"PyTorch {torch.__version__.split('+')[0]} on {device_name}, {recipe.precision}"
 
         from rvrt_cli.backend import torch as primitives

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, NoReturn
@@ -12,7 +12,7 @@ import numpy as np
 
 from rvrt_cli.atomic import explained_writing, remove_all_leftovers
 from rvrt_cli.data.images import write_png
-from rvrt_cli.errors import InterruptedRun
+from rvrt_cli.errors import InterruptedRun, RvrtError
 from rvrt_cli.model.config import ModelConfig
 from rvrt_cli.train.agreement import check_agreement
 from rvrt_cli.train.batches import Batch, BatchMaker, BatchStream, open_sources
@@ -171,7 +171,7 @@ class _Run:
         if broken_off and not self._validate():
             self._leave()
         meter = Meter(self.settings, self.recipe, self.place, self.engine, stream, self.step)
-        for batch in stream:
+        for batch in self._batches(stream):
             if self.alone and self._asked():
                 self._leave()
             result = self._make_step(batch, meter, stream.maker)
@@ -191,6 +191,15 @@ class _Run:
             self.step, self.seconds, step_s, data_wait, memory_mib, self.record.best, self.engine.name,
             self.settings.out / LAST_NAME, self.place.world, self.settings.machines,
         )  # fmt: skip
+
+    def _batches(self, stream: BatchStream) -> Iterator[Batch]:
+        """Those of the stream. Where one cannot be made (a damaged file), the steps so far are saved before the run ends."""
+        try:
+            yield from stream
+        except RvrtError:
+            if self.alone and self.step != self.saved_step:
+                self._save()
+            raise
 
     def _make_step(self, batch: Batch, meter: Meter, maker: BatchMaker) -> StepResult:
         lr = self.recipe.lr_at(batch.step)

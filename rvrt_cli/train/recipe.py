@@ -138,9 +138,10 @@ class Recipe:
         """Raise :class:`UsageError` where the recipe does not fit the network or the number of devices."""
         for stage in self.stages:
             if stage.batch % (world * self.accumulate):
+                parts = f" in {self.accumulate} parts each" if self.accumulate > 1 else ""
                 raise UsageError(
-                    f"A batch of {stage.batch} cannot be shared by {world} device(s) in {self.accumulate} part(s); "
-                    f"make it a multiple of {world * self.accumulate}."
+                    f"A batch of {stage.batch} clips cannot be shared equally by {world} device{'s' * (world > 1)}{parts}; "
+                    f"make --batch a multiple of {world * self.accumulate}."
                 )
             lq_px = stage.patch_gt_px // config.upscale
             if stage.patch_gt_px % config.upscale or lq_px < config.min_size:

@@ -52,6 +52,19 @@ def test_lines_without_a_terminal() -> None:
         assert part in text
 
 
+def test_a_run_that_is_complete_says_so() -> None:
+    view, console = _view(False)
+    view.show(Started("PyTorch on CPU", 20, 20, "films", 30.5))
+    assert "step 20 of 20: the run is complete; give more --steps" in _shown(console)
+
+
+def test_the_wait_for_a_compiler_is_explained() -> None:
+    console = Console(file=io.StringIO(), width=100, highlight=False)
+    view = TrainView(replace(SETTINGS, backend="mindspore"), RECIPE, console)
+    view.show(Started("MindSpore on CPU", 0, 20, "films"))
+    assert "compiling the network" in _shown(console)
+
+
 def test_the_panel_shows_every_step_and_what_is_known_from_before() -> None:
     view, console = _view(True)
 
