@@ -101,7 +101,7 @@ class PhotoSource:
 
     @property
     def name(self) -> str:
-        return f"{len(self)} photographs in {self.files[0].parent}"
+        return f"{_counted(len(self), 'photograph')} in {self.files[0].parent}"
 
     def __len__(self) -> int:
         return len(self.files)
@@ -139,7 +139,7 @@ class FrameSource:
 
     @property
     def name(self) -> str:
-        return f"{len(self)} sequences of frames in {self._label}"
+        return f"{_counted(len(self), 'sequence')} of frames in {self._label}"
 
     def __len__(self) -> int:
         return len(self.sequences)
@@ -183,7 +183,7 @@ class VideoSource:
 
     @property
     def name(self) -> str:
-        return f"{len(self)} videos in {self.files[0].parent}"
+        return f"{_counted(len(self), 'video')} in {self.files[0].parent}"
 
     def __len__(self) -> int:
         return len(self.files)
@@ -333,3 +333,7 @@ def _pick_corner(
 def _crop(image: np.ndarray, corner: tuple[int, int], patch_gt_px: int) -> np.ndarray:
     top, left = corner
     return image[top : top + patch_gt_px, left : left + patch_gt_px]
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}{'' if count == 1 else 's'}"
