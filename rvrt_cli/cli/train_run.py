@@ -32,7 +32,7 @@ def run_alone(
     settings: RunSettings, config: ModelConfig, recipe: Recipe, initial: Tensors | None, stop: StopRequest
 ) -> None:
     """Train in this process, on one device."""
-    with train_view.TrainView(settings, recipe) as view:
+    with train_view.TrainView(settings, recipe, stop=stop) as view:
         run_training(settings, config, recipe, initial, view.show, stop=stop)
 
 
@@ -63,7 +63,7 @@ def launch_ranks(
     """Run this command once per device."""
     cluster.check()
     recipe.check(config, cluster.world)
-    with train_view.TrainView(settings, recipe) as view:
+    with train_view.TrainView(settings, recipe, stop=stop) as view:
         # The last --backend counts: what was chosen here holds on every device.
         arguments = [*sys.argv[1:], "--backend", settings.backend]
         launch(settings.backend, cluster, arguments, settings.out / "logs", view.show, stop)

@@ -35,7 +35,7 @@ def explain_not_finite(
     more = f" and {len(clips) - _NAMED_CLIPS} more" if len(clips) > _NAMED_CLIPS else ""
     where = f"seed {maker.recipe.seed}, batch {step - 1}"
     if ranks and place.world > 1:
-        where += f", rank {', '.join(map(str, ranks))}"
+        where += f", rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))}"
     if clips:
         where += f": {'; '.join(clips[:_NAMED_CLIPS])}{more}"
     saved = list_checkpoints(out / "checkpoints")
