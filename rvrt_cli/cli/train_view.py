@@ -75,7 +75,8 @@ class TrainView:
             self._line(f"step {event.step} of {event.steps}{_start(event)}")
             for note in event.notes:
                 self._line(note)
-            if self._settings.backend == "mindspore" and event.step < event.steps:
+            compiles = self._settings.backend == "mindspore" or self._recipe.compile
+            if compiles and event.step < event.steps:
                 self._line(
                     "compiling the network, which takes a minute or more before the first step of each stage"
                 )

@@ -75,10 +75,13 @@ def test_the_panel_tells_that_a_stop_was_heard() -> None:
 
 
 def test_the_wait_for_a_compiler_is_explained() -> None:
-    console = Console(file=io.StringIO(), width=100, highlight=False)
-    view = TrainView(replace(SETTINGS, backend="mindspore"), RECIPE, console)
-    view.show(Started("MindSpore on CPU", 0, 20, "films"))
-    assert "compiling the network" in _shown(console)
+    for settings, recipe in (
+        (replace(SETTINGS, backend="mindspore"), RECIPE),
+        (SETTINGS, replace(RECIPE, compile=True)),
+    ):
+        console = Console(file=io.StringIO(), width=100, highlight=False)
+        TrainView(settings, recipe, console).show(Started("any", 0, 20, "films"))
+        assert "compiling the network" in _shown(console)
 
 
 def test_the_panel_shows_every_step_and_what_is_known_from_before() -> None:
