@@ -18,7 +18,7 @@ from rvrt_cli.train.plan import plan_training
 from rvrt_cli.train.preflight import check_run
 from rvrt_cli.train.recipe import Recipe
 from rvrt_cli.train.settings import RunSettings
-from rvrt_cli.train.stopping import StopRequest
+from rvrt_cli.train.stopping import STOPPED_AT_ONCE, StopRequest
 
 
 def show_plan(settings: RunSettings, config: ModelConfig, recipe: Recipe, cluster: Cluster) -> None:
@@ -32,8 +32,11 @@ def run_alone(
     settings: RunSettings, config: ModelConfig, recipe: Recipe, initial: Tensors | None, stop: StopRequest
 ) -> None:
     """Train in this process, on one device."""
-    with train_view.TrainView(settings, recipe, stop=stop) as view:
-        run_training(settings, config, recipe, initial, view.show, stop=stop)
+    try:
+        with train_view.TrainView(settings, recipe, stop=stop) as view:
+            run_training(settings, config, recipe, initial, view.show, stop=stop)
+    except KeyboardInterrupt:  # the command-line library would end without a word
+        raise InterruptedRun(STOPPED_AT_ONCE) from None
 
 
 def run_rank(

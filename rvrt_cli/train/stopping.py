@@ -12,6 +12,12 @@ STOP_SIGNALS = tuple(
 )
 """A queue's or the system's, the keyboard's, and that of a terminal that goes away."""
 
+STOPPED_AT_ONCE = (
+    "Stopped at once; what came after the last checkpoint is lost: "
+    "run the same command with --resume auto to continue."
+)
+"""Said after a second Ctrl+C."""
+
 
 class StopRequest:
     """Holds the reason to stop, empty while there is none; a second Ctrl+C raises KeyboardInterrupt at once.
