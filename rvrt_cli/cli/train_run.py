@@ -18,12 +18,13 @@ from rvrt_cli.train.plan import plan_training
 from rvrt_cli.train.preflight import check_run
 from rvrt_cli.train.recipe import Recipe
 from rvrt_cli.train.settings import RunSettings
-from rvrt_cli.train.stopping import STOPPED_AT_ONCE, StopRequest
+from rvrt_cli.train.stopping import STOPPED_AT_ONCE, StopRequest, ended_by_interrupts
 
 
 def show_plan(settings: RunSettings, config: ModelConfig, recipe: Recipe, cluster: Cluster) -> None:
     """``--dry-run``: check what a run would need and show what it would cost."""
-    source = check_run(settings, config, recipe, cluster)
+    with ended_by_interrupts():
+        source = check_run(settings, config, recipe, cluster)
     plan = plan_training(config, recipe, source.count_clips(recipe.stages[0].frames), cluster.world)
     train_view.show_plan(plan, settings, recipe, source.name, cluster.world)
 
