@@ -22,7 +22,7 @@ _SENTENCE = re.compile(r"^rvrt: (?P<text>.+)$", re.MULTILINE)
 class RankError(RvrtError):
     """A rank's own sentence and exit code."""
 
-    def __init__(self, message: str, code: int) -> None:
+    def __init__(self, message: str, code: int = int(ExitCode.UNEXPECTED)) -> None:
         super().__init__(message)
         known = {int(value) for value in ExitCode}
         self.exit_code = ExitCode(code) if code in known else ExitCode.UNEXPECTED
