@@ -208,6 +208,29 @@ def test_a_stopped_job_of_two_saves_and_goes_on(photos: Path, tmp_path: Path) ->
     assert not [p for p in psutil_children() if "rvrt_cli" in " ".join(p)]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["torch", "mindspore"])
+def test_a_killed_job_of_two_resumes_to_the_same_bits(photos: Path, tmp_path: Path, backend: str) -> None:
+    pytest.importorskip(backend)
+    import psutil
+
+    options = ("--backend", backend, "--devices", "2", "--steps", "8", *STEPS[2:], "--save-interval", "3")
+    whole = finish(start(photos, tmp_path / "whole", *options))
+    at = random.randint(4, 7)
+    job = start(photos, tmp_path / "parts", *options)
+    assert job.stderr is not None
+    for line in job.stderr:
+        if line.startswith(f"step {at}/"):
+            others = psutil.Process(job.pid).children(recursive=True)
+            job.kill()  # first, or it would tell of the ranks' end
+            for process in others:
+                process.kill()
+            psutil.wait_procs(others, timeout=30)
+    assert job.wait(60) == -signal.SIGKILL, f"killed at step {at}"
+    parts = finish(start(photos, tmp_path / "parts", *options))
+    assert largest_difference(whole, parts) == 0.0, f"killed at step {at}"
+
+
 def psutil_children() -> list[list[str]]:
     """Command lines of what this test process started and still runs."""
     import psutil
