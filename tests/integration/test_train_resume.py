@@ -145,11 +145,13 @@ def test_two_mindspore_processes_train_like_one(photos: Path, tmp_path: Path) ->
     assert largest_difference(one, two) < TOLERANCE
 
 
-def test_a_dead_rank_ends_the_job_with_its_log_named(photos: Path, tmp_path: Path) -> None:
-    pytest.importorskip("torch")
+@pytest.mark.parametrize("backend", ["torch", pytest.param("mindspore", marks=pytest.mark.slow)])
+def test_a_dead_rank_ends_the_job_with_its_log_named(photos: Path, tmp_path: Path, backend: str) -> None:
+    pytest.importorskip(backend)
     import psutil
 
-    job = start(photos, tmp_path / "run", "--devices", "2", "--steps", "500", *STEPS[2:])
+    options = ("--backend", backend, "--devices", "2", "--steps", "500", *STEPS[2:])
+    job = start(photos, tmp_path / "run", *options)
     assert job.stderr is not None
     lines = []
     killed = False
@@ -158,7 +160,8 @@ def test_a_dead_rank_ends_the_job_with_its_log_named(photos: Path, tmp_path: Pat
         if line.startswith("step 5/") and not killed:
             killed = True
             for process in psutil.Process(job.pid).children(recursive=True):
-                if process.environ().get("RANK") == "1" and "rvrt_cli" in process.cmdline():
+                number = process.environ().get("RANK" if backend == "torch" else "RANK_ID")
+                if number == "1" and "rvrt_cli" in process.cmdline():
                     process.kill()
                     break
     assert job.wait(120) == 5
