@@ -47,7 +47,8 @@ def static(function: Any) -> Any:
 
 def constant(array: np.ndarray) -> Tensor:
     """A fixed tensor on the backend's device; integer arrays become indices."""
-    return torch.tensor(array, device=_device)
+    # Not torch.tensor: torch.compile traces an array as a tensor and would warn of a copy at every constant.
+    return torch.from_numpy(array.copy()).to(_device)
 
 
 def from_numpy(array: np.ndarray) -> Tensor:

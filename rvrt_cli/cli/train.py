@@ -6,15 +6,15 @@ import math
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
+
+from rvrt_cli.cli import train_options as options
 
 if TYPE_CHECKING:
     from rvrt_cli.train.batches import SourceSpec
     from rvrt_cli.train.checkpoint import Tensors
-
-DATA, RECIPE, MACHINE, OUTPUT = "Data", "Recipe (defaults: the published one)", "Machine", "Run and reports"
 
 
 def register(app: typer.Typer) -> None:
@@ -23,354 +23,58 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="DIR",
-            help="Folder of the run: checkpoints, logs, weights; shared by all machines. Default: runs/MODEL.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model", "-m", metavar="NAME", help="rvrt, light, light-s, ...", rich_help_panel=RECIPE
-        ),
-    ] = "light-s",
-    data: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--data",
-            metavar="[KIND=]DIR[:WEIGHT]",
-            help="Folder of videos, frame folders or photographs; may be repeated. KIND (photos, frames, videos, vimeo90k) where it is taken for something else.",
-            rich_help_panel=DATA,
-        ),
-    ] = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            "--dataset",
-            metavar="NAME[:WEIGHT]",
-            help="A published data set: vimeo90k.",
-            rich_help_panel=DATA,
-        ),
-    ] = None,
-    root: Annotated[
-        Path,
-        typer.Option("--root", metavar="DIR", help="Where --dataset lies.", rich_help_panel=DATA),
-    ] = Path("vimeo_septuplet"),
-    degradation: Annotated[
-        str,
-        typer.Option(
-            "--degradation",
-            metavar="NAME",
-            help="BI, BD or real (blur, noise, compression).",
-            rich_help_panel=DATA,
-        ),
-    ] = "BI",
-    augment: Annotated[
-        bool,
-        typer.Option(
-            "--augment/--no-augment",
-            help="Flips and transposes, and (not in the published recipe) reversal in time, each with probability one half.",
-            rich_help_panel=DATA,
-        ),
-    ] = True,
-    mirror: Annotated[
-        bool | None,
-        typer.Option(
-            "--mirror/--no-mirror",
-            help="Append each clip's mirror image in time; default: where --frames is odd.",
-            rich_help_panel=DATA,
-        ),
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            "--workers",
-            metavar="N",
-            min=0,
-            help="Data processes per device; 0 works in the training process. Default: the cores that are left, 1 to 8.",
-            rich_help_panel=DATA,
-        ),
-    ] = None,
-    cache: Annotated[
-        int,
-        typer.Option(
-            "--cache",
-            metavar="MIB",
-            min=0,
-            help="Memory for decoded pictures, of all data processes of a device together.",
-            rich_help_panel=DATA,
-        ),
-    ] = 2048,
-    val: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--val",
-            metavar="[NAME=]DIR",
-            help="Validation clips: a folder of frame folders, or Vimeo-90K; may be repeated.",
-            rich_help_panel=DATA,
-        ),
-    ] = None,
-    val_frames: Annotated[
-        int,
-        typer.Option(
-            "--val-frames",
-            metavar="N",
-            min=1,
-            help="First frames of each validation clip.",
-            rich_help_panel=DATA,
-        ),
-    ] = 6,
-    val_clips: Annotated[
-        int,
-        typer.Option(
-            "--val-clips", metavar="N", min=1, help="At most so many clips per set.", rich_help_panel=DATA
-        ),
-    ] = 16,
-    steps: Annotated[
-        int, typer.Option("--steps", metavar="N", min=1, help="Optimizer steps.", rich_help_panel=RECIPE)
-    ] = 300_000,
-    batch: Annotated[
-        int,
-        typer.Option(
-            "--batch",
-            metavar="N",
-            min=1,
-            help="Clips per step over all devices together.",
-            rich_help_panel=RECIPE,
-        ),
-    ] = 8,
-    frames: Annotated[
-        int, typer.Option("--frames", metavar="N", min=1, help="Frames per clip.", rich_help_panel=RECIPE)
-    ] = 7,
-    patch: Annotated[
-        int,
-        typer.Option(
-            "--patch",
-            metavar="PX",
-            min=1,
-            help="Side of a patch in GT pixels (the LQ patch is a quarter).",
-            rich_help_panel=RECIPE,
-        ),
-    ] = 256,
-    stage: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--stage",
-            metavar="K=V,...",
-            help="A stretch of the run, in order: steps=4000,frames=2,patch=128,batch=16 (patch in GT pixels); the cosine spans all stages.",
-            rich_help_panel=RECIPE,
-        ),
-    ] = None,
-    lr: Annotated[
-        float, typer.Option("--lr", help="Learning rate at the start of the cosine.", rich_help_panel=RECIPE)
-    ] = 2e-4,
-    lr_min: Annotated[
-        float, typer.Option("--lr-min", help="Learning rate at its end.", rich_help_panel=RECIPE)
-    ] = 1e-7,
-    warmup: Annotated[
-        int,
-        typer.Option(
-            "--warmup", metavar="STEPS", help="Steps of linear growth at the start.", rich_help_panel=RECIPE
-        ),
-    ] = 0,
-    beta1: Annotated[
-        float, typer.Option("--beta1", help="Adam's decay of the gradient's mean.", rich_help_panel=RECIPE)
-    ] = 0.9,
-    beta2: Annotated[
-        float, typer.Option("--beta2", help="Adam's decay of its square's mean.", rich_help_panel=RECIPE)
-    ] = 0.99,
-    epsilon: Annotated[
-        float, typer.Option("--epsilon", help="Adam's addend to the root.", rich_help_panel=RECIPE)
-    ] = 1e-8,
-    charbonnier_epsilon: Annotated[
-        float,
-        typer.Option(
-            "--charbonnier-epsilon",
-            help="Addend to the squared difference in the loss.",
-            rich_help_panel=RECIPE,
-        ),
-    ] = 1e-9,
-    clip_grad: Annotated[
-        float,
-        typer.Option(
-            "--clip-grad", metavar="NORM", help="Largest gradient norm; 0 for none.", rich_help_panel=RECIPE
-        ),
-    ] = 0.0,
-    ema: Annotated[
-        float,
-        typer.Option(
-            "--ema",
-            metavar="DECAY",
-            help="Moving average of the weights, which is validated and exported; grows to this decay over the first steps; 0 for none.",
-            rich_help_panel=RECIPE,
-        ),
-    ] = 0.999,
-    accumulate: Annotated[
-        int,
-        typer.Option(
-            "--accumulate",
-            metavar="N",
-            min=1,
-            help="Cut a device's share of the batch into N parts.",
-            rich_help_panel=RECIPE,
-        ),
-    ] = 1,
-    flow_freeze: Annotated[
-        int,
-        typer.Option(
-            "--flow-freeze",
-            metavar="STEPS",
-            help="Steps before the optical-flow network is trained.",
-            rich_help_panel=RECIPE,
-        ),
-    ] = 5000,
-    flow_lr_factor: Annotated[
-        float,
-        typer.Option(
-            "--flow-lr-factor",
-            help="Learning rate of the optical-flow network over that of the rest.",
-            rich_help_panel=RECIPE,
-        ),
-    ] = 0.25,
-    seed: Annotated[
-        int,
-        typer.Option("--seed", min=0, help="Of the initial weights and the data.", rich_help_panel=RECIPE),
-    ] = 0,
-    init: Annotated[
-        str | None,
-        typer.Option(
-            "--init", metavar="WEIGHTS", help="Weights to start from (fine-tuning).", rich_help_panel=RECIPE
-        ),
-    ] = None,
-    backend: Annotated[
-        str,
-        typer.Option(
-            "--backend",
-            metavar="NAME",
-            help="mindspore, torch, or auto: MindSpore where it is installed and can do what is asked for, else PyTorch; a resumed run keeps its own.",
-            rich_help_panel=MACHINE,
-        ),
-    ] = "auto",
-    device: Annotated[
-        str,
-        typer.Option(
-            "--device", metavar="NAME", help="auto, cpu, cuda, gpu, ascend.", rich_help_panel=MACHINE
-        ),
-    ] = "auto",
-    threads: Annotated[
-        int,
-        typer.Option(
-            "--threads",
-            metavar="N",
-            min=0,
-            help="CPU threads per device; 0 takes the framework's choice.",
-            rich_help_panel=MACHINE,
-        ),
-    ] = 0,
-    devices: Annotated[
-        int,
-        typer.Option(
-            "--devices",
-            metavar="N",
-            min=1,
-            help="Devices of this machine (on CPU: processes), each with an equal share of the batch.",
-            rich_help_panel=MACHINE,
-        ),
-    ] = 1,
-    nodes: Annotated[
-        int, typer.Option("--nodes", metavar="N", min=1, help="Machines.", rich_help_panel=MACHINE)
-    ] = 1,
-    node_rank: Annotated[
-        int,
-        typer.Option(
-            "--node-rank", metavar="N", min=0, help="Number of this machine, from 0.", rich_help_panel=MACHINE
-        ),
-    ] = 0,
-    master: Annotated[
-        str,
-        typer.Option("--master", metavar="HOST:PORT", help="Address of machine 0.", rich_help_panel=MACHINE),
-    ] = "",
-    precision: Annotated[
-        str,
-        typer.Option(
-            "--precision",
-            metavar="NAME",
-            help="fp32, bf16 or fp16 (with dynamic loss scaling).",
-            rich_help_panel=MACHINE,
-        ),
-    ] = "fp32",
-    recompute: Annotated[
-        bool,
-        typer.Option(
-            "--recompute",
-            help="Recompute activations: less memory, about a third more time.",
-            rich_help_panel=MACHINE,
-        ),
-    ] = False,
-    compile_: Annotated[
-        bool, typer.Option("--compile", help="torch.compile the network.", rich_help_panel=MACHINE)
-    ] = False,
-    resume: Annotated[
-        str | None,
-        typer.Option(
-            "--resume",
-            metavar="auto",
-            help="Continue from the newest checkpoint in --out, or start where there is none.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
-    val_interval: Annotated[
-        int, typer.Option("--val-interval", metavar="STEPS", min=1, rich_help_panel=OUTPUT)
-    ] = 1000,
-    save_interval: Annotated[
-        int, typer.Option("--save-interval", metavar="STEPS", min=1, rich_help_panel=OUTPUT)
-    ] = 1000,
-    log_interval: Annotated[
-        int, typer.Option("--log-interval", metavar="STEPS", min=1, rich_help_panel=OUTPUT)
-    ] = 10,
-    keep: Annotated[
-        int,
-        typer.Option(
-            "--keep",
-            metavar="N",
-            min=1,
-            help="Checkpoints that stay; the best weights always do.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = 3,
-    time_limit: Annotated[
-        float,
-        typer.Option(
-            "--time-limit",
-            metavar="MINUTES",
-            min=0,
-            help="Save and stop after so many minutes; 0 for no limit.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = 0.0,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run",
-            help="Check options, data, devices and folders, show the plan and stop.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = False,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Also write TensorBoard events.", rich_help_panel=OUTPUT)
-    ] = False,
-    samples: Annotated[
-        bool,
-        typer.Option("--samples/--no-samples", help="Write pictures at validation.", rich_help_panel=OUTPUT),
-    ] = True,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show tracebacks of errors.", rich_help_panel=OUTPUT)
-    ] = False,
+    out: options.Out = None,
+    model: options.Model = "light-s",
+    data: options.Data = None,
+    dataset: options.Dataset = None,
+    root: options.Root = Path("vimeo_septuplet"),
+    degradation: options.Degradation = "BI",
+    augment: options.Augment = True,
+    mirror: options.Mirror = None,
+    workers: options.Workers = None,
+    cache: options.Cache = 2048,
+    val: options.Val = None,
+    val_frames: options.ValFrames = 6,
+    val_clips: options.ValClips = 16,
+    steps: options.Steps = 300_000,
+    batch: options.Batch = 8,
+    frames: options.Frames = 7,
+    patch: options.Patch = 256,
+    stage: options.Stage = None,
+    lr: options.Lr = 2e-4,
+    lr_min: options.LrMin = 1e-7,
+    warmup: options.Warmup = 0,
+    beta1: options.Beta1 = 0.9,
+    beta2: options.Beta2 = 0.99,
+    epsilon: options.Epsilon = 1e-8,
+    charbonnier_epsilon: options.CharbonnierEpsilon = 1e-9,
+    clip_grad: options.ClipGrad = 0.0,
+    ema: options.Ema = 0.999,
+    accumulate: options.Accumulate = 1,
+    flow_freeze: options.FlowFreeze = 5000,
+    flow_lr_factor: options.FlowLrFactor = 0.25,
+    seed: options.Seed = 0,
+    init: options.Init = None,
+    backend: options.Backend = "auto",
+    device: options.Device = "auto",
+    threads: options.Threads = 0,
+    devices: options.Devices = 1,
+    nodes: options.Nodes = 1,
+    node_rank: options.NodeRank = 0,
+    master: options.Master = "",
+    precision: options.Precision = "fp32",
+    recompute: options.Recompute = False,
+    compile_: options.Compile = False,
+    resume: options.Resume = None,
+    val_interval: options.ValInterval = 1000,
+    save_interval: options.SaveInterval = 1000,
+    log_interval: options.LogInterval = 10,
+    keep: options.Keep = 3,
+    time_limit: options.TimeLimit = 0.0,
+    dry_run: options.DryRun = False,
+    tensorboard: options.Tensorboard = False,
+    samples: options.Samples = True,
+    debug: options.Debug = False,
 ) -> None:
     """Train a network on clips that are cut, degraded and (photographs) moved on the fly."""
     from rvrt_cli.cli.app import enable_debug
@@ -464,10 +168,18 @@ def _initial_tensors(init: str, model: str) -> Tensors:
     """The tensors of a weight file, or of a name that the weight registry knows."""
     from rvrt_cli.errors import UsageError
     from rvrt_cli.model.config import PRESETS
+    from rvrt_cli.train.checkpoint import is_checkpoint
+    from rvrt_cli.train.export import BEST_NAME, LAST_NAME
     from rvrt_cli.weights import find_weights
     from rvrt_cli.weights.files import load_weights
 
-    weights = load_weights(Path(init) if Path(init).exists() else find_weights(init))
+    path = Path(init) if Path(init).exists() else find_weights(init)
+    if is_checkpoint(path):
+        raise UsageError(
+            f"{init} is a checkpoint; start from the {BEST_NAME} or {LAST_NAME} of its run, or continue that run with --resume auto."
+        )
+    weights = load_weights(path)
     if weights.config != PRESETS[model]:
-        raise UsageError(f"The weights {init} are no {model}; choose the --model that they were made for.")
+        kind = "of another size" if weights.preset == model else f"for {weights.preset}, not for {model}"
+        raise UsageError(f"The weights {init} are {kind}; choose the --model that they were made for.")
     return weights.tensors

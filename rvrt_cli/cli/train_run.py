@@ -18,12 +18,13 @@ from rvrt_cli.train.plan import plan_training
 from rvrt_cli.train.preflight import check_run
 from rvrt_cli.train.recipe import Recipe
 from rvrt_cli.train.settings import RunSettings
-from rvrt_cli.train.stopping import StopRequest
+from rvrt_cli.train.stopping import STOPPED_AT_ONCE, StopRequest, ended_by_interrupts
 
 
 def show_plan(settings: RunSettings, config: ModelConfig, recipe: Recipe, cluster: Cluster) -> None:
     """``--dry-run``: check what a run would need and show what it would cost."""
-    source = check_run(settings, config, recipe, cluster)
+    with ended_by_interrupts():
+        source = check_run(settings, config, recipe, cluster)
     plan = plan_training(config, recipe, source.count_clips(recipe.stages[0].frames), cluster.world)
     train_view.show_plan(plan, settings, recipe, source.name, cluster.world)
 
@@ -32,8 +33,11 @@ def run_alone(
     settings: RunSettings, config: ModelConfig, recipe: Recipe, initial: Tensors | None, stop: StopRequest
 ) -> None:
     """Train in this process, on one device."""
-    with train_view.TrainView(settings, recipe) as view:
-        run_training(settings, config, recipe, initial, view.show, stop=stop)
+    try:
+        with train_view.TrainView(settings, recipe, stop=stop) as view:
+            run_training(settings, config, recipe, initial, view.show, stop=stop)
+    except KeyboardInterrupt:  # the command-line library would end without a word
+        raise InterruptedRun(STOPPED_AT_ONCE) from None
 
 
 def run_rank(
@@ -61,8 +65,9 @@ def launch_ranks(
     cluster: Cluster, settings: RunSettings, recipe: Recipe, config: ModelConfig, stop: StopRequest
 ) -> None:
     """Run this command once per device."""
+    cluster.check()
     recipe.check(config, cluster.world)
-    with train_view.TrainView(settings, recipe) as view:
+    with train_view.TrainView(settings, recipe, stop=stop) as view:
         # The last --backend counts: what was chosen here holds on every device.
         arguments = [*sys.argv[1:], "--backend", settings.backend]
         launch(settings.backend, cluster, arguments, settings.out / "logs", view.show, stop)

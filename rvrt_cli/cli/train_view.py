@@ -26,13 +26,21 @@ from rvrt_cli.train.logs import StepRow
 from rvrt_cli.train.plan import Plan
 from rvrt_cli.train.recipe import Recipe
 from rvrt_cli.train.settings import RunSettings
+from rvrt_cli.train.stopping import StopRequest
 
 
 class TrainView:
-    """Receives a run's events; use as a context manager."""
+    """Receives a run's events; use as a context manager. ``stop``: the run's, so that a person sees that it was heard."""
 
-    def __init__(self, settings: RunSettings, recipe: Recipe, console: Console | None = None) -> None:
+    def __init__(
+        self,
+        settings: RunSettings,
+        recipe: Recipe,
+        console: Console | None = None,
+        stop: StopRequest | None = None,
+    ) -> None:
         self._settings, self._recipe = settings, recipe
+        self._stop = stop or StopRequest()
         self._console = console or Console(file=_ToleratedStderr(), highlight=False, soft_wrap=True)  # type: ignore[arg-type] # it has what Rich uses of a file
         self._steps = recipe.steps
         self._now: Stepped | None = None
@@ -46,7 +54,7 @@ class TrainView:
                 console=self._console, expand=True,
             )  # fmt: skip
             self._task = self._progress.add_task("train", total=recipe.steps)
-            self._live = Live(self._progress, console=self._console, refresh_per_second=4)
+            self._live = Live(get_renderable=self.panel, console=self._console, refresh_per_second=4)
 
     def __enter__(self) -> TrainView:
         if self._live is not None:
@@ -64,9 +72,14 @@ class TrainView:
             if self._settings.backend_reason:
                 self._line(_backend(self._settings))
             self._line(f"{event.engine}; data: {event.data}")
-            self._line(f"step {event.step} of {event.steps}" + (": going on" if event.step else ""))
+            self._line(f"step {event.step} of {event.steps}{_start(event)}")
             for note in event.notes:
                 self._line(note)
+            compiles = self._settings.backend == "mindspore" or self._recipe.compile
+            if compiles and event.step < event.steps:
+                self._line(
+                    "compiling the network, which takes a minute or more before the first step of each stage"
+                )
             if self._live is not None:
                 self._progress.update(self._task, total=event.steps, completed=event.step)
         elif isinstance(event, Stepped):
@@ -87,8 +100,6 @@ class TrainView:
             self._line(event.text)
         elif isinstance(event, Finished):
             self._finish(event.summary)
-        if self._live is not None:
-            self._live.update(self.panel())
 
     def _stepped(self, event: Stepped) -> None:
         self._now = event
@@ -119,13 +130,15 @@ class TrainView:
                 "data wait", f"{row.data_wait:.1%}", "samples/s", f"{row.samples_per_s:.1f}", "memory",
                 f"{row.memory_mib:.0f} MiB", "skipped", str(row.skipped),
             )  # fmt: skip
-        for name, (psnr, bicubic) in self._validated.items():
+        for name, (psnr, bicubic) in dict(self._validated).items():  # drawn by a thread of Rich's
             table.add_row(name, f"{psnr:.3f} dB", "bicubic", f"{bicubic:.3f} dB")
         if self._best is not None:
             table.add_row("best mean", f"{self._best:.3f} dB")
         panel = Table.grid(expand=True)
         panel.add_row(self._progress)
         panel.add_row(table)
+        if self._stop.reason:  # a step may take long
+            panel.add_row(f"{self._stop.reason}: saving after this step (Ctrl+C once more stops at once)")
         return panel
 
     def _finish(self, summary: Summary) -> None:
@@ -184,6 +197,12 @@ class _ToleratedStderr:
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, self._file.fileno())
             os.close(null)
+
+
+def _start(event: Started) -> str:
+    if event.step == event.steps:
+        return ": the run is complete; give more --steps to go on"
+    return ": going on" if event.step else ""
 
 
 def _backend(settings: RunSettings) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from rvrt_cli.data.clips import ArrayCache, ClipSource, FrameSource, MixedSource, PhotoSource, VideoSource
-from rvrt_cli.data.images import list_images
+from rvrt_cli.data.images import IMAGE_SUFFIXES, list_images
 from rvrt_cli.data.motion import MotionSettings
 from rvrt_cli.data.vimeo import find_vimeo_root, septuplet_frames
 from rvrt_cli.errors import InputError
@@ -33,13 +33,14 @@ def open_clip_source(
     ``kind``: one of :data:`KINDS`, or "auto": a Vimeo-90K tree is recognised by ``sequences/`` and its list (the
     training list is used), videos by their suffix, frames as :func:`looks_like_film` says, folder by folder; other
     images are photographs. A folder with several kinds becomes a mixture in proportion to the number of files. A single
-    video file may be given too.
+    photograph or video file may be given too.
 
     Errors: :class:`InputError` for a folder that is missing or holds none of these.
     """
     path = Path(path)
     if path.is_file():
-        return VideoSource([path])
+        picture = path.suffix.lower() in IMAGE_SUFFIXES
+        return PhotoSource([path], motion, cache) if picture else VideoSource([path])
     if not path.is_dir():
         raise InputError(f"{path} does not exist; give a folder of photographs, frames or videos.")
     if kind not in ("auto", *KINDS):

@@ -103,6 +103,17 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     write_bytes(path, save(tensors, {_KEY: json.dumps(record, sort_keys=True)}))
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Whether ``path`` is a file with the state of a run; False for any other file, damaged ones too."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), "numpy") as file:
+            return _KEY in (file.metadata() or {})
+    except (OSError, SafetensorError):
+        return False
+
+
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint.
 

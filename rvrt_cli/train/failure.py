@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rvrt_cli.errors import DeviceError, ExitCode, RvrtError
+from rvrt_cli.train.checkpoint import list_checkpoints
 from rvrt_cli.train.engine import LOST_PEER
 from rvrt_cli.train.job import JobFolder
 
@@ -16,13 +17,12 @@ _DEATHS = (
 )
 _RANK = re.compile(r"^rank (?P<rank>\d+) of \d+: process (?P<pid>\d+)$", re.MULTILINE)
 _SENTENCE = re.compile(r"^rvrt: (?P<text>.+)$", re.MULTILINE)
-_CONTINUE = "the last checkpoint is intact: continue with --resume auto"
 
 
 class RankError(RvrtError):
     """A rank's own sentence and exit code."""
 
-    def __init__(self, message: str, code: int) -> None:
+    def __init__(self, message: str, code: int = int(ExitCode.UNEXPECTED)) -> None:
         super().__init__(message)
         known = {int(value) for value in ExitCode}
         self.exit_code = ExitCode(code) if code in known else ExitCode.UNEXPECTED
@@ -53,6 +53,10 @@ def explain_failure(job: JobFolder, code: int) -> RvrtError:
     When one rank fails the others lose their connection, and say so: they are not to blame. ``code``: the launcher's.
     """
     deaths = find_deaths(_read(job.launcher_log))
+    saved = list_checkpoints(job.path.parents[1] / "checkpoints")
+    again = (
+        "the last checkpoint is intact: continue with" if saved else "nothing was saved yet: start again with"
+    )
     ranks = [rank for path in sorted(job.path.rglob("*.log")) if (rank := _rank(path, deaths)) is not None]
     own = [rank for rank in ranks if rank.sentence and LOST_PEER not in rank.sentence]
     for rank in own:
@@ -61,14 +65,14 @@ def explain_failure(job: JobFolder, code: int) -> RvrtError:
     for rank in ranks:
         if rank.code is not None and not rank.sentence:
             return DeviceError(
-                f"Rank {rank.number} of the job died (exit code {rank.code}) and ended it; its log is {rank.log}; {_CONTINUE}."
+                f"Rank {rank.number} of the job died (exit code {rank.code}) and ended it; its log is {rank.log}; {again} --resume auto."
             )
     for rank in own:
         return _said(rank, deaths)
     for rank in ranks:
         if rank.sentence:
             return DeviceError(
-                f"A rank on another machine ended the job; the log on that machine says why (here: {rank.log}); {_CONTINUE}."
+                f"A rank on another machine ended the job; the log on that machine says why (here: {rank.log}); {again} --resume auto."
             )
     return DeviceError(f"The launcher ended with exit code {code}; its log is {job.launcher_log}.")
 

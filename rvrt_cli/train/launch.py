@@ -22,7 +22,7 @@ from rvrt_cli.errors import DeviceError, InterruptedRun, UsageError
 from rvrt_cli.train.events import Event
 from rvrt_cli.train.failure import explain_failure, find_deaths
 from rvrt_cli.train.job import JOB_VARIABLE, JobFolder, is_rank
-from rvrt_cli.train.stopping import StopRequest, signals_held
+from rvrt_cli.train.stopping import STOPPED_AT_ONCE, StopRequest, signals_held
 
 _POLL_S = 0.25
 _CLUSTER_TIMEOUT_S = 300
@@ -107,9 +107,7 @@ def launch(
         _wait(launcher, job, report, stop)
     except KeyboardInterrupt:
         _end_job(launcher)
-        raise InterruptedRun(
-            "Stopped at once; what came after the last checkpoint is lost: run the same command with --resume auto to continue."
-        ) from None
+        raise InterruptedRun(STOPPED_AT_ONCE) from None
     except BaseException:
         _end_job(launcher)
         raise

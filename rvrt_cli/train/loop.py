@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, NoReturn
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from rvrt_cli.atomic import explained_writing, remove_all_leftovers
 from rvrt_cli.data.images import write_png
-from rvrt_cli.errors import InterruptedRun, NonFiniteError, OutputError, RvrtError, WeightsError
+from rvrt_cli.errors import InterruptedRun, RvrtError
 from rvrt_cli.model.config import ModelConfig
 from rvrt_cli.train.agreement import check_agreement
 from rvrt_cli.train.batches import Batch, BatchMaker, BatchStream, open_sources
@@ -20,22 +20,21 @@ from rvrt_cli.train.checkpoint import (
     Checkpoint,
     Tensors,
     checkpoint_path,
-    list_checkpoints,
-    load_latest,
     newer_checkpoints,
     prune_checkpoints,
     save_checkpoint,
     set_aside,
-    step_of,
 )
-from rvrt_cli.train.engine import Engine, Place, StepResult, create_engine, gather
+from rvrt_cli.train.engine import Engine, Place, StepResult, create_engine
 from rvrt_cli.train.events import Event, Finished, Noted, Saved, Skipped, Started, Stepped, Summary, Validated
 from rvrt_cli.train.export import BEST_NAME, LAST_NAME, export_weights, exported_step
 from rvrt_cli.train.lock import run_lock
 from rvrt_cli.train.logs import CsvLog, StepRow, TensorBoardLog, ValidationRow
 from rvrt_cli.train.meter import Meter
+from rvrt_cli.train.not_finite import explain_not_finite
 from rvrt_cli.train.recipe import Recipe
 from rvrt_cli.train.record import continued_record, new_record
+from rvrt_cli.train.resume import find_checkpoint
 from rvrt_cli.train.settings import RunSettings
 from rvrt_cli.train.stopping import StopRequest
 from rvrt_cli.train.validate import (
@@ -45,9 +44,6 @@ from rvrt_cli.train.validate import (
     predict_within_memory,
     validate,
 )
-
-_NAMED_CLIPS = 8
-"""Clips of a batch that an error names."""
 
 ValidationSets = list[tuple[str, list[ValidationClip]]]
 
@@ -99,33 +95,6 @@ def run_training(
         summary = run.train(stream)
         report(Finished(summary))
         return summary
-
-
-def find_checkpoint(settings: RunSettings, config: ModelConfig, recipe: Recipe) -> Checkpoint | None:
-    """The checkpoint from which a run goes on, or None where it begins.
-
-    Errors: :class:`OutputError` for a folder that holds a run which is not to be resumed, or a longer one;
-    :class:`WeightsError` for checkpoints that are damaged or of another network.
-    """
-    folder = settings.out / "checkpoints"
-    if not settings.resume:
-        if list_checkpoints(folder):
-            raise OutputError(
-                f"{settings.out} already holds a training run; continue it with --resume auto or choose another --out."
-            )
-        return None
-    checkpoint = load_latest(folder)
-    if checkpoint is not None and checkpoint.config != config:
-        raise WeightsError(
-            f"The checkpoints in {folder} belong to another architecture than {settings.model}; "
-            "resume with the --model that they were made with or choose another --out."
-        )
-    if checkpoint is not None and checkpoint.step > recipe.steps:
-        raise OutputError(
-            f"The run in {settings.out} has already made {checkpoint.step} steps, more than the {recipe.steps} asked for; "
-            "give more --steps or choose another --out."
-        )
-    return checkpoint
 
 
 class _StopNow(Exception):  # noqa: N818 - no error: it ends a validation
@@ -202,7 +171,7 @@ class _Run:
         if broken_off and not self._validate():
             self._leave()
         meter = Meter(self.settings, self.recipe, self.place, self.engine, stream, self.step)
-        for batch in stream:
+        for batch in self._batches(stream):
             if self.alone and self._asked():
                 self._leave()
             result = self._make_step(batch, meter, stream.maker)
@@ -223,6 +192,15 @@ class _Run:
             self.settings.out / LAST_NAME, self.place.world, self.settings.machines,
         )  # fmt: skip
 
+    def _batches(self, stream: BatchStream) -> Iterator[Batch]:
+        """Those of the stream. Where one cannot be made (a damaged file), the steps so far are saved before the run ends."""
+        try:
+            yield from stream
+        except RvrtError:
+            if self.alone and self.step != self.saved_step:
+                self._save()
+            raise
+
     def _make_step(self, batch: Batch, meter: Meter, maker: BatchMaker) -> StepResult:
         lr = self.recipe.lr_at(batch.step)
         flow_lr = self.recipe.flow_lr_at(batch.step)
@@ -230,7 +208,7 @@ class _Run:
         self.step = batch.step + 1
         if not result.finite:
             if result.scale == 1.0:
-                raise self._not_finite(result, maker)
+                raise explain_not_finite(self.step, result, maker, self.engine, self.place, self.settings.out)
             self.skipped += 1
             self.report(Skipped(self.step, self.skipped))
         seconds, left_s = meter.add(self.step, batch, result)
@@ -260,32 +238,6 @@ class _Run:
         )
         raise InterruptedRun(
             f"Stopped by {self._asked() or 'another device'} {place}: run the same command with --resume auto to continue."
-        )
-
-    def _not_finite(self, result: StepResult, maker: BatchMaker) -> NonFiniteError:
-        """Names the step, the ranks, the clips and what to do; the same on every rank."""
-        what = (
-            f"gradient's norm is {result.grad_norm}" if np.isfinite(result.loss) else f"loss is {result.loss}"
-        )
-        flags = [float(not np.isfinite(result.own_loss))]
-        bad = [flags] if self.alone else gather(self.engine, self.place, flags).tolist()
-        ranks = [rank for rank, (flag,) in enumerate(bad) if flag]
-        clips = []
-        with suppress(RvrtError):
-            for rank in ranks or range(self.place.world):
-                clips += replace(maker, rank=rank).origins(self.step - 1)
-        more = f" and {len(clips) - _NAMED_CLIPS} more" if len(clips) > _NAMED_CLIPS else ""
-        where = f"seed {self.recipe.seed}, batch {self.step - 1}"
-        if ranks and not self.alone:
-            where += f", rank {', '.join(map(str, ranks))}"
-        if clips:
-            where += f": {'; '.join(clips[:_NAMED_CLIPS])}{more}"
-        saved = list_checkpoints(self.settings.out / "checkpoints")
-        again = (
-            f"go on from step {step_of(saved[-1])} with --resume auto and" if saved else "start again with"
-        )
-        return NonFiniteError(
-            f"The {what} at step {self.step} ({where}); {again} a smaller --lr or with --clip-grad 1."
         )
 
     def _validate(self) -> bool:

@@ -13,8 +13,8 @@ from rvrt_cli.model.config import ModelConfig
 from rvrt_cli.train.batches import open_sources
 from rvrt_cli.train.engine import check_device
 from rvrt_cli.train.launch import Cluster
-from rvrt_cli.train.loop import find_checkpoint
 from rvrt_cli.train.recipe import Recipe
+from rvrt_cli.train.resume import find_checkpoint
 from rvrt_cli.train.settings import RunSettings
 from rvrt_cli.train.validate import load_validation
 

@@ -30,6 +30,10 @@ class Stage:
     patch_gt_px: int = 256
     """Height and width of a GT patch."""
 
+    def __str__(self) -> str:
+        """As ``--stage`` takes it."""
+        return f"steps={self.steps},frames={self.frames},patch={self.patch_gt_px},batch={self.batch}"
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -138,9 +142,10 @@ class Recipe:
         """Raise :class:`UsageError` where the recipe does not fit the network or the number of devices."""
         for stage in self.stages:
             if stage.batch % (world * self.accumulate):
+                parts = f" in {self.accumulate} parts each" if self.accumulate > 1 else ""
                 raise UsageError(
-                    f"A batch of {stage.batch} cannot be shared by {world} device(s) in {self.accumulate} part(s); "
-                    f"make it a multiple of {world * self.accumulate}."
+                    f"A batch of {stage.batch} clips cannot be shared equally by {world} device{'s' * (world > 1)}{parts}; "
+                    f"make --batch a multiple of {world * self.accumulate}."
                 )
             lq_px = stage.patch_gt_px // config.upscale
             if stage.patch_gt_px % config.upscale or lq_px < config.min_size:
@@ -163,9 +168,15 @@ class Recipe:
 
     def differences(self, other: Recipe) -> list[str]:
         """Settings that differ, as "lr 0.001 instead of 0.0002"."""
-        mine, theirs = asdict(self), asdict(other)
+
+        def words(value: object) -> str:
+            return " then ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+        pairs = [(f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(self)]
         return [
-            f"{name} {mine[name]} instead of {theirs[name]}" for name in mine if mine[name] != theirs[name]
+            f"{name} {words(mine)} instead of {words(theirs)}"
+            for name, mine, theirs in pairs
+            if mine != theirs
         ]
 
 

@@ -70,6 +70,8 @@ def test_the_plan_is_shown_without_training(photos: Path, tmp_path: Path) -> Non
         (["--data", "PHOTOS", "--patch", "30"], 2, "patch"),
         (["--data", "PHOTOS", "--frames", "5", "--no-mirror"], 2, "frames"),
         (["--data", "PHOTOS", "--patch", "64", "--devices", "1000", "--batch", "1000"], 5, "fewer --devices"),
+        (["--data", "PHOTOS", "--patch", "64", "--devices", "1000"], 5, "fewer --devices"),
+        (["--data", "PHOTOS", "--patch", "64", "--batch", "3", "--accumulate", "2"], 2, "multiple of 2"),
         (["--data", "PHOTOS", "--patch", "64", "--backend", "jax"], 2, "jax"),
         (["--data", "PHOTOS", "--patch", "64", "--resume", "yes"], 2, "--resume"),
         (["--data", "PHOTOS", "--patch", "64", "--init", "PHOTOS/lake.png"], 6, "lake.png"),
@@ -169,7 +171,7 @@ def test_weights_of_another_network_are_refused(
     with pytest.raises(SystemExit) as left:
         main()
     assert left.value.code == 2
-    assert "are no light" in capsys.readouterr().err
+    assert "are for light-s, not for light;" in capsys.readouterr().err
 
 
 def test_a_run_has_a_folder_of_its_own_by_default(
@@ -226,10 +228,12 @@ def test_a_short_run_validates_exports_and_reports(photos: Path, tmp_path: Path)
         "--data", photos, "--out", out, "--steps", "3", "--frames", "2", "--patch", "32", "--batch", "2"
     )
     assert "--resume auto" in sentence(again, 4)
+    tune = ("--data", photos, "--out", tmp_path / "tuned", "--steps", "1", "--frames", "2", "--patch", "32", "--batch", "1",
+        "--threads", "1", "--init")  # fmt: skip
+    assert "last.safetensors of its run" in sentence(
+        rvrt(*tune, out / "checkpoints" / "checkpoint-00000003.safetensors"), 2
+    )
     other = rvrt("--data", photos, "--out", out, "--patch", "64", "--model", "light", "--resume", "auto")
     assert "another architecture" in sentence(other, 6)
-    tuned = rvrt(
-        "--data", photos, "--out", tmp_path / "tuned", "--steps", "1", "--frames", "2", "--patch", "32", "--batch", "1",
-        "--init", out / "last.safetensors", "--threads", "1",
-    )  # fmt: skip
+    tuned = rvrt(*tune, out / "last.safetensors")
     assert tuned.returncode == 0, tuned.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import signal
@@ -16,6 +17,7 @@ import pytest
 
 from rvrt_cli.train.checkpoint import Checkpoint, load_latest
 
+LOG = logging.getLogger(__name__)
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -55,12 +57,17 @@ def finish(job: subprocess.Popen[str]) -> Checkpoint:
 
 
 def largest_difference(a: Checkpoint, b: Checkpoint) -> float:
+    """The largest over weights, averages and Adam's moments; each is logged (``pytest --log-cli-level=INFO``)."""
     assert a.step == b.step
-    return max(
-        float(np.abs(getattr(a.state, kind)[name] - getattr(b.state, kind)[name]).max())
+    worst = {
+        kind: max(
+            float(np.abs(getattr(a.state, kind)[name] - getattr(b.state, kind)[name]).max())
+            for name in a.state.weights
+        )
         for kind in ("weights", "ema", "adam_m", "adam_v")
-        for name in a.state.weights
-    )
+    }
+    LOG.info(f"largest differences after {a.step} steps: {worst}")
+    return max(worst.values())
 
 
 def test_a_killed_run_resumes_to_the_same_bits(photos: Path, tmp_path: Path) -> None:
@@ -138,11 +145,13 @@ def test_two_mindspore_processes_train_like_one(photos: Path, tmp_path: Path) ->
     assert largest_difference(one, two) < TOLERANCE
 
 
-def test_a_dead_rank_ends_the_job_with_its_log_named(photos: Path, tmp_path: Path) -> None:
-    pytest.importorskip("torch")
+@pytest.mark.parametrize("backend", ["torch", pytest.param("mindspore", marks=pytest.mark.slow)])
+def test_a_dead_rank_ends_the_job_with_its_log_named(photos: Path, tmp_path: Path, backend: str) -> None:
+    pytest.importorskip(backend)
     import psutil
 
-    job = start(photos, tmp_path / "run", "--devices", "2", "--steps", "500", *STEPS[2:])
+    options = ("--backend", backend, "--devices", "2", "--steps", "500", *STEPS[2:])
+    job = start(photos, tmp_path / "run", *options)
     assert job.stderr is not None
     lines = []
     killed = False
@@ -151,7 +160,8 @@ def test_a_dead_rank_ends_the_job_with_its_log_named(photos: Path, tmp_path: Pat
         if line.startswith("step 5/") and not killed:
             killed = True
             for process in psutil.Process(job.pid).children(recursive=True):
-                if process.environ().get("RANK") == "1" and "rvrt_cli" in process.cmdline():
+                number = process.environ().get("RANK" if backend == "torch" else "RANK_ID")
+                if number == "1" and "rvrt_cli" in process.cmdline():
                     process.kill()
                     break
     assert job.wait(120) == 5
@@ -199,6 +209,29 @@ def test_a_stopped_job_of_two_saves_and_goes_on(photos: Path, tmp_path: Path) ->
     assert checkpoint is not None
     assert 5 <= checkpoint.step < 200
     assert not [p for p in psutil_children() if "rvrt_cli" in " ".join(p)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["torch", "mindspore"])
+def test_a_killed_job_of_two_resumes_to_the_same_bits(photos: Path, tmp_path: Path, backend: str) -> None:
+    pytest.importorskip(backend)
+    import psutil
+
+    options = ("--backend", backend, "--devices", "2", "--steps", "8", *STEPS[2:], "--save-interval", "3")
+    whole = finish(start(photos, tmp_path / "whole", *options))
+    at = random.randint(4, 7)
+    job = start(photos, tmp_path / "parts", *options)
+    assert job.stderr is not None
+    for line in job.stderr:
+        if line.startswith(f"step {at}/"):
+            others = psutil.Process(job.pid).children(recursive=True)
+            job.kill()  # first, or it would tell of the ranks' end
+            for process in others:
+                process.kill()
+            psutil.wait_procs(others, timeout=30)
+    assert job.wait(60) == -signal.SIGKILL, f"killed at step {at}"
+    parts = finish(start(photos, tmp_path / "parts", *options))
+    assert largest_difference(whole, parts) == 0.0, f"killed at step {at}"
 
 
 def psutil_children() -> list[list[str]]:

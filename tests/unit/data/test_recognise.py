@@ -83,6 +83,13 @@ def test_unreadable_pictures_are_named_when_drawn_not_before(tmp_path: Path) -> 
         source.sample(np.random.default_rng(0), 2, 32)
 
 
+def test_a_single_picture_is_a_photograph(tmp_path: Path) -> None:
+    write(tmp_path, "lake.png", picture(0))
+    source = open_clip_source(tmp_path / "lake.png")
+    assert kind(source) is PhotoSource
+    assert source.name == f"1 photograph in {tmp_path}"
+
+
 def test_unusable_folders_are_explained(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         open_clip_source(tmp_path / "nowhere")

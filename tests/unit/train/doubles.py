@@ -17,7 +17,7 @@ TINY = replace(PRESETS["light-s"], embed_dim=8, num_heads=2, align_heads=2, pass
 
 
 class NoiseSource:
-    """Random clips; ``broken_from``: raises from that draw's seed on; ``exits``: ends its process."""
+    """Random clips; ``broken``: the next one is damaged; ``exits``: ends its process."""
 
     name = "noise"
 

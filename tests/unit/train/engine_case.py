@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,7 @@ def guided(backend: str, out: Path) -> None:
 
 def torch_compiled(out: Path) -> None:
     """Two steps of the compiled network beside the plain one."""
+    warnings.filterwarnings("error", category=UserWarning, message="To copy construct")
     losses = []
     for compiled in (False, True):
         engine = create_engine("torch", TINY, replace(RECIPE, compile=compiled), None, "cpu", 1, Place())

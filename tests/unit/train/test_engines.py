@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from rvrt_cli.train.checkpoint import load_checkpoint
 from rvrt_cli.train.engine import LOSS_SCALE_GROWTH_STEPS, ema_decay, next_scale, starting_tensors
 
 CASE = Path(__file__).with_name("engine_case.py")
+LOG = logging.getLogger(__name__)
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 
@@ -111,11 +113,19 @@ def _largest_difference(a: Path, b: Path) -> float:
         second.flow_updates,
         second.skipped,
     )
-    worst = 0.0
+    worst = {}
     for kind in ("weights", "ema", "adam_m", "adam_v"):
         mine, theirs = getattr(first, kind), getattr(second, kind)
         assert mine.keys() == theirs.keys()
-        worst = max(worst, *(float(np.abs(mine[name] - theirs[name]).max()) for name in mine))
+        worst[kind] = max(float(np.abs(mine[name] - theirs[name]).max()) for name in mine)
+    LOG.info(f"largest differences between {a.stem} and {b.stem}: {worst}")
+    return max(worst.values())
+
+
+def _relative_difference(kind: str, a: list[dict[str, Any]], b: list[dict[str, Any]]) -> float:
+    """The largest over the steps; logged (``pytest --log-cli-level=INFO``)."""
+    worst = max(abs(x[kind] - y[kind]) / abs(y[kind]) for x, y in zip(a, b, strict=True))
+    LOG.info(f"largest relative difference of {kind} over {len(a)} steps: {worst:.2g}")
     return worst
 
 
@@ -123,11 +133,13 @@ def _largest_difference(a: Path, b: Path) -> float:
 def test_both_frameworks_take_the_same_ten_steps(both: Path) -> None:
     steps = [json.loads((both / f"{backend}.json").read_text()) for backend in ("torch", "mindspore")]
     for kind in ("loss", "grad_norm"):
-        assert [s[kind] for s in steps[0]] == pytest.approx([s[kind] for s in steps[1]], rel=1e-5)
+        assert _relative_difference(kind, *steps) < 1e-5
     assert [s["stop"] for s in steps[1]] == [False] * 9 + [True]
     # Weights have moved by up to 6e-3.
     assert _largest_difference(both / "torch.safetensors", both / "mindspore.safetensors") < 2e-5
-    assert np.abs(np.load(both / "torch.npy") - np.load(both / "mindspore.npy")).max() < 1e-5
+    apart = np.abs(np.load(both / "torch.npy") - np.load(both / "mindspore.npy")).max()
+    LOG.info(f"largest difference of the pictures they then make: {apart:.2g}")
+    assert apart < 1e-5
 
 
 @pytest.mark.slow
@@ -143,7 +155,7 @@ def test_mindspore_scales_its_loss_in_mixed_precision(both: Path) -> None:
     mixed = json.loads((both / "mixed.json").read_text())
     plain = json.loads((both / "torch.json").read_text())
     assert [s["finite"] for s in mixed["steps"]] == [True] * 4 + [False]
-    assert [s["loss"] for s in mixed["steps"][:4]] == pytest.approx([s["loss"] for s in plain[:4]], rel=5e-3)
+    assert _relative_difference("loss", mixed["steps"][:4], plain[:4]) < 5e-3
     assert mixed["counters"] == {"scale": 2.0**119, "skipped": 1, "updates": 4}
 
 
@@ -174,7 +186,7 @@ def test_both_frameworks_train_the_flow_network_alike(tmp_path: Path) -> None:
     pytest.importorskip("mindspore")
     torch_steps, mindspore_steps = (_guided(tmp_path, backend) for backend in ("torch", "mindspore"))
     for kind in ("loss", "grad_norm"):
-        assert [s[kind] for s in torch_steps] == pytest.approx([s[kind] for s in mindspore_steps], rel=1e-3)
+        assert _relative_difference(kind, torch_steps, mindspore_steps) < 1e-3
     paths = [tmp_path / f"{backend}-guided.safetensors" for backend in ("torch", "mindspore")]
     states = [load_checkpoint(path).state for path in paths]
     assert [state.flow_updates for state in states] == [2, 2]
@@ -205,4 +217,5 @@ def test_the_compiled_network_trains_like_the_plain_one(tmp_path: Path) -> None:
         pytest.skip("torch.compile needs a C++ compiler")
     _run("torch-compiled", tmp_path)
     plain, compiled = json.loads((tmp_path / "compiled.json").read_text())
+    LOG.info(f"losses, plain {plain} and compiled {compiled}")
     assert compiled == pytest.approx(plain, rel=1e-4)

@@ -12,7 +12,10 @@ from rvrt_cli.train.failure import explain_failure
 from rvrt_cli.train.job import JobFolder
 
 
-def _logs(folder: Path, launcher: str, *ranks: str) -> RvrtError:
+def _logs(run: Path, launcher: str, *ranks: str) -> RvrtError:
+    """What is made of a job's logs in the folder of a run."""
+    folder = run / "logs" / "job"
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "launcher.log").write_text(launcher)
     for rank, text in enumerate(ranks):
         (folder / f"worker_{rank}.log").write_text(
@@ -28,7 +31,7 @@ def test_the_sentence_of_the_rank_that_failed_is_given_with_its_log(tmp_path: Pa
         f"rvrt: Rank 0 {LOST_PEER} (Connection closed by peer).\n",
         "rvrt: photo.jpg is damaged.\n",
     )
-    assert str(error) == f"photo.jpg is damaged. (log: {tmp_path / 'worker_1.log'})"
+    assert str(error) == f"photo.jpg is damaged. (log: {tmp_path / 'logs' / 'job' / 'worker_1.log'})"
     assert error.exit_code == ExitCode.INPUT
 
 
@@ -47,7 +50,12 @@ def test_a_rank_that_died_in_silence_is_named_with_its_log(tmp_path: Path, launc
     assert isinstance(error, DeviceError)
     assert "Rank 1" in str(error)
     assert "exit code -9" in str(error)
-    assert str(tmp_path / "worker_1.log") in str(error)
+    assert "nothing was saved yet: start again with --resume auto" in str(error)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "checkpoint-00000002.safetensors").touch()
+    error = _logs(tmp_path, launcher, f"rvrt: {other}\n", "")
+    assert "the last checkpoint is intact: continue with --resume auto" in str(error)
+    assert str(tmp_path / "logs" / "job" / "worker_1.log") in str(error)
 
 
 def test_an_unexpected_error_of_a_rank_is_given(tmp_path: Path) -> None:

@@ -14,7 +14,14 @@ import numpy as np
 import pytest
 from doubles import TINY, FakeEngine, NoiseSource
 
-from rvrt_cli.errors import DiskFullError, InterruptedRun, NonFiniteError, OutputError, WeightsError
+from rvrt_cli.errors import (
+    DiskFullError,
+    InputError,
+    InterruptedRun,
+    NonFiniteError,
+    OutputError,
+    WeightsError,
+)
 from rvrt_cli.model.config import PRESETS
 from rvrt_cli.train import loop
 from rvrt_cli.train.batches import BatchMaker, SourceSpec
@@ -180,6 +187,22 @@ def test_a_full_disk_ends_the_run_and_keeps_the_last_checkpoint(
     with pytest.raises(DiskFullError, match="checkpoint-00000006"):
         _run(_settings(tmp_path))
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["checkpoint-00000003.safetensors"]
+
+
+def test_a_damaged_file_ends_the_run_after_the_steps_so_far_are_saved(
+    tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = NoiseSource()
+    monkeypatch.setattr(loop, "open_sources", lambda *_: source)
+
+    def break_at_5(event: Any) -> None:
+        source.broken = isinstance(event, Stepped) and event.step == 5
+
+    with pytest.raises(InputError, match=r"noise.png is damaged"):
+        _run(_settings(tmp_path), on=break_at_5)
+    checkpoint = load_latest(tmp_path / "checkpoints")
+    assert checkpoint is not None
+    assert checkpoint.step == 5
 
 
 def test_validation_keeps_the_best_weights(

@@ -60,6 +60,11 @@ def test_a_recipe_survives_json() -> None:
 
 def test_differences_are_named() -> None:
     assert Recipe(lr=1e-3).differences(Recipe()) == ["lr 0.001 instead of 0.0002"]
+    short, long = Stage(3, 1, 2, 16), Stage(9, 1, 2, 16)
+    assert Recipe(stages=(short,)).differences(Recipe(stages=(short, long))) == [
+        "stages steps=3,frames=2,patch=16,batch=1 instead of "
+        "steps=3,frames=2,patch=16,batch=1 then steps=9,frames=2,patch=16,batch=1"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from rvrt_cli.train.stopping import StopRequest, signals_held
+from rvrt_cli.cli import train_run
+from rvrt_cli.errors import InterruptedRun
+from rvrt_cli.model.config import PRESETS
+from rvrt_cli.train.recipe import Recipe
+from rvrt_cli.train.settings import RunSettings
+from rvrt_cli.train.stopping import StopRequest, ended_by_interrupts, signals_held
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 
@@ -34,6 +40,31 @@ def test_a_second_ctrl_c_does_not_wait() -> None:
         assert stop.asked() == "SIGINT"
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_run_that_is_stopped_at_once_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_run, "run_training", interrupted)
+    with pytest.raises(InterruptedRun, match=r"Stopped at once.*--resume auto"):
+        train_run.run_alone(
+            RunSettings(tmp_path, "light-s", ()), PRESETS["light-s"], Recipe(), None, StopRequest()
+        )
+
+
+def test_ctrl_c_ends_a_process_that_leaves_nothing_behind() -> None:
+    code = (
+        "import os, signal; signal.signal(signal.SIGINT, signal.default_int_handler);"  # ignored in a job of a shell
+        "from rvrt_cli.train.stopping import ended_by_interrupts\n"
+        "with ended_by_interrupts(): os.kill(os.getpid(), signal.SIGINT)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+    before = signal.getsignal(signal.SIGINT)
+    with ended_by_interrupts():
+        pass
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 def test_nohup_is_respected() -> None:

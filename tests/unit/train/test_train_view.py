@@ -17,6 +17,7 @@ from rvrt_cli.train.events import Finished, Noted, Started, Stepped, Summary, Va
 from rvrt_cli.train.logs import StepRow
 from rvrt_cli.train.recipe import Recipe, Stage
 from rvrt_cli.train.settings import RunSettings
+from rvrt_cli.train.stopping import StopRequest
 from rvrt_cli.train.validate import ValidationResult
 
 RECIPE = Recipe(stages=(Stage(20, 4, 6, 64),))
@@ -50,6 +51,37 @@ def test_lines_without_a_terminal() -> None:
         "ETA 1:01:01", "smaller tiles are tried", "8 × PyTorch on CPU, on 2 machines", "31.250 dB", "0:01:01",
     ):  # fmt: skip
         assert part in text
+
+
+def test_a_run_that_is_complete_says_so() -> None:
+    view, console = _view(False)
+    view.show(Started("PyTorch on CPU", 20, 20, "films", 30.5))
+    assert "step 20 of 20: the run is complete; give more --steps" in _shown(console)
+
+
+def test_the_panel_tells_that_a_stop_was_heard() -> None:
+    stop = StopRequest()
+    console = Console(file=io.StringIO(), force_terminal=True, width=100, highlight=False)
+    view = TrainView(SETTINGS, RECIPE, console, stop)
+
+    def panel() -> str:
+        with console.capture() as capture:
+            console.print(view.panel())
+        return capture.get()
+
+    assert "saving after this step" not in panel()
+    stop.reason = "SIGINT"
+    assert "SIGINT: saving after this step" in panel()
+
+
+def test_the_wait_for_a_compiler_is_explained() -> None:
+    for settings, recipe in (
+        (replace(SETTINGS, backend="mindspore"), RECIPE),
+        (SETTINGS, replace(RECIPE, compile=True)),
+    ):
+        console = Console(file=io.StringIO(), width=100, highlight=False)
+        TrainView(settings, recipe, console).show(Started("any", 0, 20, "films"))
+        assert "compiling the network" in _shown(console)
 
 
 def test_the_panel_shows_every_step_and_what_is_known_from_before() -> None:
