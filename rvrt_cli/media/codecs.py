@@ -12,7 +12,9 @@ class Codec:
     quality: the name of its constant-quality option. crf: visually lossless default. preset: default and the option it
     is given through; presets: all it knows. even: 4:2:0 and 4:2:2 need even sizes. containers: where it belongs.
     alpha: the pixel formats with transparency that it really encodes; None: all that FFmpeg lists. lossless: options of
-    its lossless mode, None when it has none.
+    its lossless mode, None when it has none; lossless_bits: up to which depth it keeps its word. matrices: the colour
+    matrices that its bitstream can state, None for all; unknown_primaries: those that the encoder refuses or forgets.
+    limited_range: it knows no full range.
     """
 
     encoder: str
@@ -28,10 +30,15 @@ class Codec:
     options: tuple[tuple[str, str], ...] = ()
     lossless: tuple[tuple[str, str], ...] | None = None
     always_lossless: bool = False
+    lossless_bits: int = 16
     smallest: int = 1
+    matrices: frozenset[int] | None = None
+    unknown_primaries: frozenset[int] = frozenset()
+    limited_range: bool = False
 
 
 _FILM = frozenset({"mp4", "mov", "mkv"})
+_EBU_3213 = frozenset({22})
 _X26X_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")  # fmt: skip
 # The presets are fast and the quality high: the encoder shares the processor with the model, disk space is cheaper.
 # Other encoders of FFmpeg are not offered: they lack a constant quality, make other bytes on other machines (those of
@@ -39,27 +46,29 @@ _X26X_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium
 CODECS = {
     "libx264": Codec(
         "libx264", "crf", 15, (0, 51), "preset", "veryfast", _X26X_PRESETS, _FILM, True, lossless=(("qp", "0"),), smallest=2,
+        unknown_primaries=_EBU_3213,
     ),
     "libx264rgb": Codec(
         "libx264rgb", "crf", 15, (0, 51), "preset", "veryfast", _X26X_PRESETS, _FILM, False, lossless=(("qp", "0"),), smallest=2,
+        unknown_primaries=_EBU_3213,
     ),
     "libx265": Codec(
         "libx265", "crf", 14, (0, 51), "preset", "superfast", _X26X_PRESETS, _FILM, True,
-        alpha=frozenset(), lossless=(), smallest=16,
+        alpha=frozenset(), lossless=(), smallest=16, unknown_primaries=_EBU_3213,
     ),
     "libsvtav1": Codec(
         "libsvtav1", "crf", 16, (1, 63), "preset", "8", tuple(map(str, range(-1, 14))), frozenset({"mp4", "mkv", "webm"}), True,
-        lossless=(), smallest=4,
+        lossless=(), lossless_bits=8, smallest=4,
     ),
     "libvpx-vp9": Codec(
         "libvpx-vp9", "crf", 14, (0, 63), "cpu-used", "5", tuple(map(str, range(6))), frozenset({"mp4", "mkv", "webm"}), False,
         alpha=frozenset({"yuva420p"}),
         options=(("b", "0"), ("deadline", "good"), ("row-mt", "1"), ("tile-columns", "2"), ("lag-in-frames", "16")),
-        lossless=(("lossless", "1"),),
+        lossless=(("lossless", "1"),), matrices=frozenset({0, 1, 5, 6, 7, 9}),
     ),
     "prores_ks": Codec(
         "prores_ks", None, None, (0, 0), None, None, (), frozenset({"mov", "mkv"}), False,
-        options=(("vendor", "apl0"),),
+        options=(("vendor", "apl0"),), limited_range=True,
     ),
     "ffv1": Codec(
         "ffv1", None, None, (0, 0), None, None, (), frozenset({"mkv"}), False,

@@ -19,6 +19,10 @@ from rvrt_cli.media.source import UNTAGGED_MATRICES, ColorTags, Source
 # Seeking lands this long before the first wanted frame, so that the deinterlacer has its neighbours and frames that
 # refer across the keyframe are complete.
 SEEK_MARGIN_S = 1.0
+# AVI counts packets and has no display times; those that FFmpeg makes up go back and forth where B-frames are packed together
+# (Xvid, DivX). The decode time of the packet that a frame comes out with is the frame's own then, which is also what FFmpeg's
+# best_effort_timestamp (libavcodec/decode.c) comes to, once it has counted more display than decode times that do not increase.
+WITHOUT_DISPLAY_TIMES = frozenset({"avi"})
 
 
 class FilmDecoder:
@@ -78,6 +82,8 @@ class FilmDecoder:
     def timed(self, frame: av.VideoFrame) -> Decoded:
         """A frame with its time and colour, not yet converted."""
         pts = frame.pts if frame.pts is not None else frame.dts
+        if self._source.format in WITHOUT_DISPLAY_TIMES and frame.dts is not None:
+            pts = frame.dts
         tags = self._tags(frame)
         return Decoded(pts, frame.duration or None, frame.is_corrupt, lambda: frame_to_rgb(frame, tags), tags)
 

@@ -16,6 +16,7 @@ from rvrt_cli.media.encode_settings import EncodeOptions, EncodeSettings
 from rvrt_cli.media.encoder_options import encoder_options
 from rvrt_cli.media.pixel_format import choose_pix_fmt, is_coarser
 from rvrt_cli.media.source import Source, VideoStream
+from rvrt_cli.media.written_color import written_color
 
 MAX_ENCODER_RATE = Fraction(240)
 # Codecs hold the terms of the pixel aspect in 16 bits.
@@ -56,22 +57,10 @@ def resolve_encoding(
         raise UsageError(
             f"{encoder} needs at least {codec.smallest} pixels on each side, the output is {width}x{height}; choose --codec ffv1 or vp9."
         )
-    # A picture in sRGB or RGB needs a matrix once it becomes Y'CbCr.
     pix_fmt = choose_pix_fmt(source, options, codec, width, height, notes)
     layout = planar_format(nearest_planar_name(av.VideoFormat(pix_fmt)))
     assert layout is not None
-    color = video.effective_color
-    if layout.model == "rgb":
-        color = replace(color, matrix=0, range=2, chroma_location="unspecified")
-    elif color.matrix == 0:
-        color = replace(color, matrix=9 if color.primaries == 9 else 1, range=1)
-    if (
-        layout.model == "yuv"
-        and layout.subsampling == (1, 1)
-        and color.chroma_location == "unspecified"
-        and video.chroma != "420"
-    ):
-        color = replace(color, chroma_location="left")
+    color = written_color(video, layout, codec, notes)
     if video.has_alpha and not layout.has_alpha:
         notes.append(
             f"{pix_fmt} in .{container} holds no transparency: the alpha channel is dropped (use .webm, .mkv or .mov to keep it)."

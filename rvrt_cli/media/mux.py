@@ -26,6 +26,7 @@ from rvrt_cli.media.mux_clock import shift_of
 from rvrt_cli.media.mux_command import assembling_command
 from rvrt_cli.media.mux_feed import feed, feed_format_of, raise_if_stopped
 from rvrt_cli.media.mux_plan import MuxPlan
+from rvrt_cli.media.scratch import scratch_folder
 from rvrt_cli.media.segment import SegmentFooter, read_footer
 from rvrt_cli.media.source import Source
 from rvrt_cli.media.verify import Expected, verify_output
@@ -93,9 +94,9 @@ def _assemble(
     stop: threading.Event | None,
 ) -> Timeline:
     feed_format = feed_format_of(settings)
-    with tempfile.TemporaryDirectory(prefix="rvrt-") as folder, tempfile.TemporaryFile() as stderr:
+    with scratch_folder() as folder, tempfile.TemporaryFile() as stderr:
         command = assembling_command(
-            source, output, settings, plan, feed_format, footers, shift, trimmed, Path(folder)
+            source, output, settings, plan, feed_format, footers, shift, trimmed, folder
         )
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stderr=stderr, stdout=subprocess.DEVNULL, **OWN_GROUP

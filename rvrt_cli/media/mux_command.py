@@ -55,11 +55,14 @@ def assembling_command(
     time_base = settings.time_base
     in_order = [p for p in plan.kept if p.action != "attach"]
     taken_from = {p.index: f"1:{p.index}" for p in in_order}
+    cut_before = from_source and trimmed and not _begins_with_the_sound(source, footers[0], settings)
     if from_source:
-        start_s = float(footers[0].first_pts * time_base) if trimmed else None
+        start_s = float(footers[0].first_pts * time_base) if cut_before else None
         end_s = float((footers[-1].last_pts + footers[-1].last_duration) * time_base) if trimmed else None
         timing = ["-itsoffset", f"{float(shift * time_base):.6f}"] if shift else []
-        timing += ["-seek_timestamp", "1", "-ss", f"{start_s:.6f}"] if trimmed else []
+        if start_s is not None:
+            # The exact seek would cut converted sound at this time of the *shifted* clock (atrim below).
+            timing += ["-seek_timestamp", "1", "-noaccurate_seek", "-ss", f"{start_s:.6f}"]
         command += [*timing, "-protocol_whitelist", "file", "-i", f"file:{source.path}"]
         aside = _streams_set_aside(source, in_order, plan.container, trimmed)
         if aside:
@@ -79,10 +82,12 @@ def assembling_command(
         if not from_source:
             continue
         stream = by_index[p.index]
-        if trimmed and p.action == "copy":
+        if cut_before and p.action == "copy":
             # Seeking lands before the range; packets copied from there would start before zero, and Matroska would
             # move everything later to make up for it.
             command += [f"-copypriorss:{position}", "0"]
+        if cut_before and p.action == "convert" and p.kind == "audio":
+            command += [f"-filter:{position}", "atrim=start=0"]
         command += [f"-map_metadata:s:{position}", f"1:s:{p.index}"]
         command += [f"-disposition:{position}", "+".join(sorted(stream.disposition)) or "0"]
         if plan.container == "mov" and stream.language in BIBLIOGRAPHIC:
@@ -121,6 +126,16 @@ def assembling_command(
             str(movie_timescale(source, settings)),
         ]
     return [*command, "-f", MUXERS[plan.container], f"file:{output}"]
+
+
+def _begins_with_the_sound(source: Source, first: SegmentFooter, settings: EncodeSettings) -> bool:
+    """Whether a run begins where the film does, so that only packets for the sound decoder's warming up lie before it.
+
+    They must stay: containers say how much of what a decoder gives is to be skipped, whether they are there or not. Nor may
+    ffmpeg seek, which passes them by in Matroska.
+    """
+    first_s = float(first.first_pts * settings.time_base)
+    return first_s <= max(source.start_s, 0.0) + float(settings.time_base) / 2 and not hides_sound(source)
 
 
 def _streams_set_aside(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from rvrt_cli.media.encode_settings import EncodeSettings
 from rvrt_cli.media.ffmpeg import run_ffmpeg
 from rvrt_cli.media.guard import LIBRARY_ERRORS
 from rvrt_cli.media.probe import codec_name, open_container
+from rvrt_cli.media.scratch import scratch_folder
 from rvrt_cli.media.source import Source, Stream
 
 
@@ -148,18 +148,18 @@ def _sentence(plan: StreamPlan, stream: Stream, container: str) -> str:
 
 def _accepted(source: Source, container: str, plans: Sequence[StreamPlan]) -> bool:
     """True when ffmpeg can start a file of ``container`` with these streams of the source."""
-    with tempfile.TemporaryDirectory(prefix="rvrt-") as folder:
+    with scratch_folder() as folder:
         arguments = ["-v", "error", "-protocol_whitelist", "file", "-i", f"file:{source.path}"]
         for plan in plans:
             arguments += ["-map", f"0:{plan.index}"]
         for position, plan in enumerate(plans):
             arguments += codec_arguments(plan, position, container)
-        arguments += ["-t", "0.5", "-strict", "-2", "-f", MUXERS[container], f"file:{Path(folder) / 'trial'}"]
+        arguments += ["-t", "0.5", "-strict", "-2", "-f", MUXERS[container], f"file:{folder / 'trial'}"]
         try:
             run_ffmpeg(arguments, doing="trying which streams the container can hold", timeout_s=120)
         except RvrtError:
             return False
-        return _reads_back(Path(folder) / "trial", container, plans)
+        return _reads_back(folder / "trial", container, plans)
 
 
 def _reads_back(trial: Path, container: str, plans: Sequence[StreamPlan]) -> bool:

@@ -19,9 +19,11 @@ from rvrt_cli.media.color import nearest_planar_name, planar_format
 from rvrt_cli.media.ffmpeg import list_streams
 from rvrt_cli.media.guard import LIBRARY_ERRORS, readable, reading
 from rvrt_cli.media.source import (
+    NO_CROP,
     Chapter,
     ChromaLocation,
     ColorTags,
+    Crop,
     HdrMetadata,
     Source,
     Stream,
@@ -275,13 +277,20 @@ def _probe_container(path: Path, container: av.container.InputContainer, wanted:
             "The source's colour matrix is not linear; the model sees an approximation, the round trip is exact."
         )
     notes += _extras(frames, listing, stream.metadata)
+    crop = _crop(listing, first.width, first.height)
+    if any(crop):
+        notes.append(
+            f"The container hides the edges of the picture ({crop.top} pixels at the top, {crop.bottom} at the bottom, {crop.left} "
+            f"left, {crop.right} right); they are cut off, as players do."
+        )
     sar = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
     rate = _frame_rate(stream, frames)
     video = VideoStream(
         index=stream.index,
         codec=stream.codec_context.codec.canonical_name,
-        width=first.width,
-        height=first.height,
+        width=first.width - crop.left - crop.right,
+        height=first.height - crop.top - crop.bottom,
+        crop=crop,
         sar=Fraction(sar) if sar and sar > 0 else Fraction(1),
         rotation=rotation,
         flipped=flipped,
@@ -437,6 +446,17 @@ def _chroma_location(listing: list[str]) -> ChromaLocation:
     return cast(ChromaLocation, found[0]) if found else "unspecified"
 
 
+def _crop(listing: list[str], width: int, height: int) -> Crop:
+    """The edges that an MP4's clean aperture or a Matroska's PixelCrop hides; none where nothing would be left."""
+    for line in listing:
+        name, _, value = line.strip().lower().partition(":")
+        if name == "frame cropping" and (sides := re.fullmatch(r"(\d+)/(\d+)/(\d+)/(\d+)", value.strip())):
+            crop = Crop(*(int(side) for side in sides.groups()))
+            if crop.left + crop.right < width and crop.top + crop.bottom < height:
+                return crop
+    return NO_CROP
+
+
 def _extras(frames: list[av.VideoFrame], listing: list[str], metadata: Mapping[str, str]) -> list[str]:
     """Sentences for what the first frames and the stream carry beside the picture and an upscaled one does not."""
     kinds = {kind for frame in frames for kind in FRAME_EXTRAS if _side_data(frame, kind) is not None}
@@ -445,14 +465,8 @@ def _extras(frames: list[av.VideoFrame], listing: list[str], metadata: Mapping[s
     lost = {FRAME_EXTRAS[kind] for kind in kinds}
     notes = []
     for line in listing:
-        name, _, value = line.strip().lower().partition(":")
+        name = line.strip().lower().partition(":")[0]
         lost |= {extra for start, extra in STREAM_EXTRAS.items() if name.startswith(start)}
-        if name == "frame cropping" and (sides := re.fullmatch(r"(\d+)/(\d+)/(\d+)/(\d+)", value.strip())):
-            left, right, top, bottom = sides.groups()
-            notes.append(
-                f"The container hides the edges of the picture ({top} pixels at the top, {bottom} at the bottom, {left} left, "
-                f"{right} right); they are upscaled and shown. Crop the film with ffmpeg first to be rid of them."
-            )
     if lost:
         notes.append(f"Not carried into the upscaled picture: {', '.join(sorted(lost))}.")
     return notes

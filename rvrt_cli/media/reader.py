@@ -14,7 +14,7 @@ from rvrt_cli.media.deinterlace import DEINTERLACER, Deinterlacer, picture_of
 from rvrt_cli.media.frame import Decoded, Frame
 from rvrt_cli.media.guard import reading
 from rvrt_cli.media.images import decode_images
-from rvrt_cli.media.source import Source
+from rvrt_cli.media.source import Source, VideoStream
 from rvrt_cli.media.y4m import decode_y4m
 
 Deinterlace = Literal["auto", "on", "off"]
@@ -151,6 +151,7 @@ class FrameReader:
             if decoded.tags is not None and decoded.tags != video.effective_color:
                 self.recolored_frames += 1
             rgb, alpha = decoded.convert()
+            rgb, alpha = _without_edges(rgb, video), None if alpha is None else _without_edges(alpha, video)
             if rgb.shape[:2] != (video.height, video.width):
                 self.resized_frames += 1
                 rgb = _resize(rgb, video.width, video.height)
@@ -188,6 +189,17 @@ class FrameReader:
 
 def _frames(count: int) -> str:
     return "1 frame was" if count == 1 else f"{count} frames were"
+
+
+def _without_edges(picture: np.ndarray, video: VideoStream) -> np.ndarray:
+    """``picture`` without what the container hides; whole where the hidden edges are not those of its size."""
+    crop, (height, width) = video.crop, picture.shape[:2]
+    if not any(crop) or (height - crop.top - crop.bottom, width - crop.left - crop.right) != (
+        video.height,
+        video.width,
+    ):
+        return picture
+    return np.ascontiguousarray(picture[crop.top : height - crop.bottom, crop.left : width - crop.right])
 
 
 def _resize(picture: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -5,10 +5,8 @@ What an encoder refuses or a container changes would otherwise be noticed when t
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +14,7 @@ from rvrt_cli.errors import VerifyError
 from rvrt_cli.media.encode_settings import EncodeSettings
 from rvrt_cli.media.mux import mux
 from rvrt_cli.media.mux_plan import MuxPlan
+from rvrt_cli.media.scratch import scratch_folder
 from rvrt_cli.media.segment import SegmentWriter
 from rvrt_cli.media.source import Source
 from rvrt_cli.media.verify import EMPTY_SOUND_S
@@ -40,13 +39,13 @@ def rehearse(source: Source, settings: EncodeSettings, plan: MuxPlan) -> None:
     first = source.video.start_pts or 0
     picture = np.full((settings.height, settings.width, 3), 0.5, np.float32)
     alpha = np.ones((settings.height, settings.width), np.float32) if settings.has_alpha else None
-    with tempfile.TemporaryDirectory(prefix="rvrt-") as folder:
-        segment = Path(folder) / "rehearsal.segment.mkv"
+    with scratch_folder() as folder:
+        segment = folder / "rehearsal.segment.mkv"
         with SegmentWriter(segment, settings) as writer:
             for number in range(FRAMES):
                 writer.write(picture, first + number * step, step, alpha)
             writer.close()
-        output = Path(folder) / f"rehearsal.{settings.container}"
+        output = folder / f"rehearsal.{settings.container}"
         try:
             beginning = replace(plan, streams=kept)
             mux(source, [segment], output, settings, beginning, trimmed=True, rehearsal=True)

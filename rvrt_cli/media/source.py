@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 SourceKind = Literal["video", "images", "y4m"]
 StreamKind = Literal["video", "audio", "subtitle", "attachment", "data"]
@@ -84,11 +84,23 @@ class Stream:
     metadata: tuple[tuple[str, str], ...]
 
 
+class Crop(NamedTuple):
+    """Pixels at the edges of decoded pictures, before rotation, that the container hides."""
+
+    left: int = 0
+    right: int = 0
+    top: int = 0
+    bottom: int = 0
+
+
+NO_CROP = Crop()
+
+
 @dataclass(frozen=True)
 class VideoStream:
     """The stream that is upscaled.
 
-    width, height: decoded size in pixels before rotation. sar: pixel aspect ratio. rotation: counter-clockwise
+    width, height: size in pixels before rotation, without the edges in ``crop``. sar: pixel aspect ratio. rotation: counter-clockwise
     degrees as FFmpeg's display matrix states them (0, 90, -90, 180); ``flipped`` is true when the matrix mirrors
     the picture horizontally after that. bit_depth: 8-16 per channel. chroma: "420", "422", "444", "440",
     "411", "410", "gray" or "rgb". color: as tagged in the source. effective_color: with guesses filled in; this is
@@ -122,6 +134,7 @@ class VideoStream:
     metadata: tuple[tuple[str, str], ...] = ()
     bottom_field_first: bool = False
     icc_profile: bytes = field(default=b"", repr=False)
+    crop: Crop = NO_CROP
 
 
 @dataclass(frozen=True)

@@ -466,12 +466,23 @@ def test_every_codec_goes_through(codec: str, tmp_path: Path, run_through: Calla
             assert -10 * np.log10(error + 1e-12) > (28 if codec == "av1" else 34), codec
 
 
-@pytest.mark.parametrize("codec", ["h264", "h265", "vp9", "ffv1", "av1"])
-def test_lossless_is_lossless(codec: str, tmp_path: Path, run_through: Callable[..., Passed]) -> None:
-    source = make(
-        tmp_path / "a.mp4", "-f", "lavfi", "-i", "testsrc2=size=64x64:rate=25:duration=0.2", "-c:v", "libx264"
-    )
+@pytest.mark.parametrize(
+    ("codec", "bits"),
+    [
+        *((codec, 8) for codec in ("h264", "h265", "vp9", "ffv1", "av1")),
+        *((codec, 10) for codec in ("h264", "h265", "ffv1")),
+        *((codec, 12) for codec in ("h265", "ffv1")),
+    ],
+)
+def test_lossless_is_lossless(
+    codec: str, bits: int, tmp_path: Path, run_through: Callable[..., Passed]
+) -> None:
+    """At every depth that the encoders promise it for; SVT-AV1 and PyAV's libvpx have 8 bits alone."""
+    pix_fmt = "yuv420p" if bits == 8 else f"yuv420p{bits}le"
+    film = ["-f", "lavfi", "-i", "testsrc2=size=64x64:rate=25:duration=0.2", "-pix_fmt", pix_fmt]
+    source = make(tmp_path / "a.mkv", *film, "-c:v", "ffv1")
     done = run_through(source, "o.mkv", factor=1, options=EncodeOptions(codec=codec, lossless=True))
+    assert done.settings.bit_depth == bits
     with read_frames(done.source) as before, read_frames(probe(done.output)) as after:
         for one, other in zip(before, after, strict=True):
             np.testing.assert_allclose(one.rgb, other.rgb, atol=1e-6)

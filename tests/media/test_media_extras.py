@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
-from rvrt_cli.media import probe, run_ffmpeg
+import numpy as np
+from media_helpers import Passed
+
+from rvrt_cli.media import probe, read_frames, run_ffmpeg
+from rvrt_cli.media.probe import _crop
+from rvrt_cli.media.source import Crop
 
 
 def film(path: Path, *options: str) -> Path:
@@ -44,7 +50,7 @@ def test_stereoscopic_pictures(tmp_path: Path) -> None:
     assert said(film(tmp_path / "a.mkv", "-metadata:s:v:0", "stereo_mode=left_right")) == []
 
 
-def test_edges_that_the_container_hides(tmp_path: Path) -> None:
+def test_edges_that_the_container_hides(tmp_path: Path, run_through: Callable[..., Passed]) -> None:
     data = bytearray(film(tmp_path / "a.mp4").read_bytes())
     aperture = struct.pack(">I4s8I", 40, b"clap", 48, 1, 40, 1, 0, 1, 0, 1)
     start, end, parents = 0, len(data), []
@@ -61,3 +67,17 @@ def test_edges_that_the_container_hides(tmp_path: Path) -> None:
     (tmp_path / "b.mp4").write_bytes(data)
     (note,) = said(tmp_path / "b.mp4")
     assert "(4 pixels at the top, 4 at the bottom, 8 left, 8 right)" in note
+    done = run_through(tmp_path / "b.mp4", "o.mp4", factor=2)
+    video = done.source.video
+    assert (video.width, video.height, done.resized) == (48, 40, 0)
+    with read_frames(probe(tmp_path / "a.mp4")) as whole, read_frames(done.source) as cropped:
+        for one, other in zip(whole, cropped, strict=True):
+            np.testing.assert_array_equal(other.rgb, one.rgb[4:-4, 8:-8])
+    result = probe(done.output).video
+    assert (result.width, result.height, result.sar, any(result.crop)) == (96, 80, 1, False)
+
+
+def test_edges_of_more_than_the_picture_are_not_believed() -> None:
+    assert _crop(["  Frame cropping: 8/8/4/4"], 64, 48) == Crop(8, 8, 4, 4)
+    assert _crop(["  Frame cropping: 32/32/4/4"], 64, 48) == Crop()
+    assert _crop(["  Frame cropping: many"], 64, 48) == Crop()

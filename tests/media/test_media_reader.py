@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from collections.abc import Callable
 from fractions import Fraction
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from media_helpers import Passed
 
+from rvrt_cli.errors import OutputError
 from rvrt_cli.media import probe, read_frames, run_ffmpeg
 from rvrt_cli.media.y4m import probe_y4m
 
@@ -133,3 +135,23 @@ def test_frames_hidden_by_an_edit_list_are_not_missing(tmp_path: Path) -> None:
 
 def test_the_rate_of_y4m_is_its_clock() -> None:
     assert probe_y4m(io.BytesIO(b"YUV4MPEG2 W4 H2 F30:1 Ib C444\n")).video.time_base == Fraction(1, 30)
+
+
+@pytest.mark.parametrize("encoder", ["libxvid", "libx264", "mpeg4"])
+def test_avi_has_the_times_that_ffmpeg_gives_it(encoder: str, tmp_path: Path) -> None:
+    """Packed B-frames (Xvid) and H.264 in AVI: display times are made up and go back and forth, decode times do not."""
+    path = tmp_path / "a.avi"
+    arguments = ["-f", "lavfi", "-i", "testsrc2=size=64x48:rate=24:duration=1", "-c:v", encoder, "-bf", "2"]
+    try:
+        run_ffmpeg(["-v", "error", *arguments, str(path)], doing="making a film")
+    except OutputError:
+        pytest.skip(f"this ffmpeg has no {encoder}")
+    listing = run_ffmpeg(
+        ["-i", str(path), "-fps_mode", "passthrough", "-vf", "showinfo", "-f", "null", "-"],
+        doing="asking ffmpeg",
+    )
+    wanted = [int(number) for number in re.findall(r"\bn: *\d+ pts: *(\d+)", listing)]
+    assert len(wanted) >= 20
+    with read_frames(probe(path)) as frames:
+        assert [frame.pts for frame in frames] == wanted
+    assert frames.repaired_timestamps <= 2  # at the end, where frames come out without a packet

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from fractions import Fraction
 
@@ -169,6 +170,51 @@ def test_lossless_and_quality_options() -> None:
     assert (with_alpha.encoder, with_alpha.pix_fmt) == ("ffv1", "yuva420p")
     with pytest.raises(UsageError, match=r"name the output \.mkv"):
         resolve_encoding(source(has_alpha=True), EncodeOptions(lossless=True), "o.mov", 64, 48)
+
+
+@pytest.mark.parametrize(
+    ("options", "output"), [(EncodeOptions(lossless=True), "o.webm"), (EncodeOptions(lossless=True, codec="av1"), "o.mp4")]
+)  # fmt: skip
+def test_a_lossless_mode_that_is_not_so_above_8_bits_is_refused(options: EncodeOptions, output: str) -> None:
+    with pytest.raises(UsageError, match=r"not lossless above 8 bits; choose --codec h265 or ffv1 .* \.mkv"):
+        resolve_encoding(source(bit_depth=10), options, output, 64, 48)
+    eight = replace(options, codec="av1", pix_fmt="yuv420p")
+    assert resolve_encoding(source(bit_depth=10), eight, output, 64, 48).bit_depth == 8
+
+
+@pytest.mark.parametrize(
+    ("codec", "source_color", "written", "words"),
+    [
+        ("prores", ColorTags(5, 2, 5, 1), ColorTags(5, 1, 5, 1), "the limited one only"),
+        ("h264", ColorTags(5, 2, 5, 1), ColorTags(5, 2, 5, 1), None),
+        ("vp9", ColorTags(4, 1, 4, 1), ColorTags(5, 1, 4, 1), r"\(FCC\); the picture is converted to BT.601"),
+        ("vp9", ColorTags(10, 1, 9, 1), ColorTags(9, 1, 9, 1), "to BT.2020 with non-constant luminance"),
+        ("vp9", ColorTags(8, 1, 1, 1), ColorTags(1, 1, 1, 1), r"\(YCgCo\)"),
+        ("av1", ColorTags(4, 1, 4, 1), ColorTags(4, 1, 4, 1), None),
+        ("h264", ColorTags(1, 1, 22, 1), ColorTags(1, 1, 6, 1), "EBU 3213"),
+        ("h265", ColorTags(1, 1, 22, 1), ColorTags(1, 1, 6, 1), "SMPTE 170M's"),
+        ("vp9", ColorTags(1, 1, 22, 1), ColorTags(1, 1, 22, 1), None),
+    ],
+)
+def test_colours_that_an_encoder_cannot_state_are_replaced_and_named(
+    codec: str, source_color: ColorTags, written: ColorTags, words: str | None
+) -> None:
+    given = source(chroma="444", color=source_color, effective_color=source_color)
+    settings = resolve_encoding(given, EncodeOptions(codec=codec, pix_fmt=None), "o.mkv", 64, 48)
+    assert replace(settings.color, chroma_location="unspecified") == written
+    said = [note for note in settings.notes if "coarser" not in note]
+    if words is None:
+        assert said == []
+    else:
+        (note,) = said
+        assert re.search(words, note)
+
+
+def test_a_matrix_that_nothing_stands_for_is_refused() -> None:
+    given = source(effective_color=ColorTags(14, 1, 9, 16))
+    with pytest.raises(UsageError, match=r"libvpx-vp9 cannot state .* \(ICtCp\); choose --codec av1 or h265"):
+        resolve_encoding(given, EncodeOptions(codec="vp9"), "o.webm", 64, 48)
+    assert resolve_encoding(given, EncodeOptions(codec="av1"), "o.webm", 64, 48).color.matrix == 14
 
 
 def test_hdr_parameters() -> None:
