@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ class _Restored:
 
     window: Window
     frames: list[Frame]
-    pictures: np.ndarray
+    pictures: np.ndarray  # float32, or codes of tiles
     tile: TilePlan
     rung: int
 
@@ -117,10 +118,11 @@ class _Run:
                 self.pace.window_begins(
                     f"preparing the model and upscaling a window of {counted(len(frames), 'frame')}"
                 )
-                lq = np.clip(np.stack([frame.rgb for frame in frames]), 0, 1)
+                lq = np.stack([frame.rgb for frame in frames])
+                np.clip(lq, 0, 1, out=lq)
                 try:
                     with self.pace.busy("model"):
-                        pictures = engine.run(lq)
+                        pictures = engine.run(lq, partial(_check_finite, window))
                 except (OutOfMemoryError_, MemoryError) as error:
                     if not engine.step_down(*lq.shape[1:3]):
                         raise OutOfMemoryError_(
@@ -129,12 +131,6 @@ class _Run:
                         ) from error
                     item = windower.shrink(engine.window)
                     continue
-                # One sum finds NaN and infinity without a second array of this size; in float32 it takes a third of the time.
-                if not math.isfinite(float(pictures.sum())):
-                    raise NonFiniteError(
-                        f"the model made NaN or infinite pixels in frames {window.start} to {window.stop - 1}; "
-                        "try --precision fp32 or another --backend, and report it."
-                    )
                 self.pace.window_done(window.final)
                 restored = _Restored(window, frames, pictures, engine.tile, engine.rung)
                 del pictures, lq
@@ -196,6 +192,7 @@ class _Run:
                         if self.stop.is_set():
                             self.interrupted = True
                             raise Aborted
+                    sr = picture = None  # before the next picture needs its memory
             # Views of the window's pictures would keep all of them while the next window is waited for.
             sr = picture = None
             del restored
@@ -261,6 +258,16 @@ class _Run:
         while not self.events.empty():
             self.on_event(self.events.get())
         self.on_event(self.pace.progress())
+
+
+def _check_finite(window: Window, pictures: np.ndarray) -> None:
+    """Raise :class:`NonFiniteError` where the model made NaN or infinite values in (a tile of) ``window``."""
+    # One sum finds NaN and infinity without a second array of this size; in float32 it takes a third of the time.
+    if not math.isfinite(float(pictures.sum())):
+        raise NonFiniteError(
+            f"the model made NaN or infinite pixels in frames {window.start} to {window.stop - 1}; "
+            "try --precision fp32 or another --backend, and report it."
+        )
 
 
 def _restart_from(maker: _Restored) -> Restart:

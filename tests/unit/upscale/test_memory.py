@@ -71,6 +71,25 @@ def test_full_hd_fits_half_of_a_24_gb_machine():
     assert plan.tile.tile_px is None or plan.tile.tile_px >= GOOD_TILE
 
 
+def test_full_hd_fits_half_of_a_16_gb_machine():
+    need = Need(1080, 1920, 4, 2307, encoder_bytes("libx264", 8, 4 * 1080 * 4 * 1920))
+    plan = auto(8 * GIB, need=need)
+    assert peak(plan, need) <= 8 * GIB
+    assert plan.tile.tile_px is not None
+
+
+def test_pictures_of_tiles_count_half():
+    need = Need(1080, 1920, 4, 0)
+    picture = 1080 * 1920 * 16 * 3 * 4
+    more = need.peak_bytes(14, TilePlan(96, 16)) - need.peak_bytes(12, TilePlan(96, 16))
+    whole = need.peak_bytes(14, TilePlan(None)) - need.peak_bytes(12, TilePlan(None))
+    source = 5 * 1080 * 1920 * 3 * 4
+    assert more == 2 * (2 * picture // 2 + source)
+    assert whole == 2 * (picture + source)
+    # A tile as large as the picture is the whole picture.
+    assert need.peak_bytes(12, TilePlan(1920, 16)) == need.peak_bytes(12, TilePlan(None))
+
+
 def test_one_window_at_a_time_comes_before_shorter_windows():
     need = Need(540, 960, 4, 768)
     fits = need.peak_bytes(16, TilePlan(96, 16), overlapped=False)
