@@ -1,7 +1,7 @@
 """decode → shots → windows → tiles → model → blend → encode, in three threads with bounded queues.
 
 Memory is bounded by (window × picture), never by the length of the film: the decoder runs at most one window ahead of
-the model, and the model begins a window only when the encoder has taken the one before, so that two windows of pictures
+the model (a few frames where memory is short), and the model begins a window only when the encoder has taken the one before, so that two windows of pictures
 exist at most. Everything that decides the output's bytes (windows, segment boundaries) is a pure function of the frames and
 the settings, so a run that continues after an interruption makes the same segments.
 """
@@ -32,6 +32,8 @@ from rvrt_cli.upscale.tiles import TilePlan
 from rvrt_cli.upscale.windows import Window, WindowBlender, Windower
 
 TICK_S = 0.1
+AHEAD = 4
+"""How many frames the decoder runs ahead of the model where memory is short; otherwise a window."""
 ABORT_S = 5.0
 """How long a run that is stopped at once waits for its threads; a model in the middle of a window is not waited for."""
 
@@ -56,7 +58,7 @@ class _Run:
         self.on_event = on_event
         self.stop = stop
         self.abort = threading.Event()
-        self.decoded = Channel(max(4, settings.window), self.abort)
+        self.decoded = Channel(max(AHEAD, settings.window if settings.overlapped else 0), self.abort)
         self.restored = Channel(1, self.abort)
         self.events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.errors: list[BaseException] = []

@@ -83,7 +83,7 @@ def test_pictures_of_tiles_count_half():
     picture = 1080 * 1920 * 16 * 3 * 4
     more = need.peak_bytes(14, TilePlan(96, 16)) - need.peak_bytes(12, TilePlan(96, 16))
     whole = need.peak_bytes(14, TilePlan(None)) - need.peak_bytes(12, TilePlan(None))
-    source = 5 * 1080 * 1920 * 3 * 4
+    source = 4 * 1080 * 1920 * 3 * 4
     assert more == 2 * (2 * picture // 2 + source)
     assert whole == 2 * (picture + source)
     # A tile as large as the picture is the whole picture.
@@ -107,6 +107,15 @@ def test_encoders_count():
     assert encoder_bytes(None, 8, 100) < encoder_bytes("libx264", 8, 100) < encoder_bytes("libsvtav1", 8, 100)
     assert encoder_bytes("libx265", 10, 100) == 2 * encoder_bytes("libx265", 8, 100)
     assert encoder_bytes("some_other", 8, 100) > 0
+
+
+def test_a_short_segment_does_not_fill_the_encoder():
+    full = encoder_bytes("libx264", 8, 100)
+    assert encoder_bytes("libx264", 8, 100, 96) == full
+    assert encoder_bytes("libx264", 8, 100, 24) == full - 24 * 100
+    assert encoder_bytes("libx264", 8, 100, 1) > 0
+    assert encoder_bytes("libx265", 8, 100, 24) == encoder_bytes("libx265", 8, 100)
+    assert encoder_bytes(None, 8, 100, 24) == encoder_bytes(None, 8, 100)
 
 
 def test_a_plan_that_cannot_fit_says_so():
