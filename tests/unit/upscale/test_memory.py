@@ -123,6 +123,10 @@ def test_a_plan_that_cannot_fit_says_so():
     work = plan_work(options, BicubicRestorer(), 270, 480)
     assert work.warning is not None
     assert "0.2 GiB" in work.warning
+    assert "--window 8 needs about" in work.warning
+    shorter = plan_work(UpscaleOptions(memory_limit="200M", window=8), BicubicRestorer(), 270, 480)
+    assert shorter.peak_bytes == work.shortest_bytes < work.peak_bytes
+    assert "--window 8" not in shorter.warning
     assert plan_work(UpscaleOptions(memory_limit="64G"), BicubicRestorer(), 270, 480).warning is None
 
 
