@@ -165,7 +165,7 @@ def prepare(
         settings.encoder if settings and target != "-" else None,
         encoded_depth(settings),
         out_height * out_width,
-        segment_frames,
+        min(segment_frames, film.frames_total or segment_frames),
     )
     work = plan_work(options, restorer, video.height, video.width, encoder_bytes=held)
     return Prepared(
