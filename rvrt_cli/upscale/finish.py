@@ -9,6 +9,7 @@ import numpy as np
 
 from rvrt_cli.data.bicubic import imresize
 from rvrt_cli.errors import UsageError
+from rvrt_cli.upscale.fixed_point import to_float
 
 Compare = Literal["side", "split"]
 MAX_OUTPUT_PIXELS = 1 << 29
@@ -40,7 +41,7 @@ class Finish:
         return height, width * (2 if self.compare == "side" else 1)
 
     def picture(self, lq: np.ndarray, sr: np.ndarray) -> np.ndarray:
-        """``lq`` (h, w, 3) float32 and its restored ``sr`` (s*h, s*w, 3) float32 → (H, W, 3) float32.
+        """``lq`` (h, w, 3) float32 and its restored ``sr`` (s*h, s*w, 3) float32 or codes → (H, W, 3) float32.
 
         ``strength`` s gives s * sr + (1 - s) * bicubic. Smaller sizes come from Matlab's bicubic with antialiasing.
         A YUV source can hold values outside [0, 1] (super-whites); the model does not see them, they are added again.
@@ -48,6 +49,7 @@ class Finish:
         """
         size = (self.height, self.width)
         seen = np.clip(lq, 0, 1)
+        sr = to_float(sr)
         np.clip(sr, 0, 1, out=sr)
         if self.strength < 1:
             sr = np.float32(self.strength) * sr + np.float32(1 - self.strength) * np.clip(

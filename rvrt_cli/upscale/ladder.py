@@ -9,7 +9,7 @@ import numpy as np
 from rvrt_cli.restorer import Restorer
 from rvrt_cli.upscale.events import MemoryReduced, OnEvent
 from rvrt_cli.upscale.memory import smaller_steps
-from rvrt_cli.upscale.tiles import TilePlan, restore_tiled
+from rvrt_cli.upscale.tiles import TilePlan, restore_packed
 
 
 class Ladder:
@@ -36,9 +36,18 @@ class Ladder:
         self.rung = rung
         self.restorer = rungs[rung]()
 
-    def run(self, lq: np.ndarray) -> np.ndarray:
-        """One attempt at a window; (t, h, w, 3) float32 [0, 1] → (t, s*h, s*w, 3) float32."""
-        return restore_tiled(self.restorer, lq, self.restorer.scale, self.tile)
+    def run(self, lq: np.ndarray, check: Callable[[np.ndarray], None] = lambda _: None) -> np.ndarray:
+        """One attempt at a window; (t, h, w, 3) float32 [0, 1] → (t, s*h, s*w, 3) float32, or codes where there are tiles.
+
+        ``check`` sees what the model makes, all of it or each tile, as float32: codes (:mod:`.fixed_point`) would hide NaN.
+        """
+
+        def restore(part: np.ndarray) -> np.ndarray:
+            made = self.restorer(part)
+            check(made)
+            return made
+
+        return restore_packed(restore, lq, self.restorer.scale, self.tile)
 
     def step_down(self, height: int, width: int) -> bool:
         """Take the next step for pictures of (height, width) LQ pixels; False when there is none."""

@@ -10,21 +10,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rvrt_cli.errors import UsageError
-from rvrt_cli.upscale.tiles import ALIGN, MIN_TILE, TilePlan
+from rvrt_cli.upscale.tiles import ALIGN, MIN_TILE, TilePlan, is_cut
 
 MIB = 1 << 20
 GIB = 1 << 30
 FLOAT_BYTES = 4
+CODE_BYTES = 2
 DEFAULT_SHARE = 0.5
 """Share of the machine's memory that a run may plan to use; the rest is for other programs and the page cache."""
 BASE_MIB = 130
 """Interpreter, decoder and encoder before the first frame."""
 ENGINE_MIB = 250
 """An engine with its compiled model, whatever the size of the pictures, measured with OpenVINO and light-s."""
+SOURCE_AHEAD = 4
+"""Source frames that the decoder, the cut detector and the encoder hold beside whole windows."""
 FINISHING_PICTURES = 3
 """Float pictures that exist beside the windows: one being finished, two of an overlap that wait for the next window."""
+FINISHING_PICTURES_OF_TILES = 2
+"""The same with tiles, where the two that wait are codes of half the size."""
 ENCODER_BYTES_PER_PX = {"libx264": 105, "libx265": 185, "libsvtav1": 340, "libvpx-vp9": 140, "ffv1": 50}
 """Peak bytes an encoder holds per pixel of an 8-bit picture (frames it looks ahead and refers to), measured at 1920x1080."""
+X264_LOOKAHEAD = 40
+"""Frames; segments of pictures above 5 megapixels are shorter. Other encoders look less far ahead, or it was not measured."""
 OTHER_ENCODER_BYTES_PER_PX = 150
 PICTURE_BYTES_PER_PX = 30
 """The same where no encoder runs (PNG, y4m): the conversion of one picture."""
@@ -77,15 +84,20 @@ def peak_rss_mib() -> float:
     return peak / MIB if sys.platform == "darwin" else peak / 1024
 
 
-def encoder_bytes(encoder: str | None, bit_depth: int, output_px: int) -> int:
-    """Peak bytes of ``encoder`` (ffmpeg's name; None where pictures leave one by one) for pictures of ``output_px`` pixels."""
+def encoder_bytes(
+    encoder: str | None, bit_depth: int, output_px: int, segment_frames: int | None = None
+) -> int:
+    """Peak bytes of ``encoder`` (ffmpeg's name; None where pictures leave one by one) for pictures of ``output_px`` pixels.
+
+    ``segment_frames``: length of its segments; an encoder that looks further ahead holds no more pictures than there are.
+    """
     if encoder is None:
         return PICTURE_BYTES_PER_PX * output_px
-    return (
-        ENCODER_BYTES_PER_PX.get(encoder, OTHER_ENCODER_BYTES_PER_PX)
-        * output_px
-        * (1 if bit_depth <= 8 else 2)
-    )
+    per_px = ENCODER_BYTES_PER_PX.get(encoder, OTHER_ENCODER_BYTES_PER_PX)
+    if encoder == "libx264" and segment_frames is not None:
+        # 1.5 bytes a pixel and picture: 4:2:0.
+        per_px -= 3 * max(0, X264_LOOKAHEAD - segment_frames) // 2
+    return per_px * output_px * (1 if bit_depth <= 8 else 2)
 
 
 @dataclass(frozen=True)
@@ -102,17 +114,23 @@ class Need:
     def peak_bytes(self, window: int, tile: TilePlan, overlapped: bool = True) -> int:
         """Estimated peak memory of a run with this window and these tiles.
 
-        The window of pictures that is being made counts as the restorer's, or, where tiles are put together, beside it; the
-        one before is being encoded meanwhile when model and encoder work ``overlapped``. Of source frames there are five
-        windows: the decoder runs a window ahead, the last one is kept for the overlap, the restorer holds copies.
+        The window of pictures that is being made counts as the restorer's, or, where tiles are put together, beside it, in
+        codes of half the size; the one before is being encoded meanwhile when model and encoder work ``overlapped``. Of
+        source frames there are three windows: this one, a copy of it for the model, and the one before, which a last short
+        window would reach back to. The decoder runs a window ahead when all is ``overlapped``, a few frames otherwise.
         """
-        picture = self.height * self.width * self.scale**2 * 3 * FLOAT_BYTES
-        source = self.height * self.width * 3 * FLOAT_BYTES
+        cut = is_cut(self.height, self.width, tile)
+        values = self.height * self.width * self.scale**2 * 3
+        held = values * (CODE_BYTES if cut else FLOAT_BYTES)
+        finishing = values * FLOAT_BYTES * (FINISHING_PICTURES_OF_TILES if cut else FINISHING_PICTURES)
+        source = (
+            self.height * self.width * 3 * FLOAT_BYTES * (window * (4 if overlapped else 3) + SOURCE_AHEAD)
+        )
         side = tile.tile_px
         tile_px = min(side or self.height, self.height) * min(side or self.width, self.width)
-        windows = int(overlapped) + int(tile_px < self.height * self.width)
-        fixed = BASE_MIB * MIB + self.engine_bytes + self.encoder_bytes + FINISHING_PICTURES * picture
-        return fixed + window * (windows * picture + 5 * source) + window * tile_px * self.bytes_per_px
+        windows = int(overlapped) + int(cut)
+        fixed = BASE_MIB * MIB + self.engine_bytes + self.encoder_bytes + finishing
+        return fixed + source + window * (windows * held + tile_px * self.bytes_per_px)
 
 
 @dataclass(frozen=True)

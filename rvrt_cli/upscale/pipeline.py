@@ -1,7 +1,7 @@
 """decode → shots → windows → tiles → model → blend → encode, in three threads with bounded queues.
 
 Memory is bounded by (window × picture), never by the length of the film: the decoder runs at most one window ahead of
-the model, and the model begins a window only when the encoder has taken the one before, so that two windows of pictures
+the model (a few frames where memory is short), and the model begins a window only when the encoder has taken the one before, so that two windows of pictures
 exist at most. Everything that decides the output's bytes (windows, segment boundaries) is a pure function of the frames and
 the settings, so a run that continues after an interruption makes the same segments.
 """
@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,8 @@ from rvrt_cli.upscale.tiles import TilePlan
 from rvrt_cli.upscale.windows import Window, WindowBlender, Windower
 
 TICK_S = 0.1
+AHEAD = 4
+"""How many frames the decoder runs ahead of the model where memory is short; otherwise a window."""
 ABORT_S = 5.0
 """How long a run that is stopped at once waits for its threads; a model in the middle of a window is not waited for."""
 
@@ -41,7 +44,7 @@ class _Restored:
 
     window: Window
     frames: list[Frame]
-    pictures: np.ndarray
+    pictures: np.ndarray  # float32, or codes of tiles
     tile: TilePlan
     rung: int
 
@@ -55,7 +58,7 @@ class _Run:
         self.on_event = on_event
         self.stop = stop
         self.abort = threading.Event()
-        self.decoded = Channel(max(4, settings.window), self.abort)
+        self.decoded = Channel(max(AHEAD, settings.window if settings.overlapped else 0), self.abort)
         self.restored = Channel(1, self.abort)
         self.events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.errors: list[BaseException] = []
@@ -117,10 +120,11 @@ class _Run:
                 self.pace.window_begins(
                     f"preparing the model and upscaling a window of {counted(len(frames), 'frame')}"
                 )
-                lq = np.clip(np.stack([frame.rgb for frame in frames]), 0, 1)
+                lq = np.stack([frame.rgb for frame in frames])
+                np.clip(lq, 0, 1, out=lq)
                 try:
                     with self.pace.busy("model"):
-                        pictures = engine.run(lq)
+                        pictures = engine.run(lq, partial(_check_finite, window))
                 except (OutOfMemoryError_, MemoryError) as error:
                     if not engine.step_down(*lq.shape[1:3]):
                         raise OutOfMemoryError_(
@@ -129,12 +133,6 @@ class _Run:
                         ) from error
                     item = windower.shrink(engine.window)
                     continue
-                # One sum finds NaN and infinity without a second array of this size; in float32 it takes a third of the time.
-                if not math.isfinite(float(pictures.sum())):
-                    raise NonFiniteError(
-                        f"the model made NaN or infinite pixels in frames {window.start} to {window.stop - 1}; "
-                        "try --precision fp32 or another --backend, and report it."
-                    )
                 self.pace.window_done(window.final)
                 restored = _Restored(window, frames, pictures, engine.tile, engine.rung)
                 del pictures, lq
@@ -196,6 +194,7 @@ class _Run:
                         if self.stop.is_set():
                             self.interrupted = True
                             raise Aborted
+                    sr = picture = None  # before the next picture needs its memory
             # Views of the window's pictures would keep all of them while the next window is waited for.
             sr = picture = None
             del restored
@@ -261,6 +260,16 @@ class _Run:
         while not self.events.empty():
             self.on_event(self.events.get())
         self.on_event(self.pace.progress())
+
+
+def _check_finite(window: Window, pictures: np.ndarray) -> None:
+    """Raise :class:`NonFiniteError` where the model made NaN or infinite values in (a tile of) ``window``."""
+    # One sum finds NaN and infinity without a second array of this size; in float32 it takes a third of the time.
+    if not math.isfinite(float(pictures.sum())):
+        raise NonFiniteError(
+            f"the model made NaN or infinite pixels in frames {window.start} to {window.stop - 1}; "
+            "try --precision fp32 or another --backend, and report it."
+        )
 
 
 def _restart_from(maker: _Restored) -> Restart:

@@ -19,16 +19,20 @@ from rvrt_cli.upscale.memory import (
 from rvrt_cli.upscale.options import DEFAULT_WINDOW, UpscaleOptions
 from rvrt_cli.upscale.tiles import TilePlan
 
+SHORTEST_WINDOW = 8
+"""Offered where memory is short: shorter ones show where they meet."""
+
 
 @dataclass(frozen=True)
 class WorkPlan:
-    """``window`` in frames; ``overlapped``: the model makes a window while the one before is encoded; ``limit_bytes`` is what was planned for, ``peak_bytes`` what the plan is expected to take."""
+    """``window`` in frames; ``overlapped``: the model makes a window while the one before is encoded; ``limit_bytes`` is what was planned for, ``peak_bytes`` what the plan is expected to take; ``shortest_bytes`` what ``--window 8`` would take where that is less."""
 
     window: int
     tile: TilePlan
     overlapped: bool
     limit_bytes: int
     peak_bytes: int
+    shortest_bytes: int | None = None
 
     @property
     def warning(self) -> str | None:
@@ -37,7 +41,11 @@ class WorkPlan:
             return None
         return (
             f"About {self.peak_bytes / GIB:.1f} GiB of memory will be needed, more than the limit of {self.limit_bytes / GIB:.1f} GiB; "
-            "a smaller --window or --tile, or another --codec, needs less."
+            + (
+                f"--window {SHORTEST_WINDOW} needs about {self.shortest_bytes / GIB:.1f} GiB, another --codec may need less."
+                if self.shortest_bytes is not None
+                else "a smaller --window or --tile, or another --codec, needs less."
+            )
         )
 
 
@@ -72,4 +80,7 @@ def plan_work(
         tile_overlap=options.tile_overlap,
     )
     peak = need.peak_bytes(auto.window, auto.tile, auto.overlapped)
-    return WorkPlan(auto.window, auto.tile, auto.overlapped, limit, peak)
+    # Only a person can choose it: a shorter window shares fewer frames, and what is shared must not change within a film.
+    shorter = options.window is None and options.overlap is None and auto.window > SHORTEST_WINDOW
+    shortest = need.peak_bytes(SHORTEST_WINDOW, auto.tile, auto.overlapped) if shorter else None
+    return WorkPlan(auto.window, auto.tile, auto.overlapped, limit, peak, shortest)

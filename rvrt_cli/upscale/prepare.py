@@ -165,10 +165,12 @@ def prepare(
         settings = y4m_settings(source, out_width, out_height, options.pix_fmt)
     elif kind == "video":
         settings, plan = _plan_file(source, options, target, out_width, out_height)
+    segment_frames = options.segment_frames or segment_length(*finish.output_size)
     held = encoder_bytes(
         settings.encoder if settings and target != "-" else None,
         encoded_depth(settings),
         out_height * out_width,
+        min(segment_frames, film.frames_total or segment_frames),
     )
     work = plan_work(options, restorer, video.height, video.width, encoder_bytes=held)
     return Prepared(
@@ -184,7 +186,7 @@ def prepare(
         names=names,
         window=work.window,
         tile=work.tile,
-        segment_frames=options.segment_frames or segment_length(*finish.output_size),
+        segment_frames=segment_frames,
         work=work,
         encoder_bytes=held,
         brought=brought,

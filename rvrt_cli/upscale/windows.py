@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from rvrt_cli.errors import UsageError
+from rvrt_cli.upscale.fixed_point import add_weighted, to_float
 
 CLIP = 2
 
@@ -175,25 +176,33 @@ class WindowBlender:
 
     def __init__(self, next_frame: int = 0) -> None:
         self._next = next_frame
-        self._pending: dict[int, tuple[float, np.ndarray]] = {}
+        self._pending: dict[int, list[tuple[float, np.ndarray]]] = {}
 
     def add(self, window: Window, pictures: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-        """Take the ``(stop - start, h, w, 3)`` float32 pictures of ``window``; yield (index, picture) of final frames."""
+        """Take the ``(stop - start, h, w, 3)`` pictures of ``window``, float32 or codes; yield (index, float32 picture) of final frames."""
         for index in range(max(window.first, self._next), window.last):
             weight = window.weight(index)
             picture = pictures[index - window.start]
-            before, total = self._pending.pop(index, (0.0, None))
-            if weight < 1.0:
-                picture = picture * np.float32(weight)
-            if total is not None:
-                picture += total
-            if index < window.final:
-                if abs(before + weight - 1.0) > 1e-6:
-                    raise AssertionError(
-                        f"the windows' weights of frame {index} sum to {before + weight}, not to 1"
-                    )
-                yield index, picture
-                self._next = index + 1
-            else:
+            if index >= window.final:
                 # A copy, so that the few waiting frames do not keep the whole window's pictures in memory.
-                self._pending[index] = (before + weight, picture)
+                self._pending.setdefault(index, []).append((weight, picture.copy()))
+                continue
+            waiting = self._pending.pop(index, [])
+            total = weight + sum(share for share, _ in waiting)
+            if abs(total - 1.0) > 1e-6:
+                raise AssertionError(f"the windows' weights of frame {index} sum to {total}, not to 1")
+            final = _weighted_sum(picture, weight, waiting)
+            waiting.clear()
+            yield index, final
+            del final  # an array of its own where pictures are codes: the next one needs the memory
+            self._next = index + 1
+
+
+def _weighted_sum(picture: np.ndarray, weight: float, others: list[tuple[float, np.ndarray]]) -> np.ndarray:
+    """``weight`` times ``picture`` and the same of ``others``, float32; a float picture that is alone is itself."""
+    total = to_float(picture)
+    if weight < 1.0:
+        total = np.multiply(total, np.float32(weight), out=None if total is picture else total)
+    for share, other in others:
+        add_weighted(total, other, share)
+    return total

@@ -25,16 +25,18 @@ def test_peak_memory_of_2000_frames_is_that_of_200(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", ["160x90", "320x180"])
-def test_the_plan_is_near_the_truth(tmp_path, size):
+@pytest.mark.parametrize(
+    ("size", "tile"), [("160x90", "auto"), ("320x180", "auto"), ("320x180", "96"), ("640x360", "96")]
+)
+def test_the_plan_is_near_the_truth(tmp_path, size, tile):
     from rvrt_cli.restorer import BicubicRestorer
     from rvrt_cli.upscale.memory import MIB
     from rvrt_cli.upscale.options import UpscaleOptions
     from rvrt_cli.upscale.prepare import prepare
 
     clip = make_clip(tmp_path / "in.mp4", 48, size)
-    plan = prepare(clip, tmp_path / "out.mp4", UpscaleOptions(), BicubicRestorer()).work
-    done = upscale(clip, tmp_path / "out.mp4", "--model", "bicubic", "--json")
+    plan = prepare(clip, tmp_path / "out.mp4", UpscaleOptions(tile=tile), BicubicRestorer()).work
+    done = upscale(clip, tmp_path / "out.mp4", "--model", "bicubic", "--tile", tile, "--json")
     assert done.returncode == 0, done.stderr.decode()
     measured = json.loads(done.stdout.splitlines()[-1])["peak_rss_mib"]
     assert 0.8 * measured <= plan.peak_bytes / MIB <= 1.3 * measured

@@ -52,8 +52,9 @@ def test_a_frame_is_made_with_what_memory_there_is(clip, tmp_path):
 
 
 def test_a_frame_of_nan_is_refused(clip, tmp_path):
-    with pytest.raises(NonFiniteError):
-        upscale_frame(clip, tmp_path / "a.png", 0.5, UpscaleOptions(), Broken())
+    for tile in ("auto", "48"):
+        with pytest.raises(NonFiniteError):
+            upscale_frame(clip, tmp_path / "a.png", 0.5, UpscaleOptions(tile=tile), Broken())
     assert list(tmp_path.iterdir()) == []
 
 

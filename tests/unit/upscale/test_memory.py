@@ -71,6 +71,25 @@ def test_full_hd_fits_half_of_a_24_gb_machine():
     assert plan.tile.tile_px is None or plan.tile.tile_px >= GOOD_TILE
 
 
+def test_full_hd_fits_half_of_a_16_gb_machine():
+    need = Need(1080, 1920, 4, 2307, encoder_bytes("libx264", 8, 4 * 1080 * 4 * 1920))
+    plan = auto(8 * GIB, need=need)
+    assert peak(plan, need) <= 8 * GIB
+    assert plan.tile.tile_px is not None
+
+
+def test_pictures_of_tiles_count_half():
+    need = Need(1080, 1920, 4, 0)
+    picture = 1080 * 1920 * 16 * 3 * 4
+    more = need.peak_bytes(14, TilePlan(96, 16)) - need.peak_bytes(12, TilePlan(96, 16))
+    whole = need.peak_bytes(14, TilePlan(None)) - need.peak_bytes(12, TilePlan(None))
+    source = 4 * 1080 * 1920 * 3 * 4
+    assert more == 2 * (2 * picture // 2 + source)
+    assert whole == 2 * (picture + source)
+    # A tile as large as the picture is the whole picture.
+    assert need.peak_bytes(12, TilePlan(1920, 16)) == need.peak_bytes(12, TilePlan(None))
+
+
 def test_one_window_at_a_time_comes_before_shorter_windows():
     need = Need(540, 960, 4, 768)
     fits = need.peak_bytes(16, TilePlan(96, 16), overlapped=False)
@@ -90,11 +109,24 @@ def test_encoders_count():
     assert encoder_bytes("some_other", 8, 100) > 0
 
 
+def test_a_short_segment_does_not_fill_the_encoder():
+    full = encoder_bytes("libx264", 8, 100)
+    assert encoder_bytes("libx264", 8, 100, 96) == full
+    assert encoder_bytes("libx264", 8, 100, 24) == full - 24 * 100
+    assert encoder_bytes("libx264", 8, 100, 1) > 0
+    assert encoder_bytes("libx265", 8, 100, 24) == encoder_bytes("libx265", 8, 100)
+    assert encoder_bytes(None, 8, 100, 24) == encoder_bytes(None, 8, 100)
+
+
 def test_a_plan_that_cannot_fit_says_so():
     options = UpscaleOptions(memory_limit="200M")
     work = plan_work(options, BicubicRestorer(), 270, 480)
     assert work.warning is not None
     assert "0.2 GiB" in work.warning
+    assert "--window 8 needs about" in work.warning
+    shorter = plan_work(UpscaleOptions(memory_limit="200M", window=8), BicubicRestorer(), 270, 480)
+    assert shorter.peak_bytes == work.shortest_bytes < work.peak_bytes
+    assert "--window 8" not in shorter.warning
     assert plan_work(UpscaleOptions(memory_limit="64G"), BicubicRestorer(), 270, 480).warning is None
 
 

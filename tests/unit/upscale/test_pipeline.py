@@ -184,7 +184,7 @@ def test_memory_ladder_takes_tiles_then_windows_and_drops_no_frame():
     assert result.window == 4
     assert result.tile.tile_px == 32
     for i, picture in sink.frames.items():
-        np.testing.assert_allclose(picture, pictures(30)[i], atol=1e-6)
+        np.testing.assert_allclose(picture, pictures(30)[i], atol=4e-5)
 
 
 def test_the_ladder_ends_with_the_next_restorer():
@@ -239,6 +239,48 @@ def test_nan_is_an_error():
 
     with pytest.raises(NonFiniteError, match="frames 0 to"):
         run(settings(20, rungs=[Nan]))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_one_bad_pixel_of_a_tile_is_an_error(value):
+    """Codes have no NaN: it must be seen before tiles are put together."""
+
+    class Bad(IdentityRestorer):
+        calls = 0
+
+        def __call__(self, lq):
+            out = super().__call__(lq)
+            self.calls += 1
+            if self.calls == 5:
+                out[-1, 0, 0, 1] = value
+            return out
+
+    with pytest.raises(NonFiniteError, match="frames 4 to 11"):
+        run(settings(20, rungs=[Bad], tile=TilePlan(32, 16)))
+
+
+@pytest.mark.parametrize("overlapped", [True, False])
+def test_tiles_give_the_whole_pictures(overlapped):
+    whole, _ = run(settings(57, cuts=(23,)))
+    tiled, result = run(settings(57, cuts=(23,), tile=TilePlan(32, 16), overlapped=overlapped))
+    assert result.tile.tile_px == 32
+    assert sorted(tiled.frames) == list(range(57))
+    for index, picture in tiled.frames.items():
+        assert picture.dtype == np.float32
+        np.testing.assert_allclose(picture, whole.frames[index], atol=1e-4)
+
+
+def test_overshoot_of_tiles_is_cut_off_like_that_of_whole_pictures():
+    class Overshooting(IdentityRestorer):
+        def __call__(self, lq):
+            return 3 * super().__call__(lq) - 1
+
+    whole, _ = run(settings(20, rungs=[Overshooting]))
+    tiled, _ = run(settings(20, rungs=[Overshooting], tile=TilePlan(32, 16)))
+    for index, picture in tiled.frames.items():
+        assert picture.min() >= 0
+        assert picture.max() <= 1
+        np.testing.assert_allclose(picture, whole.frames[index], atol=1e-4)
 
 
 def test_stop_finishes_the_current_segment():

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rvrt_cli.errors import UsageError
+from rvrt_cli.upscale.fixed_point import TOP, UNIT, ZERO, to_float
 from rvrt_cli.upscale.windows import WindowBlender, Windower, check_window
 
 
@@ -79,6 +80,33 @@ def test_blender_yields_every_frame_once_in_order(film):
             np.testing.assert_allclose(picture, index, atol=1e-4)
             seen.append(index)
     assert seen == list(range(length))
+
+
+def test_codes_are_cross_faded_like_floats_and_wait_as_codes():
+    rng = np.random.default_rng(0)
+    floats, codes = WindowBlender(), WindowBlender()
+    for window in plan(40, {17}, 8, 4):
+        values = rng.integers(0, TOP + 1, (window.stop - window.start, 6, 5, 3)).astype(np.uint16)
+        kept = values.copy()
+        pictures = np.stack([to_float(value) for value in values])
+        for (index, a), (also, b) in zip(
+            floats.add(window, pictures), codes.add(window, values), strict=True
+        ):
+            assert index == also
+            assert b.dtype == np.float32
+            np.testing.assert_allclose(a, b, atol=1e-6)
+        np.testing.assert_array_equal(values, kept)
+        waiting = [part for parts in codes._pending.values() for _, part in parts]
+        assert all(part.dtype == np.uint16 and part.base is None for part in waiting)
+
+
+def test_codes_and_floats_are_cross_faded_where_the_ladder_took_a_step():
+    blender = WindowBlender()
+    for number, window in enumerate(plan(20, set(), 8, 4)):
+        shape = (window.stop - window.start, 1, 1, 3)
+        grey = np.full(shape, ZERO + UNIT // 2, np.uint16) if number % 2 else np.full(shape, 0.5, np.float32)
+        for _, picture in blender.add(window, grey):
+            np.testing.assert_allclose(picture, 0.5, atol=1e-6)
 
 
 def test_a_long_shot_has_windows_of_one_length():
