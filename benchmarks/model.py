@@ -159,7 +159,7 @@ def ask(worker: subprocess.Popen[str], limit_s: float) -> dict[str, float] | Non
 
 def work(runner: Runner, options: argparse.Namespace) -> None:
     """Run one window per line of stdin and print its figures as JSON."""
-    from rvrt_cli.upscale.memory import peak_rss_mib
+    from rvrt_cli.ram import peak_rss_mib
 
     before = peak_rss_mib()
     infer = chain(runner.engine, options) if runner.preset == CHAIN else network(runner, options)

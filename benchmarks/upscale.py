@@ -29,11 +29,12 @@ from typing import Any
 import numpy as np
 
 from rvrt_cli.media import EncodeOptions, Frame, ffmpeg_executable, probe, read_frames, resolve_encoding
+from rvrt_cli.ram import MIB
 from rvrt_cli.restorer import Restorer, load_restorer
 from rvrt_cli.upscale.events import ignore_event
 from rvrt_cli.upscale.finish import Finish
 from rvrt_cli.upscale.job import PipelineSettings
-from rvrt_cli.upscale.memory import MIB, encoder_bytes
+from rvrt_cli.upscale.memory import encoder_bytes
 from rvrt_cli.upscale.options import DEFAULT_OVERLAP, DEFAULT_TILE_OVERLAP_PX, DEFAULT_WINDOW, UpscaleOptions
 from rvrt_cli.upscale.pipeline import run_pipeline
 from rvrt_cli.upscale.plan import plan_work

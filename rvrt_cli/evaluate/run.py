@@ -22,8 +22,8 @@ from rvrt_cli.evaluate.models import Feeding, ModelSpec, restore_clip, spread_de
 from rvrt_cli.evaluate.protocols import Protocol, find_published
 from rvrt_cli.evaluate.report import ClipScore, EvalReport, Total, jsonable, score_from_dict
 from rvrt_cli.evaluate.temporal import TemporalJudge
+from rvrt_cli.ram import peak_rss_mib
 from rvrt_cli.restorer import Restorer, describe_engine
-from rvrt_cli.upscale.memory import peak_rss_mib
 from rvrt_cli.user_cache import user_cache
 
 

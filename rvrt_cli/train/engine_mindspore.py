@@ -14,6 +14,7 @@ import numpy as np
 from rvrt_cli import backend
 from rvrt_cli.errors import DeviceError, UsageError
 from rvrt_cli.model.config import ModelConfig
+from rvrt_cli.ram import peak_rss_mib
 from rvrt_cli.train.checkpoint import EngineState, Tensors
 from rvrt_cli.train.engine import (
     CLIP_EPSILON,
@@ -27,7 +28,6 @@ from rvrt_cli.train.engine import (
 )
 from rvrt_cli.train.memory import SMALLER_CLIP, SMALLER_STEP, explained_shortage
 from rvrt_cli.train.recipe import Recipe
-from rvrt_cli.upscale.memory import peak_rss_mib
 
 
 class MindSporeEngine:

@@ -16,6 +16,7 @@ import numpy as np
 from rvrt_cli.errors import InputError, OutOfMemoryError_, UsageError
 from rvrt_cli.media import Frame, SegmentWriter, read_frames
 from rvrt_cli.media.images import IMAGE_SUFFIXES
+from rvrt_cli.ram import MIB
 from rvrt_cli.restorer import Restorer
 from rvrt_cli.upscale.advice import compression_advice
 from rvrt_cli.upscale.batch import is_batch, output_suffix
@@ -23,7 +24,6 @@ from rvrt_cli.upscale.chain import engine_reason, make_rungs
 from rvrt_cli.upscale.events import Event, OnEvent, counted, ignore_event
 from rvrt_cli.upscale.film import open_film
 from rvrt_cli.upscale.ladder import Ladder
-from rvrt_cli.upscale.memory import MIB
 from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.prepare import Prepared, prepare
 from rvrt_cli.upscale.shots import CutDetector, flag_cuts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rvrt_cli.ram import total_memory
 from rvrt_cli.restorer import Restorer
 from rvrt_cli.upscale.memory import (
     DEFAULT_BYTES_PER_PX,
@@ -14,7 +15,6 @@ from rvrt_cli.upscale.memory import (
     Need,
     parse_size,
     plan_auto,
-    total_memory,
 )
 from rvrt_cli.upscale.options import DEFAULT_WINDOW, UpscaleOptions
 from rvrt_cli.upscale.tiles import TilePlan
