@@ -10,8 +10,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from rvrt_cli.locks import try_lock
 
 PREFIX = "rvrt-media-"
 LOCK_NAME = "lock"
@@ -25,8 +27,9 @@ def scratch_folder() -> Iterator[Path]:
     try:
         descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            if _try_lock(descriptor):
-                os.write(descriptor, b"held")  # from now on a free lock means that the process has ended
+            with suppress(OSError):  # where there are no locks, nobody removes the folder but this process
+                if try_lock(descriptor):
+                    os.write(descriptor, b"held")  # from now on a free lock means that the process has ended
             yield folder
         finally:
             os.close(descriptor)  # Windows removes no open file
@@ -51,7 +54,9 @@ def _is_abandoned(folder: Path) -> bool:
         return False
     try:
         # A lock that is not taken yet belongs to a folder made this very moment: its file is empty until then.
-        return os.fstat(descriptor).st_size > 0 and _try_lock(descriptor)
+        return os.fstat(descriptor).st_size > 0 and try_lock(descriptor)
+    except OSError:
+        return False
     finally:
         os.close(descriptor)
 
@@ -61,19 +66,3 @@ def _is_mine(folder: Path) -> bool:
         return folder.lstat().st_uid == os.getuid()
     except OSError:
         return False
-
-
-def _try_lock(descriptor: int) -> bool:
-    """Whether the lock could be had, now."""
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]  # Windows only
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

@@ -22,6 +22,7 @@ from typing import IO, Any
 
 from rvrt_cli.atomic import explain_os_error, explained_writing, sync_directory
 from rvrt_cli.errors import OutputError
+from rvrt_cli.locks import try_lock_where_possible
 
 JOURNAL_NAME = "journal.jsonl"
 WORK_SUFFIX = ".rvrt-work"
@@ -280,20 +281,11 @@ class Journal:
 
     def _take_lock(self) -> None:
         lock = open(self.folder / "lock", "ab")  # noqa: SIM115 - held until __exit__
-        try:
-            if os.name == "nt":
-                import msvcrt
-
-                msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]  # Windows only
-            else:
-                import fcntl
-
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        if not try_lock_where_possible(lock.fileno()):
             lock.close()
             raise OutputError(
                 f"another run is working in {self.folder}; wait for it, or choose another --work-dir."
-            ) from error
+            )
         self._lock = lock
 
     def _read(self) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from rvrt_cli.locks import try_lock
 
 PAUSE_S = 0.1
 """Between two looks at a lock that another process holds."""
@@ -24,28 +25,11 @@ def locked(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[No
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_FOLLOW, 0o644)
     try:
-        if not _try_lock(descriptor):
+        if not try_lock(descriptor):
             if waiting is not None:
                 waiting()
-            while not _try_lock(descriptor):
+            while not try_lock(descriptor):
                 time.sleep(PAUSE_S)
         yield
     finally:
         os.close(descriptor)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore] # Windows only
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
-            return False
-        raise
-    return True

@@ -17,12 +17,13 @@ import weight_writers as w
 from file_server import FileServer, serve
 
 from rvrt_cli.errors import DiskFullError, NetworkError, OutputError, WeightsError
+from rvrt_cli.locks import try_lock
 from rvrt_cli.model.config import PRESETS
 from rvrt_cli.weights import download as download_module
 from rvrt_cli.weights import find
 from rvrt_cli.weights.cache import MIRROR_VARIABLE, address, cached, fetch
 from rvrt_cli.weights.download import download, state_path
-from rvrt_cli.weights.lock import _try_lock, locked
+from rvrt_cli.weights.lock import locked
 from rvrt_cli.weights.names import MINDSPORE
 from rvrt_cli.weights.registry import PRESET_DEFAULTS, PUBLISHED, SHIPPED_LABELS, PublishedWeights, published
 
@@ -497,7 +498,7 @@ def test_a_lock_that_fails_for_another_reason_is_no_waiting(tmp_path: Path) -> N
     descriptor = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
     os.close(descriptor)
     with pytest.raises(OSError, match="Bad file descriptor"):
-        _try_lock(descriptor)
+        try_lock(descriptor)
 
 
 def test_what_is_a_name_and_what_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
