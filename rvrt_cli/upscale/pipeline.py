@@ -1,9 +1,10 @@
 """decode → shots → windows → tiles → model → blend → encode, in three threads with bounded queues.
 
 Memory is bounded by (window × picture), never by the length of the film: the decoder runs at most one window ahead of
-the model (a few frames where memory is short), and the model begins a window only when the encoder has taken the one before, so that two windows of pictures
-exist at most. Everything that decides the output's bytes (windows, segment boundaries) is a pure function of the frames and
-the settings, so a run that continues after an interruption makes the same segments.
+the model (a few frames where memory is short), and the model begins a window only when the encoder has taken the one
+before, so that two windows of pictures exist at most. Everything that decides the output's bytes (windows, segment
+boundaries) is a pure function of the frames and the settings, so a run that continues after an interruption makes the
+same segments.
 """
 
 from __future__ import annotations

@@ -150,9 +150,8 @@ class ImageSink:
                 except OSError:
                     shutil.copyfile(path, temporary)
                 os.replace(temporary, target / path.name)
-                temporary.unlink(
-                    missing_ok=True
-                )  # a link of a file does not replace another link of it, it stays
+                # A link of a file does not replace another link of it: then it is still there.
+                temporary.unlink(missing_ok=True)
                 created.pop()
             if len(names) == expected:
                 for stale in stale_pictures(self._names, names):
