@@ -159,7 +159,7 @@ def ask(worker: subprocess.Popen[str], limit_s: float) -> dict[str, float] | Non
 
 def work(runner: Runner, options: argparse.Namespace) -> None:
     """Run one window per line of stdin and print its figures as JSON."""
-    from rvrt_cli.ram import peak_rss_mib
+    from rvrt_cli.system.memory import peak_rss_mib
 
     before = peak_rss_mib()
     infer = chain(runner.engine, options) if runner.preset == CHAIN else network(runner, options)
@@ -178,11 +178,11 @@ def work(runner: Runner, options: argparse.Namespace) -> None:
 
 def network(runner: Runner, options: argparse.Namespace) -> Callable[[np.ndarray], np.ndarray]:
     """A preset with random weights on one engine."""
-    from rvrt_cli.device import choose
+    from rvrt_cli.inference.device import choose
+    from rvrt_cli.inference.model_restorer import ModelRestorer
     from rvrt_cli.model.config import PRESETS as CONFIGS
     from rvrt_cli.model.initialise import initial_tensors
     from rvrt_cli.model.shapes import parameter_shapes
-    from rvrt_cli.runtime.restorer import ModelRestorer
     from rvrt_cli.weights import Weights
 
     config = CONFIGS[runner.preset]
@@ -215,8 +215,8 @@ def chain(engine: str, options: argparse.Namespace) -> Callable[[np.ndarray], np
     import spox
 
     from rvrt_cli.backend import onnx as primitives
-    from rvrt_cli.runtime.cache import CachedBytes, entry_path
-    from rvrt_cli.runtime.sessions import OnnxRuntimeSession, OpenVinoSession, Session
+    from rvrt_cli.inference.cache import CachedBytes, entry_path
+    from rvrt_cli.inference.sessions import OnnxRuntimeSession, OpenVinoSession, Session
 
     shape = (1, options.frames, options.size, options.size, 3)
     argument = spox.argument(spox.Tensor(np.float32, shape))

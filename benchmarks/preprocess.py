@@ -25,10 +25,10 @@ import cv2  # noqa: E402 - the numbers of threads are set first
 import numpy as np  # noqa: E402 - after the numbers of threads
 from rows import Row, print_rows  # noqa: E402 - after the numbers of threads
 
-from rvrt_cli.data.bicubic import imresize, imresize_u8  # noqa: E402 - after the numbers of threads
 from rvrt_cli.data.clips import PhotoSource  # noqa: E402 - after the numbers of threads
 from rvrt_cli.data.degrade import degrade_bi  # noqa: E402 - after the numbers of threads
-from rvrt_cli.data.images import encode_png, list_images  # noqa: E402 - after the numbers of threads
+from rvrt_cli.imaging.images import encode_png, list_images  # noqa: E402 - after the numbers of threads
+from rvrt_cli.imaging.resize import imresize, imresize_u8  # noqa: E402 - after the numbers of threads
 
 VIMEO = (256, 448)
 SIZES = {"Vimeo-90K, 448×256": VIMEO, "REDS, 1280×720": (720, 1280), "1920×1080": (1080, 1920)}

@@ -15,13 +15,13 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from rvrt_cli.data.images import write_png
 from rvrt_cli.errors import RvrtError
 from rvrt_cli.evaluate.datasets import load_clip, open_dataset
 from rvrt_cli.evaluate.models import Feeding, ModelSpec
 from rvrt_cli.evaluate.protocols import PROTOCOLS
 from rvrt_cli.evaluate.report import EvalReport
 from rvrt_cli.evaluate.run import EvalOptions, evaluate
+from rvrt_cli.imaging.images import write_png
 from rvrt_cli.media.recompress import compress_h264
 
 SCALE = 4

@@ -28,9 +28,9 @@ from typing import Any
 
 import numpy as np
 
+from rvrt_cli.inference.restorer import Restorer, load_restorer
 from rvrt_cli.media import EncodeOptions, Frame, ffmpeg_executable, probe, read_frames, resolve_encoding
-from rvrt_cli.ram import MIB
-from rvrt_cli.restorer import Restorer, load_restorer
+from rvrt_cli.system.memory import MIB
 from rvrt_cli.upscale.events import ignore_event
 from rvrt_cli.upscale.finish import Finish
 from rvrt_cli.upscale.job import PipelineSettings

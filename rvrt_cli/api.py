@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from typing_extensions import Unpack
 
-    from rvrt_cli.restorer import Restorer
+    from rvrt_cli.inference.restorer import Restorer
     from rvrt_cli.upscale.events import Event, Report
     from rvrt_cli.upscale.options import UpscaleOptions
 
@@ -154,7 +154,7 @@ def load_model(
 
     Errors: :class:`rvrt_cli.errors.WeightsError`, :class:`rvrt_cli.errors.DeviceError`.
     """
-    from rvrt_cli.restorer import load_restorer
+    from rvrt_cli.inference.restorer import load_restorer
 
     restorer = load_restorer(
         model,
@@ -184,8 +184,8 @@ def upscale_frames(
     """
     import numpy as np
 
+    from rvrt_cli.inference.restorer import load_restorer
     from rvrt_cli.media.frame import Frame
-    from rvrt_cli.restorer import load_restorer
     from rvrt_cli.upscale.events import ignore_event
     from rvrt_cli.upscale.finish import Finish
     from rvrt_cli.upscale.job import PipelineSettings

@@ -103,7 +103,7 @@ def finish(x: Tensor) -> Var:
 
 
 def from_numpy(array: np.ndarray) -> Tensor:
-    """A constant input; :mod:`rvrt_cli.runtime.graph` uses arguments instead."""
+    """A constant input; :mod:`rvrt_cli.inference.graph` uses arguments instead."""
     return fixed(np.asarray(array))
 
 

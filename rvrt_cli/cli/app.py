@@ -30,7 +30,7 @@ debug_enabled = False
 
 def engine_versions() -> dict[str, str]:
     """Engine → installed version, or "not installed"; read from package metadata, nothing is imported."""
-    from rvrt_cli.hardware import ONNX_RUNTIME_PACKAGES, package_version
+    from rvrt_cli.system.hardware import ONNX_RUNTIME_PACKAGES, package_version
 
     engines = {
         "OpenVINO": ("openvino",),

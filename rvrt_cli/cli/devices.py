@@ -20,7 +20,7 @@ def devices(
     """Show the devices, backends and runtimes found on this machine, and what `auto` picks."""
     from dataclasses import asdict
 
-    from rvrt_cli.survey import survey
+    from rvrt_cli.inference.device_report import survey
 
     found = survey()
     if as_json:

@@ -30,7 +30,7 @@ def doctor_command(
 
     from rvrt_cli.cli.app import enable_debug
     from rvrt_cli.cli.console import stdout_console
-    from rvrt_cli.doctor import examine
+    from rvrt_cli.upscale.doctor import examine
 
     enable_debug(debug)
     console = stdout_console()

@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from rvrt_cli.atomic import explain_os_error
 from rvrt_cli.errors import OutputError, RvrtError
+from rvrt_cli.system.files import explain_os_error
 from rvrt_cli.upscale.events import (
     Event,
     Finishing,

@@ -198,11 +198,11 @@ def export_command(
     _check_output(output, force)
     weights = load_weights(weights_path(target))
     if kind == ".onnx":
-        from rvrt_cli.runtime.export import export_onnx
+        from rvrt_cli.inference.export import export_onnx
 
         export_onnx(weights, output, frames, height, width, precision)
     else:
-        from rvrt_cli.runtime.export_mindir import export_mindir
+        from rvrt_cli.inference.export_mindir import export_mindir
 
         export_mindir(weights, output, frames, height, width)
     config = weights.config

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from rvrt_cli.data.images import read_image
 from rvrt_cli.data.motion import MotionSettings, synthesize_clip
 from rvrt_cli.errors import InputError
+from rvrt_cli.imaging.images import read_image
 from rvrt_cli.upscale.events import counted
 
 if TYPE_CHECKING:

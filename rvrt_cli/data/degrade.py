@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from rvrt_cli.data.bicubic import imresize_u8
 from rvrt_cli.errors import InputError
+from rvrt_cli.imaging.resize import imresize_u8
 
 DegradationName = Literal["BI", "BD", "real"]
 DEGRADATIONS: tuple[DegradationName, ...] = ("BI", "BD", "real")

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rvrt_cli.data.bicubic import imresize_u8
 from rvrt_cli.errors import InputError
+from rvrt_cli.imaging.resize import imresize_u8
 
 _OVERSAMPLING = 2
 _ELASTIC_WAVES = 3

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from rvrt_cli.atomic import write_bytes
-from rvrt_cli.data.images import list_images, read_image
 from rvrt_cli.data.motion import MotionSettings
 from rvrt_cli.data.recognise import VIDEO_SUFFIXES
 from rvrt_cli.data.tasks import Degrade, Task
@@ -21,6 +19,8 @@ from rvrt_cli.data.vimeo import (
     septuplet_frames,
 )
 from rvrt_cli.errors import InputError, OutputError
+from rvrt_cli.imaging.images import list_images, read_image
+from rvrt_cli.system.files import write_bytes
 
 
 def plan_vimeo(

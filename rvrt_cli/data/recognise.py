@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from rvrt_cli.data.clips import ArrayCache, ClipSource, FrameSource, MixedSource, PhotoSource, VideoSource
-from rvrt_cli.data.images import IMAGE_SUFFIXES, list_images
 from rvrt_cli.data.motion import MotionSettings
 from rvrt_cli.data.vimeo import find_vimeo_root, septuplet_frames
 from rvrt_cli.errors import InputError
+from rvrt_cli.imaging.images import IMAGE_SUFFIXES, list_images
 
 KINDS = ("vimeo90k", "photos", "frames", "videos")
 VIDEO_SUFFIXES = frozenset(

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from rvrt_cli.atomic import explain_os_error
-from rvrt_cli.data.bicubic import imresize_u8
 from rvrt_cli.data.degrade import degrade_bd, degrade_real
-from rvrt_cli.data.images import encode_png, read_image
 from rvrt_cli.data.motion import MotionSettings, synthesize_clip
 from rvrt_cli.errors import InputError
+from rvrt_cli.imaging.images import encode_png, read_image
+from rvrt_cli.imaging.resize import imresize_u8
+from rvrt_cli.system.files import explain_os_error
 
 _PNG_TRAILER = b"IEND\xaeB`\x82"
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from rvrt_cli.data.degrade import degrade_bd, degrade_bi, degrade_real
-from rvrt_cli.data.images import list_images, read_image
 from rvrt_cli.data.tasks import crop_to_multiple
 from rvrt_cli.data.vimeo import find_vimeo_root, septuplet_frames
 from rvrt_cli.errors import InputError
 from rvrt_cli.evaluate.protocols import Protocol
+from rvrt_cli.imaging.images import list_images, read_image
 
 _GT_FOLDERS = ("GT", "gt", "HR", "train_sharp", "train/train_sharp", "sequences", "JPEGImages/480p")
 _LQ_FOLDERS = {

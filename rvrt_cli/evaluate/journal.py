@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rvrt_cli.atomic import explain_os_error
+from rvrt_cli.system.files import explain_os_error
 
 
 class EvalJournal:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from rvrt_cli.errors import NonFiniteError, OutOfMemoryError_, UsageError
-from rvrt_cli.restorer import Restorer, load_restorer
+from rvrt_cli.inference.restorer import Restorer, load_restorer
 
 _REPEATS = 6
 """Copies of a frame that stand in for its neighbours."""
@@ -17,7 +17,7 @@ _REPEATS = 6
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What :func:`rvrt_cli.restorer.load_restorer` needs; can be sent to another process."""
+    """What :func:`rvrt_cli.inference.restorer.load_restorer` needs; can be sent to another process."""
 
     label: str
     model: str
@@ -63,7 +63,7 @@ def spread_devices(specs: tuple[ModelSpec, ...], devices: int, cores: int) -> li
     cores are shared out. A comma-separated list such as ``gpu:1,gpu:3`` is used as it is.
     Errors: :class:`UsageError` for a list of another length, :class:`DeviceError` for a device that is absent.
     """
-    from rvrt_cli.device import choose
+    from rvrt_cli.inference.device import choose
 
     shares = []
     for index in range(devices):

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from rvrt_cli import __version__
-from rvrt_cli.data.images import write_png
 from rvrt_cli.data.pool import default_workers, run_parallel
 from rvrt_cli.errors import InputError, InterruptedRun, OutputError, UsageError
 from rvrt_cli.evaluate.datasets import EvalClip, load_clip, open_dataset
@@ -22,9 +21,10 @@ from rvrt_cli.evaluate.models import Feeding, ModelSpec, restore_clip, spread_de
 from rvrt_cli.evaluate.protocols import Protocol, find_published
 from rvrt_cli.evaluate.report import ClipScore, EvalReport, Total, jsonable, score_from_dict
 from rvrt_cli.evaluate.temporal import TemporalJudge
-from rvrt_cli.ram import peak_rss_mib
-from rvrt_cli.restorer import Restorer, describe_engine
-from rvrt_cli.user_cache import user_cache
+from rvrt_cli.imaging.images import write_png
+from rvrt_cli.inference.restorer import Restorer, describe_engine
+from rvrt_cli.system.cache_dir import user_cache
+from rvrt_cli.system.memory import peak_rss_mib
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ OnClip = Callable[[int, int, Sequence[ClipScore]], None]
 """Called with (clips done, clips in all, the scores of the clip just finished; empty for clips of an earlier run)."""
 
 OnStart = Callable[[str, str], None]
-"""Called once for each model with its label and :func:`~rvrt_cli.restorer.describe_engine`."""
+"""Called once for each model with its label and :func:`~rvrt_cli.inference.restorer.describe_engine`."""
 
 
 class _Evaluator:

@@ -7,9 +7,9 @@ import io
 from dataclasses import asdict
 from pathlib import Path
 
-from rvrt_cli.atomic import write_bytes, write_json
 from rvrt_cli.errors import OutputError, UsageError
 from rvrt_cli.evaluate.report import EvalReport
+from rvrt_cli.system.files import write_bytes, write_json
 
 _CSV_COLUMNS = (
     "clip",

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import av
 
-from rvrt_cli.atomic import explain_os_error
 from rvrt_cli.errors import OutputError, RvrtError
 from rvrt_cli.media.clock import Clock, packets_on_one_clock, until_damage
 from rvrt_cli.media.guard import LIBRARY_ERRORS
 from rvrt_cli.media.probe import open_container
 from rvrt_cli.media.source import Source
+from rvrt_cli.system.files import explain_os_error
 
 # Sound this long before zero is hidden by an edit list; less is what decoders need to warm up.
 HIDDEN_SOUND_S = 0.1

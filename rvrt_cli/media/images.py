@@ -11,7 +11,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rvrt_cli.atomic import write_bytes
 from rvrt_cli.errors import InputError, OutputError, UsageError
 from rvrt_cli.media.color import saturate
 from rvrt_cli.media.frame import Decoded
@@ -23,6 +22,7 @@ from rvrt_cli.media.picture_tags import (
     with_profile,
 )
 from rvrt_cli.media.source import ColorTags, Source, VideoStream
+from rvrt_cli.system.files import write_bytes
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 DEFAULT_RATE = Fraction(24)

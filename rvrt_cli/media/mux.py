@@ -18,7 +18,6 @@ from pathlib import Path
 import av
 import numpy as np
 
-from rvrt_cli.atomic import atomic_path
 from rvrt_cli.errors import OutputError
 from rvrt_cli.media.encode_settings import EncodeSettings
 from rvrt_cli.media.ffmpeg import OWN_GROUP, explain_ffmpeg_failure
@@ -30,6 +29,7 @@ from rvrt_cli.media.scratch import scratch_folder
 from rvrt_cli.media.segment import SegmentFooter, read_footer
 from rvrt_cli.media.source import Source
 from rvrt_cli.media.verify import Expected, verify_output
+from rvrt_cli.system.files import atomic_path
 
 STOP_CHECKED_S = 0.2
 

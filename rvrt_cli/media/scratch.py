@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from rvrt_cli.locks import try_lock
+from rvrt_cli.system.locks import try_lock
 
 PREFIX = "rvrt-media-"
 LOCK_NAME = "lock"

@@ -21,12 +21,12 @@ from typing import cast
 import av
 import numpy as np
 
-from rvrt_cli.atomic import explain_os_error, sync_file
 from rvrt_cli.errors import OutputError
 from rvrt_cli.media.color import rgb_to_frame
 from rvrt_cli.media.encode_settings import EncodeSettings
 from rvrt_cli.media.guard import LIBRARY_ERRORS
 from rvrt_cli.media.scheduling import keep_ordinary_scheduling
+from rvrt_cli.system.files import explain_os_error, sync_file
 
 TICK = Fraction(1, 1000)
 # EBML Void, 48 bytes: magic, then offset of the clock, frames, first pts, last pts, duration of the last frame.

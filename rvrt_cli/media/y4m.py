@@ -16,12 +16,12 @@ from typing import BinaryIO
 
 import numpy as np
 
-from rvrt_cli.atomic import explain_os_error
 from rvrt_cli.errors import InputError, OutputError, UsageError
 from rvrt_cli.media.color import PlanarFormat, planar_format, planes_to_rgb, rgb_to_planes
 from rvrt_cli.media.encode_settings import EncodeSettings
 from rvrt_cli.media.frame import Decoded
 from rvrt_cli.media.source import ChromaLocation, ColorTags, Source, VideoStream
+from rvrt_cli.system.files import explain_os_error
 
 _MATRICES = {1: "BT.709", 5: "BT.601", 6: "BT.601", 9: "BT.2020", 10: "BT.2020"}
 MAX_HEADER = 1024

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rvrt_cli.backend import active as B
-from rvrt_cli.cubic import cubic
+from rvrt_cli.imaging.cubic import cubic
 from rvrt_cli.model.config import ModelConfig
 from rvrt_cli.model.shapes import relative_position_index
 

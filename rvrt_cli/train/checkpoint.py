@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rvrt_cli.atomic import explained_writing, write_bytes
 from rvrt_cli.errors import WeightsError
 from rvrt_cli.model.config import ModelConfig
+from rvrt_cli.system.files import explained_writing, write_bytes
 from rvrt_cli.train.recipe import Recipe
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from rvrt_cli.hardware import ascend_cards, installed, torch_cuda
+from rvrt_cli.system.hardware import ascend_cards, installed, torch_cuda
 from rvrt_cli.train.export import exported_engine
 from rvrt_cli.train.recipe import Recipe
 

@@ -10,8 +10,8 @@ from typing import Protocol
 import numpy as np
 
 from rvrt_cli.errors import DeviceError, UsageError, WeightsError
+from rvrt_cli.inference.memory import memory_ran_out
 from rvrt_cli.model.config import ModelConfig
-from rvrt_cli.runtime.memory import memory_ran_out
 from rvrt_cli.train.checkpoint import EngineState, Tensors
 from rvrt_cli.train.recipe import Recipe
 

@@ -12,7 +12,7 @@ import numpy as np
 from rvrt_cli import backend
 from rvrt_cli.errors import DeviceError
 from rvrt_cli.model.config import ModelConfig
-from rvrt_cli.ram import peak_rss_mib
+from rvrt_cli.system.memory import peak_rss_mib
 from rvrt_cli.train.checkpoint import EngineState, Tensors
 from rvrt_cli.train.engine import (
     CLIP_EPSILON,

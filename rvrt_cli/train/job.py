@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from rvrt_cli.atomic import explained_writing, write_bytes
+from rvrt_cli.system.files import explained_writing, write_bytes
 from rvrt_cli.train.engine import Place
 from rvrt_cli.train.events import Event, event_from_json, event_to_json
 

@@ -8,9 +8,9 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from rvrt_cli.atomic import explained_writing
 from rvrt_cli.errors import OutputError
-from rvrt_cli.locks import try_lock_where_possible
+from rvrt_cli.system.files import explained_writing
+from rvrt_cli.system.locks import try_lock_where_possible
 
 LOCK_NAME = ".lock"
 

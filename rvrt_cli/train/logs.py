@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from rvrt_cli.atomic import explained_writing, write_bytes
 from rvrt_cli.errors import DeviceError
+from rvrt_cli.system.files import explained_writing, write_bytes
 
 
 @dataclass(frozen=True)

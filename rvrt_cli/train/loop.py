@@ -10,10 +10,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from rvrt_cli.atomic import explained_writing, remove_all_leftovers
-from rvrt_cli.data.images import write_png
 from rvrt_cli.errors import InterruptedRun, RvrtError
+from rvrt_cli.imaging.images import write_png
 from rvrt_cli.model.config import ModelConfig
+from rvrt_cli.system.files import explained_writing, remove_all_leftovers
 from rvrt_cli.train.agreement import check_agreement
 from rvrt_cli.train.batches import Batch, BatchMaker, BatchStream, open_sources
 from rvrt_cli.train.checkpoint import (

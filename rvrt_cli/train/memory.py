@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rvrt_cli.errors import OutOfMemoryError_
-from rvrt_cli.runtime.memory import memory_ran_out
+from rvrt_cli.inference.memory import memory_ran_out
 
 SMALLER_STEP = (
     "The device has too little memory for this batch; use --accumulate 2, --recompute or a smaller --patch."

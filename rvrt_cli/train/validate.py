@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from rvrt_cli.data.bicubic import imresize_u8
 from rvrt_cli.data.clips import FrameSource
-from rvrt_cli.data.images import read_image
 from rvrt_cli.data.recognise import looks_like_film, open_clip_source
 from rvrt_cli.data.vimeo import find_vimeo_root, septuplet_frames
 from rvrt_cli.errors import InputError, OutOfMemoryError_, UsageError
 from rvrt_cli.evaluate.metrics import psnr
+from rvrt_cli.imaging.images import read_image
+from rvrt_cli.imaging.resize import imresize_u8
 from rvrt_cli.model.config import ModelConfig
 from rvrt_cli.upscale.tiles import TilePlan, restore_tiled
 

@@ -6,10 +6,10 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from rvrt_cli.atomic import explained_writing
 from rvrt_cli.errors import ExitCode, InputError, InterruptedRun, OutputError, PartialError, RvrtError
 from rvrt_cli.media.containers import CONTAINERS
 from rvrt_cli.media.guard import readable
+from rvrt_cli.system.files import explained_writing
 from rvrt_cli.upscale.events import Event, Notice, OnEvent, Report, counted
 from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.run import upscale

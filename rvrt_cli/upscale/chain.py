@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rvrt_cli.restorer import ChainRestorer, DenoisingRestorer, Restorer, load_restorer
+from rvrt_cli.inference.restorer import ChainRestorer, DenoisingRestorer, Restorer, load_restorer
 from rvrt_cli.upscale.options import UpscaleOptions
 
 

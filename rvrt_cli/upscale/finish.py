@@ -7,9 +7,9 @@ from typing import Literal
 
 import numpy as np
 
-from rvrt_cli.data.bicubic import imresize
 from rvrt_cli.errors import UsageError
-from rvrt_cli.upscale.fixed_point import to_float
+from rvrt_cli.imaging.fixed_point import to_float
+from rvrt_cli.imaging.resize import imresize
 
 Compare = Literal["side", "split"]
 MAX_OUTPUT_PIXELS = 1 << 29

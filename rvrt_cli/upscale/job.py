@@ -9,8 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
+from rvrt_cli.inference.restorer import Restorer
 from rvrt_cli.media.frame import Frame
-from rvrt_cli.restorer import Restorer
 from rvrt_cli.upscale.events import StageTimes
 from rvrt_cli.upscale.finish import Finish
 from rvrt_cli.upscale.journal import Restart

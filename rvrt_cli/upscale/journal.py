@@ -20,9 +20,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from rvrt_cli.atomic import explain_os_error, explained_writing, sync_directory
 from rvrt_cli.errors import OutputError
-from rvrt_cli.locks import try_lock_where_possible
+from rvrt_cli.system.files import explain_os_error, explained_writing, sync_directory
+from rvrt_cli.system.locks import try_lock_where_possible
 
 JOURNAL_NAME = "journal.jsonl"
 WORK_SUFFIX = ".rvrt-work"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rvrt_cli.errors import UsageError
-from rvrt_cli.ram import MIB
+from rvrt_cli.system.memory import MIB
 from rvrt_cli.upscale.tiles import ALIGN, MIN_TILE, TilePlan, is_cut
 
 GIB = 1 << 30

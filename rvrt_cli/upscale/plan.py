@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rvrt_cli.ram import total_memory
-from rvrt_cli.restorer import Restorer
+from rvrt_cli.inference.restorer import Restorer
+from rvrt_cli.system.memory import total_memory
 from rvrt_cli.upscale.memory import (
     DEFAULT_BYTES_PER_PX,
     DEFAULT_SHARE,

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from rvrt_cli.atomic import explained_writing
 from rvrt_cli.errors import UsageError
+from rvrt_cli.inference.restorer import Restorer
 from rvrt_cli.media import (
     EncodeOptions,
     EncodeSettings,
@@ -22,7 +22,7 @@ from rvrt_cli.media import (
 from rvrt_cli.media.color import planar_format
 from rvrt_cli.media.images import is_pattern
 from rvrt_cli.media.y4m import y4m_settings
-from rvrt_cli.restorer import Restorer
+from rvrt_cli.system.files import explained_writing
 from rvrt_cli.upscale.chain import load_chain
 from rvrt_cli.upscale.checks import check_kind, open_source
 from rvrt_cli.upscale.film import Film, open_film

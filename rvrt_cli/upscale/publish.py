@@ -6,9 +6,9 @@ import filecmp
 import threading
 from pathlib import Path
 
-from rvrt_cli.atomic import remove_leftovers
 from rvrt_cli.errors import OutputError
 from rvrt_cli.media import mux
+from rvrt_cli.system.files import remove_leftovers
 from rvrt_cli.upscale.journal import Journal
 from rvrt_cli.upscale.prepare import Prepared
 from rvrt_cli.upscale.sinks import ImageSink, VideoSink, image_bit_depth

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from rvrt_cli.ram import peak_rss_mib
+from rvrt_cli.system.memory import peak_rss_mib
 from rvrt_cli.upscale.chain import engine_reason
 from rvrt_cli.upscale.events import Report, Started
 from rvrt_cli.upscale.job import PipelineResult

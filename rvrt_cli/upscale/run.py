@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from rvrt_cli.errors import InterruptedRun
+from rvrt_cli.inference.restorer import Restorer
 from rvrt_cli.media import rehearse
-from rvrt_cli.restorer import Restorer
 from rvrt_cli.upscale.chain import make_rungs
 from rvrt_cli.upscale.events import Finishing, Notice, OnEvent, Report, counted, ignore_event
 from rvrt_cli.upscale.job import PipelineResult, PipelineSettings

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from rvrt_cli.atomic import explained_writing
 from rvrt_cli.errors import InputError, OutputError, UsageError
+from rvrt_cli.inference.restorer import Restorer
 from rvrt_cli.media import Frame, read_frames
 from rvrt_cli.media.images import is_pattern, write_png
-from rvrt_cli.ram import peak_rss_mib
-from rvrt_cli.restorer import Restorer
+from rvrt_cli.system.files import explained_writing
+from rvrt_cli.system.memory import peak_rss_mib
 from rvrt_cli.upscale.chain import engine_reason, load_chain, make_rungs
 from rvrt_cli.upscale.checks import open_source, refuse_encoding, refuse_work
 from rvrt_cli.upscale.events import OnEvent, Report, Started, ignore_event

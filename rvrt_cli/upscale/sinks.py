@@ -11,11 +11,11 @@ from typing import BinaryIO
 
 import numpy as np
 
-from rvrt_cli.atomic import explain_os_error, explained_writing, sync_directory
 from rvrt_cli.errors import UsageError, VerifyError
 from rvrt_cli.media import EncodeSettings, Frame, SegmentWriter, Source, VideoStream, Y4mWriter
 from rvrt_cli.media.color import bits_of
 from rvrt_cli.media.images import write_png
+from rvrt_cli.system.files import explain_os_error, explained_writing, sync_directory
 from rvrt_cli.upscale.finish import upright
 from rvrt_cli.upscale.job import FinishedSegment
 from rvrt_cli.upscale.journal import Journal, SegmentRecord, hash_file

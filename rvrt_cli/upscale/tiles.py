@@ -18,7 +18,7 @@ from functools import lru_cache
 import numpy as np
 
 from rvrt_cli.errors import UsageError
-from rvrt_cli.upscale.fixed_point import blend_into, row_blocks
+from rvrt_cli.imaging.fixed_point import blend_into, row_blocks
 
 ALIGN = 8
 MIN_TILE = 32

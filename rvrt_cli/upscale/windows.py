@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from rvrt_cli.errors import UsageError
-from rvrt_cli.upscale.fixed_point import add_weighted, to_float
+from rvrt_cli.imaging.fixed_point import add_weighted, to_float
 
 CLIP = 2
 

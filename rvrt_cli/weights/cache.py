@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from rvrt_cli.atomic import explain_os_error, sync_directory, sync_file, write_json
 from rvrt_cli.errors import WeightsError
-from rvrt_cli.user_cache import user_cache
+from rvrt_cli.system.cache_dir import user_cache
+from rvrt_cli.system.files import explain_os_error, sync_directory, sync_file, write_json
 from rvrt_cli.weights.download import Progress, download, state_path
 from rvrt_cli.weights.files import load_weights
 from rvrt_cli.weights.lock import locked

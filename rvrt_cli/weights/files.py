@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from rvrt_cli.atomic import write_bytes
 from rvrt_cli.errors import UsageError, WeightsError
 from rvrt_cli.model.config import PRESETS, ModelConfig
 from rvrt_cli.model.shapes import parameter_shapes
+from rvrt_cli.system.files import write_bytes
 from rvrt_cli.weights.names import canonical_tensors, compare, detect, differences, nearest_preset, related
 from rvrt_cli.weights.raw import RawFile, read_bytes
 from rvrt_cli.weights.read_ckpt import parse_ckpt

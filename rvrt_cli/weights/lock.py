@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rvrt_cli.locks import try_lock
+from rvrt_cli.system.locks import try_lock
 
 PAUSE_S = 0.1
 """Between two looks at a lock that another process holds."""

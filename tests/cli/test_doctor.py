@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from rvrt_cli import doctor
 from rvrt_cli.cli import app as cli
 from rvrt_cli.errors import DeviceError, ExitCode
-from rvrt_cli.hardware import Card
 from rvrt_cli.model.config import PRESETS, ModelConfig
 from rvrt_cli.model.initialise import initial_tensors
 from rvrt_cli.model.shapes import parameter_shapes
+from rvrt_cli.system.hardware import Card
+from rvrt_cli.upscale import doctor
 from rvrt_cli.weights import Weights, save_weights
 from rvrt_cli.weights.find import shipped
 
@@ -94,16 +94,16 @@ def test_broken_ffmpeg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rvrt_cli.device.installed", lambda package: False)
-    monkeypatch.setattr("rvrt_cli.device.openvino_gpus", lambda: ())
-    monkeypatch.setattr("rvrt_cli.device.onnx_gpu", lambda: None)
+    monkeypatch.setattr("rvrt_cli.inference.device.installed", lambda package: False)
+    monkeypatch.setattr("rvrt_cli.inference.device.openvino_gpus", lambda: ())
+    monkeypatch.setattr("rvrt_cli.inference.device.onnx_gpu", lambda: None)
     finding = next(finding for finding in doctor.examine("bicubic") if finding.name == "Engine")
     assert finding.state == "problem"
     assert "pip install openvino" in finding.advice
 
 
 def test_card_that_nothing_can_use(monkeypatch: pytest.MonkeyPatch, bench: doctor.Bench) -> None:
-    for module in ("rvrt_cli.device", "rvrt_cli.hardware"):
+    for module in ("rvrt_cli.inference.device", "rvrt_cli.system.hardware"):
         monkeypatch.setattr(f"{module}.nvidia_cards", lambda: (Card("NVIDIA Test"),))
         monkeypatch.setattr(f"{module}.torch_cuda", lambda: 0)
         monkeypatch.setattr(f"{module}.onnx_gpu", lambda: None)
@@ -117,7 +117,7 @@ def test_card_that_nothing_can_use(monkeypatch: pytest.MonkeyPatch, bench: docto
 
 
 def test_an_intel_gpu_is_named(monkeypatch: pytest.MonkeyPatch, bench: doctor.Bench) -> None:
-    for module in ("rvrt_cli.device", "rvrt_cli.hardware"):
+    for module in ("rvrt_cli.inference.device", "rvrt_cli.system.hardware"):
         monkeypatch.setattr(f"{module}.openvino_gpus", lambda: (Card("Intel Test"),))
         monkeypatch.setattr(f"{module}.nvidia_cards", lambda: ())
         monkeypatch.setattr(f"{module}.ascend_cards", lambda: ())
@@ -197,14 +197,14 @@ def test_full_disk_and_little_memory(monkeypatch: pytest.MonkeyPatch, bench: doc
 def test_model_that_returns_rubbish(monkeypatch: pytest.MonkeyPatch, bench: doctor.Bench) -> None:
     import numpy as np
 
-    from rvrt_cli.restorer import BicubicRestorer
+    from rvrt_cli.inference.restorer import BicubicRestorer
 
     class Black(BicubicRestorer):
         def __call__(self, lq: np.ndarray) -> np.ndarray:
             return np.zeros_like(super().__call__(lq))
 
     bench.weights_usable = True
-    monkeypatch.setattr("rvrt_cli.restorer.load_restorer", lambda *_, **__: Black())
+    monkeypatch.setattr("rvrt_cli.inference.restorer.load_restorer", lambda *_, **__: Black())
     finding = doctor.check_model(bench)
     assert finding.state == "problem"
     assert "--backend" in finding.advice

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import rvrt_cli
-from rvrt_cli.device import installed
+from rvrt_cli.inference.device import installed
 from rvrt_cli.model.config import PRESETS
 from rvrt_cli.model.shapes import parameter_shapes
 from rvrt_cli.weights import Weights, save_weights

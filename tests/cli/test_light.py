@@ -18,8 +18,8 @@ from rvrt_cli import api
 from rvrt_cli.cli.app import app
 from rvrt_cli.cli.options import choose_model
 from rvrt_cli.errors import UsageError, WeightsError
+from rvrt_cli.inference.restorer import BicubicRestorer
 from rvrt_cli.model.config import PRESETS
-from rvrt_cli.restorer import BicubicRestorer
 from rvrt_cli.weights import fetch, find, light_model, published
 from rvrt_cli.weights.names import MINDSPORE
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from rvrt_cli.hardware import nvidia_cards
+from rvrt_cli.system.hardware import nvidia_cards
 from rvrt_cli.weights.find import shipped
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -29,8 +29,8 @@ def test_peak_memory_of_2000_frames_is_that_of_200(tmp_path):
     ("size", "tile"), [("160x90", "auto"), ("320x180", "auto"), ("320x180", "96"), ("640x360", "96")]
 )
 def test_the_plan_is_near_the_truth(tmp_path, size, tile):
-    from rvrt_cli.ram import MIB
-    from rvrt_cli.restorer import BicubicRestorer
+    from rvrt_cli.inference.restorer import BicubicRestorer
+    from rvrt_cli.system.memory import MIB
     from rvrt_cli.upscale.options import UpscaleOptions
     from rvrt_cli.upscale.prepare import prepare
 

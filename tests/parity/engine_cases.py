@@ -51,7 +51,7 @@ def on_torch(weights: Any, lq: np.ndarray, some: bool) -> Iterator[tuple[str, di
     import torch
 
     from rvrt_cli.backend import torch as primitives
-    from rvrt_cli.runtime.eager import TorchSession
+    from rvrt_cli.inference.eager import TorchSession
 
     session = TorchSession(weights.config, weights.tensors)
     if not some:
@@ -68,7 +68,7 @@ def on_onnx(weights: Any, lq: np.ndarray, some: bool) -> Iterator[tuple[str, dic
     import openvino as ov
 
     from rvrt_cli.backend.onnx import stack
-    from rvrt_cli.runtime.graph import build_graph
+    from rvrt_cli.inference.graph import build_graph
 
     graph = build_graph(
         weights.config, weights.tensors, *lq.shape[1:4], outputs=parts(stack) if some else None

@@ -25,8 +25,8 @@ def read_clip(folder: Path, frames: int, side: int) -> np.ndarray:
 
 
 def main(clip: Path, engine: str, names: list[str]) -> None:
-    from rvrt_cli.device import choose
-    from rvrt_cli.runtime.restorer import ModelRestorer
+    from rvrt_cli.inference.device import choose
+    from rvrt_cli.inference.model_restorer import ModelRestorer
     from rvrt_cli.weights import load_weights, weights_path
 
     for name in names:

@@ -28,11 +28,11 @@ NARROW = {
 
 
 def main(engine: str, output: Path, presets: list[str]) -> None:
-    from rvrt_cli.device import choose
+    from rvrt_cli.inference.device import choose
+    from rvrt_cli.inference.model_restorer import ModelRestorer
     from rvrt_cli.model.config import PRESETS
     from rvrt_cli.model.initialise import initial_tensors
     from rvrt_cli.model.shapes import parameter_shapes
-    from rvrt_cli.runtime.restorer import ModelRestorer
     from rvrt_cli.weights import Weights
 
     results = {}

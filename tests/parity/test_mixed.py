@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rvrt_cli.hardware import installed
+from rvrt_cli.system.hardware import installed
 from rvrt_cli.weights.find import shipped
 
 LEAST_DB = 50.0

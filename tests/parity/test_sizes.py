@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from size_cases import SIZES
 
-from rvrt_cli.hardware import installed
 from rvrt_cli.model.config import PRESETS
+from rvrt_cli.system.hardware import installed
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TOLERANCE = 1e-4

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rvrt_cli.data.images import write_png
+from rvrt_cli.imaging.images import write_png
 from rvrt_cli.weights.find import shipped
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "quality.py"

@@ -117,7 +117,7 @@ HOMES = {
     ("typer", "rich"): ("cli/",),
     ("av", "imageio_ffmpeg"): ("media/",),
     ("torch", "mindspore", "openvino", "onnxruntime", "onnx", "spox"): (
-        "backend/", "runtime/", "train/engine_", "train/graphs_", "hardware.py"
+        "backend/", "inference/", "train/engine_", "train/graphs_", "system/hardware.py"
     ),
 }  # fmt: skip
 """What CONTRIBUTING.md says of who may know which packages."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rvrt_cli.restorer import BicubicRestorer, ChainRestorer, DenoisingRestorer, IdentityRestorer
+from rvrt_cli.inference.restorer import BicubicRestorer, ChainRestorer, DenoisingRestorer, IdentityRestorer
 
 LQ = np.random.default_rng(0).random((2, 6, 8, 3), np.float32)
 

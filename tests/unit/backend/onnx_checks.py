@@ -14,14 +14,14 @@ from rvrt_cli import backend
 backend.select("onnx")
 
 from rvrt_cli.backend import onnx as B  # noqa: E402, N812 - as the model calls it
-from rvrt_cli.device import Choice  # noqa: E402 - the backend is selected first
 from rvrt_cli.errors import WeightsError  # noqa: E402 - the backend is selected first
+from rvrt_cli.inference.device import Choice  # noqa: E402 - the backend is selected first
+from rvrt_cli.inference.graph import build_graph  # noqa: E402 - the backend is selected first
+from rvrt_cli.inference.model_restorer import ModelRestorer  # noqa: E402 - the backend is selected first
 from rvrt_cli.model.config import PRESETS, ModelConfig  # noqa: E402 - the backend is selected first
 from rvrt_cli.model.initialise import initial_tensors  # noqa: E402 - the backend is selected first
 from rvrt_cli.model.rvrt import RVRT  # noqa: E402 - the backend is selected first
 from rvrt_cli.model.shapes import parameter_shapes  # noqa: E402 - the backend is selected first
-from rvrt_cli.runtime.graph import build_graph  # noqa: E402 - the backend is selected first
-from rvrt_cli.runtime.restorer import ModelRestorer  # noqa: E402 - the backend is selected first
 from rvrt_cli.weights import Weights  # noqa: E402 - the backend is selected first
 
 TINY = replace(PRESETS["light-s"], embed_dim=8, num_heads=2, align_heads=2, passes=2)
@@ -86,7 +86,7 @@ def sizes() -> None:
 
 def cache() -> None:
     """A second restorer uses the stored program; a damaged one is replaced; the pictures stay the same."""
-    from rvrt_cli.runtime.cache import cache_folder, read_entry
+    from rvrt_cli.inference.cache import cache_folder, read_entry
 
     lq = np.random.default_rng(0).random((2, 8, 8, 3), dtype=np.float32)
     choice = Choice("cpu", "onnx", "openvino", "fp32", "")
@@ -194,7 +194,7 @@ def export() -> None:
     import onnxruntime as ort
 
     from rvrt_cli.errors import UsageError
-    from rvrt_cli.runtime.export import export_onnx
+    from rvrt_cli.inference.export import export_onnx
 
     lq = np.random.default_rng(0).random((1, 2, 8, 12, 3), dtype=np.float32)
     with tempfile.TemporaryDirectory() as folder:

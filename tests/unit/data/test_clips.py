@@ -20,9 +20,9 @@ from rvrt_cli.data.clips import (
     augment_clip,
     mirrored_run,
 )
-from rvrt_cli.data.images import list_images
 from rvrt_cli.data.recognise import open_clip_source
 from rvrt_cli.errors import InputError
+from rvrt_cli.imaging.images import list_images
 
 
 def write_image(path: Path, image: np.ndarray) -> Path:

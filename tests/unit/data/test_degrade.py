@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import pytest
 
-from rvrt_cli.data.bicubic import imresize_u8
 from rvrt_cli.data.degrade import (
     RealSettings,
     degrade_bd,
@@ -15,6 +14,7 @@ from rvrt_cli.data.degrade import (
     make_degradation,
 )
 from rvrt_cli.errors import InputError
+from rvrt_cli.imaging.resize import imresize_u8
 
 
 def smooth_clip(frames: int = 4, height: int = 64, width: int = 96) -> np.ndarray:

@@ -18,8 +18,6 @@ import pytest
 
 import rvrt_cli
 from rvrt_cli.data import prepare
-from rvrt_cli.data.bicubic import imresize_u8
-from rvrt_cli.data.images import read_image
 from rvrt_cli.data.plans import (
     plan_folder,
     plan_photos,
@@ -31,6 +29,8 @@ from rvrt_cli.data.pool import run_parallel
 from rvrt_cli.data.prepare import run_tasks
 from rvrt_cli.data.tasks import Degrade
 from rvrt_cli.errors import DiskFullError, InputError, InterruptedRun, OutOfMemoryError_, OutputError
+from rvrt_cli.imaging.images import read_image
+from rvrt_cli.imaging.resize import imresize_u8
 
 
 def image(seed: int, height: int = 32, width: int = 48) -> np.ndarray:

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from rvrt_cli.data.bicubic import imresize_u8
 from rvrt_cli.errors import InputError, UsageError
 from rvrt_cli.evaluate.datasets import load_clip, open_dataset
 from rvrt_cli.evaluate.protocols import PROTOCOLS, Protocol, find_protocol, find_published
+from rvrt_cli.imaging.resize import imresize_u8
 
 FOLDER, VIMEO, VID4, REDS4 = (PROTOCOLS[name] for name in ("folder", "vimeo90k", "vid4", "reds4"))
 

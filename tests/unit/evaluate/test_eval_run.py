@@ -17,8 +17,6 @@ import numpy as np
 import pytest
 
 import rvrt_cli
-from rvrt_cli import device
-from rvrt_cli.data.bicubic import imresize
 from rvrt_cli.errors import InterruptedRun, NonFiniteError, OutOfMemoryError_, OutputError, UsageError
 from rvrt_cli.evaluate import models
 from rvrt_cli.evaluate.journal import EvalJournal
@@ -27,7 +25,9 @@ from rvrt_cli.evaluate.protocols import PROTOCOLS
 from rvrt_cli.evaluate.report import EvalReport
 from rvrt_cli.evaluate.run import EvalOptions, compare, evaluate
 from rvrt_cli.evaluate.save import check_metrics_path, save_report
-from rvrt_cli.restorer import BicubicRestorer
+from rvrt_cli.imaging.resize import imresize
+from rvrt_cli.inference import device
+from rvrt_cli.inference.restorer import BicubicRestorer
 
 BICUBIC = ModelSpec("bicubic", "bicubic")
 
@@ -203,7 +203,7 @@ from pathlib import Path
 from rvrt_cli.evaluate.protocols import PROTOCOLS
 from rvrt_cli.evaluate.models import ModelSpec
 from rvrt_cli.evaluate.run import EvalOptions, evaluate
-from rvrt_cli.restorer import BicubicRestorer
+from rvrt_cli.inference.restorer import BicubicRestorer
 call = BicubicRestorer.__call__
 BicubicRestorer.__call__ = lambda self, lq: (time.sleep(float(sys.argv[2])), call(self, lq))[1]
 folder = Path(sys.argv[1])

@@ -13,9 +13,9 @@ import pytest
 from doubles import NoiseSource
 from upscale_clips import make_clip
 
-from rvrt_cli.data.bicubic import imresize_u8
 from rvrt_cli.data.clips import VideoSource
 from rvrt_cli.errors import InputError, UsageError
+from rvrt_cli.imaging.resize import imresize_u8
 from rvrt_cli.train.batches import (
     BatchMaker,
     BatchStream,

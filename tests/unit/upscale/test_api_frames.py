@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from rvrt_cli.api import load_model, upscale_frames
-from rvrt_cli.data.bicubic import imresize_u8
 from rvrt_cli.errors import InputError, UsageError
+from rvrt_cli.imaging.resize import imresize_u8
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (21, 20, 24, 3), np.uint8)
 

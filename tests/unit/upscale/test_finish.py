@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rvrt_cli.data.bicubic import imresize
 from rvrt_cli.errors import UsageError
+from rvrt_cli.imaging.resize import imresize
 from rvrt_cli.upscale.finish import Finish, output_size
 
 RNG = np.random.default_rng(0)

@@ -10,7 +10,7 @@ import pytest
 from upscale_clips import make_clip
 
 from rvrt_cli.errors import NonFiniteError, OutOfMemoryError_
-from rvrt_cli.restorer import BicubicRestorer
+from rvrt_cli.inference.restorer import BicubicRestorer
 from rvrt_cli.upscale.estimate import estimate_run
 from rvrt_cli.upscale.events import Event, MemoryReduced
 from rvrt_cli.upscale.options import UpscaleOptions

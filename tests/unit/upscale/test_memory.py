@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from rvrt_cli.errors import UsageError
-from rvrt_cli.ram import peak_rss_mib, total_memory
-from rvrt_cli.restorer import BicubicRestorer
+from rvrt_cli.inference.restorer import BicubicRestorer
+from rvrt_cli.system.memory import peak_rss_mib, total_memory
 from rvrt_cli.upscale.memory import (
     GOOD_TILE,
     AutoPlan,
@@ -151,7 +151,7 @@ def test_total_memory_is_plausible():
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="how Linux counts")
 def test_the_peak_of_a_child_is_not_that_of_its_parent():
     ballast = np.ones(300 << 20, np.uint8)
-    code = "from rvrt_cli.ram import peak_rss_mib; print(peak_rss_mib())"
+    code = "from rvrt_cli.system.memory import peak_rss_mib; print(peak_rss_mib())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 300
     assert peak_rss_mib() > ballast.nbytes / (1 << 20)

@@ -57,7 +57,7 @@ def test_identity_has_what_changes_bytes_and_nothing_else(tmp_path):
 
 def test_bicubic_behind_a_network_needs_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Alone it refuses --device gpu, which it would ignore; here the network before it takes that."""
-    from rvrt_cli.restorer import IdentityRestorer
+    from rvrt_cli.inference.restorer import IdentityRestorer
     from rvrt_cli.upscale import chain as chain_module
 
     real, asked = chain_module.load_restorer, []

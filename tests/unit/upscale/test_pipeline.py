@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from rvrt_cli.errors import InputError, InterruptedRun, NonFiniteError, OutOfMemoryError_
+from rvrt_cli.inference.restorer import IdentityRestorer
 from rvrt_cli.media.frame import Frame
-from rvrt_cli.restorer import IdentityRestorer
 from rvrt_cli.upscale.events import MemoryReduced, Progress, SegmentDone
 from rvrt_cli.upscale.finish import Finish
 from rvrt_cli.upscale.job import PipelineSettings

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from upscale_clips import make_clip
 
+from rvrt_cli.inference.restorer import BicubicRestorer
 from rvrt_cli.model.config import PRESETS
 from rvrt_cli.model.initialise import initial_tensors
 from rvrt_cli.model.shapes import parameter_shapes
-from rvrt_cli.restorer import BicubicRestorer
 from rvrt_cli.upscale.chain import make_rungs
 from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.prepare import Prepared, prepare

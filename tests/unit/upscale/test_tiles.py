@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rvrt_cli.errors import UsageError
-from rvrt_cli.restorer import BicubicRestorer, IdentityRestorer
-from rvrt_cli.upscale.fixed_point import TOP, UNIT, to_float
+from rvrt_cli.imaging.fixed_point import TOP, UNIT, to_float
+from rvrt_cli.inference.restorer import BicubicRestorer, IdentityRestorer
 from rvrt_cli.upscale.tiles import (
     ALIGN,
     TilePlan,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rvrt_cli.errors import UsageError
-from rvrt_cli.upscale.fixed_point import TOP, UNIT, ZERO, to_float
+from rvrt_cli.imaging.fixed_point import TOP, UNIT, ZERO, to_float
 from rvrt_cli.upscale.windows import WindowBlender, Windower, check_window
 
 

@@ -17,8 +17,8 @@ import weight_writers as w
 from file_server import FileServer, serve
 
 from rvrt_cli.errors import DiskFullError, NetworkError, OutputError, WeightsError
-from rvrt_cli.locks import try_lock
 from rvrt_cli.model.config import PRESETS
+from rvrt_cli.system.locks import try_lock
 from rvrt_cli.weights import download as download_module
 from rvrt_cli.weights import find
 from rvrt_cli.weights.cache import MIRROR_VARIABLE, address, cached, fetch

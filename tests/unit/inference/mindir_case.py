@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rvrt_cli.runtime.export_mindir import export_mindir
+from rvrt_cli.inference.export_mindir import export_mindir
 from rvrt_cli.weights.files import load_weights
 
 

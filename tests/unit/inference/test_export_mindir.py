@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from rvrt_cli.errors import UsageError
+from rvrt_cli.inference.export_mindir import check_size, export_mindir
 from rvrt_cli.model.config import PRESETS
-from rvrt_cli.runtime.export_mindir import check_size, export_mindir
 from rvrt_cli.weights.files import Weights
 
 REPOSITORY = Path(__file__).resolve().parents[3]

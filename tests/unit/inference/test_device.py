@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from rvrt_cli import device
-from rvrt_cli.device import choose
 from rvrt_cli.errors import DeviceError, UsageError
-from rvrt_cli.hardware import Card
+from rvrt_cli.inference import device
+from rvrt_cli.inference.device import choose
+from rvrt_cli.system.hardware import Card
 
 EVERYTHING = {"openvino", "onnxruntime", "spox", "torch", "mindspore"}
 NVIDIA = Card("NVIDIA Test", 8192)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rvrt_cli.upscale.fixed_point import (
+from rvrt_cli.imaging.fixed_point import (
     BLOCK,
     TOP,
     UNIT,

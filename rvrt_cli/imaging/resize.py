@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rvrt_cli.cubic import cubic
 from rvrt_cli.errors import InputError
+from rvrt_cli.imaging.cubic import cubic
 
 _BLOCK = 4
 """Outputs computed by one product: larger blocks multiply more zeros, smaller ones make more calls."""

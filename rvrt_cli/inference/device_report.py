@@ -7,9 +7,9 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-from rvrt_cli.device import INSTALL, NEEDS, choose
 from rvrt_cli.errors import DeviceError
-from rvrt_cli.hardware import (
+from rvrt_cli.inference.device import INSTALL, NEEDS, choose
+from rvrt_cli.system.hardware import (
     NVIDIA_PROVIDERS,
     ONNX_RUNTIME_PACKAGES,
     ascend_cards,

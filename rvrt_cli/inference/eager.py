@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from rvrt_cli import backend
+from rvrt_cli.inference.graph import check_names
+from rvrt_cli.inference.memory import explained
 from rvrt_cli.model.config import ModelConfig
-from rvrt_cli.runtime.graph import check_names
-from rvrt_cli.runtime.memory import explained
 
 
 class EagerSession(ABC):

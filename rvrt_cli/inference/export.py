@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rvrt_cli.atomic import write_bytes
 from rvrt_cli.errors import UsageError
-from rvrt_cli.runtime.graph import OUTPUT, build_graph
+from rvrt_cli.inference.graph import OUTPUT, build_graph
+from rvrt_cli.system.files import write_bytes
 from rvrt_cli.weights.files import Weights
 
 

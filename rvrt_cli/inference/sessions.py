@@ -12,9 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from rvrt_cli.errors import DeviceError
-from rvrt_cli.runtime.cache import CachedBytes, entry_path, open_folder, read_entry, write_entry
-from rvrt_cli.runtime.graph import INPUT
-from rvrt_cli.runtime.memory import explained, memory_ran_out
+from rvrt_cli.inference.cache import CachedBytes, entry_path, open_folder, read_entry, write_entry
+from rvrt_cli.inference.graph import INPUT
+from rvrt_cli.inference.memory import explained, memory_ran_out
 
 PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",

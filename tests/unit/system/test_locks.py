@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rvrt_cli.locks import try_lock, try_lock_where_possible
+from rvrt_cli.system.locks import try_lock, try_lock_where_possible
 
 
 def test_one_holder_at_a_time(tmp_path: Path) -> None:
@@ -26,6 +26,6 @@ def test_a_file_system_without_locks_is_worked_on(monkeypatch: pytest.MonkeyPatc
     def refuse(descriptor: int) -> bool:
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr("rvrt_cli.locks.try_lock", refuse)
+    monkeypatch.setattr("rvrt_cli.system.locks.try_lock", refuse)
     with open(tmp_path / "lock", "ab") as file:
         assert try_lock_where_possible(file.fileno())

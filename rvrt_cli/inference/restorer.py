@@ -57,7 +57,7 @@ class BicubicRestorer:
     fingerprint = hashlib.sha256(f"bicubic {__version__}".encode()).hexdigest()
 
     def __call__(self, lq: np.ndarray) -> np.ndarray:
-        from rvrt_cli.data.bicubic import imresize
+        from rvrt_cli.imaging.resize import imresize
 
         return imresize(lq, scale=self.scale)
 
@@ -163,7 +163,7 @@ def load_restorer(
     if model == "bicubic":
         _check_bicubic(weights, device, backend, precision)
         return BicubicRestorer()
-    from rvrt_cli.runtime.restorer import load_model_restorer
+    from rvrt_cli.inference.model_restorer import load_model_restorer
 
     return load_model_restorer(
         model, weights, device=device, backend=backend, precision=precision, threads=threads
@@ -172,7 +172,7 @@ def load_restorer(
 
 def _check_bicubic(weights: Path | None, device: str, backend: str, precision: str) -> None:
     """Refuse what bicubic would ignore: it has no weights and runs in NumPy on the CPU."""
-    from rvrt_cli.device import check_values
+    from rvrt_cli.inference.device import check_values
 
     check_values(device, backend, precision)
     for name, value, ignored in (

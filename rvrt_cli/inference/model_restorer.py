@@ -1,4 +1,4 @@
-"""The trained model as a :class:`~rvrt_cli.restorer.Restorer`: any size and length in, padded inside, cropped back."""
+"""The trained model as a :class:`~rvrt_cli.inference.restorer.Restorer`: any size and length in, padded inside, cropped back."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rvrt_cli import __version__
-from rvrt_cli.device import Choice, choose
 from rvrt_cli.errors import InputError, OutOfMemoryError_, UsageError
-from rvrt_cli.hardware import ONNX_RUNTIME_PACKAGES, onnx_gpu_cards, package_version
+from rvrt_cli.inference.cache import CachedBytes, entry_path
+from rvrt_cli.inference.device import Choice, choose
+from rvrt_cli.inference.eager import EAGER_SESSIONS
+from rvrt_cli.inference.graph import build_graph, code_digest
+from rvrt_cli.inference.sessions import OnnxRuntimeSession, OpenVinoSession, Session
 from rvrt_cli.model.config import CLIP_SIZE, ModelConfig
-from rvrt_cli.runtime.cache import CachedBytes, entry_path
-from rvrt_cli.runtime.eager import EAGER_SESSIONS
-from rvrt_cli.runtime.graph import build_graph, code_digest
-from rvrt_cli.runtime.sessions import OnnxRuntimeSession, OpenVinoSession, Session
+from rvrt_cli.system.hardware import ONNX_RUNTIME_PACKAGES, onnx_gpu_cards, package_version
 
 if TYPE_CHECKING:
     from rvrt_cli.weights import Weights
@@ -31,7 +31,7 @@ def load_model_restorer(
     precision: str = "auto",
     threads: int = 0,
 ) -> ModelRestorer:
-    """Load a trained model; see :func:`rvrt_cli.restorer.load_restorer` for the arguments and errors."""
+    """Load a trained model; see :func:`rvrt_cli.inference.restorer.load_restorer` for the arguments and errors."""
     from rvrt_cli.weights import find, load_weights
 
     choice = choose(device, backend, precision)

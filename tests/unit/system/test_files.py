@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rvrt_cli.atomic import (
+from rvrt_cli.errors import DiskFullError, OutputError
+from rvrt_cli.system.files import (
     atomic_path,
     explained_writing,
     remove_all_leftovers,
@@ -17,7 +18,6 @@ from rvrt_cli.atomic import (
     write_bytes,
     write_json,
 )
-from rvrt_cli.errors import DiskFullError, OutputError
 
 
 def names(folder: Path) -> list[str]:

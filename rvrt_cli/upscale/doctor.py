@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rvrt_cli.errors import RvrtError, WeightsError
-from rvrt_cli.hardware import ONNX_RUNTIME_PACKAGES
+from rvrt_cli.system.hardware import ONNX_RUNTIME_PACKAGES
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from rvrt_cli.restorer import Restorer
+    from rvrt_cli.inference.restorer import Restorer
 
 State = Literal["ok", "warning", "problem"]
 
@@ -144,15 +144,15 @@ def check_packages(_: Bench) -> Finding:
 
 def check_engines(_: Bench) -> Finding:
     """At least one engine, and the one that would be chosen."""
-    from rvrt_cli.device import choose
+    from rvrt_cli.inference.device import choose
 
     return Finding("Engine", "ok", choose().describe())
 
 
 def check_gpu(_: Bench) -> Finding:
     """A card that is here but that nothing installed can use, or that has to be asked for."""
-    from rvrt_cli.device import choose
-    from rvrt_cli.hardware import ascend_cards, nvidia_cards, openvino_gpus
+    from rvrt_cli.inference.device import choose
+    from rvrt_cli.system.hardware import ascend_cards, nvidia_cards, openvino_gpus
 
     choice = choose()
     if choice.device != "cpu":
@@ -214,8 +214,8 @@ def check_ffmpeg(_: Bench) -> Finding:
 def check_encode(bench: Bench) -> Finding:
     """A tiny film is written from pictures and verified, the model left out."""
     from rvrt_cli.api import upscale_video
+    from rvrt_cli.inference.restorer import IdentityRestorer
     from rvrt_cli.media import ImageSequenceWriter
-    from rvrt_cli.restorer import IdentityRestorer
 
     writer = ImageSequenceWriter(bench.folder / "pictures")
     for index, picture in enumerate(gradients()):
@@ -250,7 +250,7 @@ def check_model(bench: Bench) -> Finding:
 
     import numpy as np
 
-    from rvrt_cli.data.bicubic import imresize
+    from rvrt_cli.imaging.resize import imresize
 
     with _loaded(bench) as restorer:
         lq = gradients()
@@ -284,7 +284,7 @@ def check_run(bench: Bench) -> Finding:
 
 def check_cache(_: Bench) -> Finding:
     """Compiled graphs and fetched weights can be kept."""
-    from rvrt_cli.runtime.cache import cache_folder
+    from rvrt_cli.inference.cache import cache_folder
 
     folder = cache_folder().parent
     try:
@@ -305,7 +305,7 @@ def check_cache(_: Bench) -> Finding:
 
 def check_disk(_: Bench) -> Finding:
     """Room for work in progress: here (beside the output) and in the cache."""
-    from rvrt_cli.runtime.cache import cache_folder
+    from rvrt_cli.inference.cache import cache_folder
 
     places = [Path.cwd(), next(folder for folder in cache_folder().parents if folder.is_dir())]
     free, place = min((shutil.disk_usage(folder).free, folder) for folder in places)
@@ -385,7 +385,7 @@ def _film(bench: Bench) -> Path:
 @contextmanager
 def _loaded(bench: Bench) -> Iterator[Restorer]:
     """The model to run, for frames of three channels; a denoising network is told :data:`SIGMA`."""
-    from rvrt_cli.restorer import DenoisingRestorer, load_restorer
+    from rvrt_cli.inference.restorer import DenoisingRestorer, load_restorer
 
     if not bench.weights_usable:
         raise NotTriedError("not tried, because the weights cannot be used")

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from rvrt_cli.errors import DeviceError, OutOfMemoryError_
-from rvrt_cli.runtime.cache import CachedBytes, write_entry
-from rvrt_cli.runtime.graph import INPUT, OUTPUT
-from rvrt_cli.runtime.sessions import OnnxRuntimeSession, OpenVinoSession
+from rvrt_cli.inference.cache import CachedBytes, write_entry
+from rvrt_cli.inference.graph import INPUT, OUTPUT
+from rvrt_cli.inference.sessions import OnnxRuntimeSession, OpenVinoSession
 
 
 @pytest.fixture(autouse=True)

@@ -137,7 +137,7 @@ def onnx_providers() -> tuple[str, ...]:
     try:
         import onnxruntime
 
-        from rvrt_cli.runtime.sessions import PROVIDERS
+        from rvrt_cli.inference.sessions import PROVIDERS
 
         available = set(onnxruntime.get_available_providers())
     except ImportError:
@@ -156,7 +156,7 @@ def provider_starts(name: str) -> bool:
         import onnxruntime
         from onnx import TensorProto, helper
 
-        from rvrt_cli.runtime.sessions import PROVIDERS
+        from rvrt_cli.inference.sessions import PROVIDERS
 
         value = [helper.make_tensor_value_info(end, TensorProto.FLOAT, [1]) for end in ("x", "y")]
         graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "probe", value[:1], value[1:])

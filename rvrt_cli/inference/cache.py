@@ -13,9 +13,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from rvrt_cli.atomic import write_bytes
 from rvrt_cli.errors import RvrtError
-from rvrt_cli.user_cache import user_cache
+from rvrt_cli.system.cache_dir import user_cache
+from rvrt_cli.system.files import write_bytes
 
 DIGEST_BYTES = 32
 

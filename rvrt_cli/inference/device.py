@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from rvrt_cli.backend import current
 from rvrt_cli.errors import DeviceError, UsageError
-from rvrt_cli.hardware import (
+from rvrt_cli.system.hardware import (
     ascend_cards,
     installed,
     nvidia_cards,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rvrt_cli.atomic import write_bytes
 from rvrt_cli.errors import InputError
+from rvrt_cli.system.files import write_bytes
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"

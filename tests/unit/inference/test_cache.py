@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rvrt_cli.runtime import cache
+from rvrt_cli.inference import cache
 
 
 def test_an_entry_comes_back(tmp_path: Path) -> None:

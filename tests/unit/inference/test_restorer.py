@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rvrt_cli.device import Choice
 from rvrt_cli.errors import DeviceError, InputError, OutOfMemoryError_, UsageError, WeightsError
+from rvrt_cli.inference.device import Choice
+from rvrt_cli.inference.memory import explained, memory_ran_out
+from rvrt_cli.inference.model_restorer import ModelRestorer, pad_window
+from rvrt_cli.inference.restorer import DenoisingRestorer, describe_engine, load_restorer
 from rvrt_cli.model.config import PRESETS
 from rvrt_cli.model.initialise import initial_tensors
 from rvrt_cli.model.shapes import parameter_shapes
-from rvrt_cli.restorer import DenoisingRestorer, describe_engine, load_restorer
-from rvrt_cli.runtime.memory import explained, memory_ran_out
-from rvrt_cli.runtime.restorer import ModelRestorer, pad_window
 from rvrt_cli.weights import Weights, save_weights
 
 CPU = Choice("cpu", "onnx", "openvino", "fp32", "test")
@@ -150,12 +150,11 @@ def test_the_engine_is_described_with_its_reason() -> None:
 def test_changed_code_is_another_graph(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Between two releases too: a changed primitive must never run an old graph from the cache."""
     import rvrt_cli
-    from rvrt_cli.runtime import graph
+    from rvrt_cli.inference import graph
 
     package = Path(rvrt_cli.__file__).parent
-    for name in ("model", "backend", "runtime"):
+    for name in ("model", "backend", "inference", "imaging"):
         shutil.copytree(package / name, tmp_path / "rvrt_cli" / name)
-    shutil.copy(package / "cubic.py", tmp_path / "rvrt_cli")
     monkeypatch.setattr(rvrt_cli, "__file__", str(tmp_path / "rvrt_cli" / "__init__.py"))
 
     def found(change: str = "") -> tuple[str, Path]:
@@ -167,7 +166,7 @@ def test_changed_code_is_another_graph(monkeypatch: pytest.MonkeyPatch, tmp_path
         restorer = ModelRestorer(weights("light-s"), CPU, name="light-s")
         with monkeypatch.context() as patch:
             patch.setattr(
-                "rvrt_cli.runtime.restorer.OpenVinoSession",
+                "rvrt_cli.inference.model_restorer.OpenVinoSession",
                 lambda graph, *_, **__: entries.append(graph._path),
             )
             restorer._compile((2, 8, 8), False)
@@ -175,7 +174,7 @@ def test_changed_code_is_another_graph(monkeypatch: pytest.MonkeyPatch, tmp_path
 
     seen = {found()}
     assert found() in seen
-    for change in ("backend/onnx.py", "model/layers.py", "cubic.py", "runtime/graph.py"):
+    for change in ("backend/onnx.py", "model/layers.py", "imaging/cubic.py", "inference/graph.py"):
         assert not {part for pair in seen for part in pair} & set(found(change))
         seen.add(found())
     assert found("backend/torch.py") in seen  # another backend's code changes nothing here

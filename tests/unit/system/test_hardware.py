@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from rvrt_cli import hardware, survey
-from rvrt_cli.hardware import Card
+from rvrt_cli.inference import device_report
+from rvrt_cli.system import hardware
+from rvrt_cli.system.hardware import Card
 
 PROBES = (
     "nvidia_cards", "ascend_cards", "torch_cuda", "openvino_devices", "openvino_gpus", "onnx_providers", "provider_starts",
@@ -145,13 +146,13 @@ def test_openvinos_gpus_and_their_memory(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_everything_found_is_listed_usable_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """A card that nothing can use, and an Intel GPU beside a CUDA card."""
-    monkeypatch.setattr(survey, "nvidia_cards", lambda: (Card("NVIDIA", 8192), Card("NVIDIA", 8192)))
-    monkeypatch.setattr(survey, "openvino_gpus", lambda: (Card("Intel", 4096),))
-    monkeypatch.setattr(survey, "onnx_gpu", lambda: None)
-    monkeypatch.setattr(survey, "torch_cuda", lambda: 0)
-    monkeypatch.setattr(survey, "ascend_cards", lambda: (Card("Ascend NPU"),))
-    monkeypatch.setattr(survey, "installed", lambda name: name != "mindspore")
-    cpu, *rest = survey.survey().devices
+    monkeypatch.setattr(device_report, "nvidia_cards", lambda: (Card("NVIDIA", 8192), Card("NVIDIA", 8192)))
+    monkeypatch.setattr(device_report, "openvino_gpus", lambda: (Card("Intel", 4096),))
+    monkeypatch.setattr(device_report, "onnx_gpu", lambda: None)
+    monkeypatch.setattr(device_report, "torch_cuda", lambda: 0)
+    monkeypatch.setattr(device_report, "ascend_cards", lambda: (Card("Ascend NPU"),))
+    monkeypatch.setattr(device_report, "installed", lambda name: name != "mindspore")
+    cpu, *rest = device_report.survey().devices
     assert (cpu.device, cpu.memory_mib > 0) == ("cpu", True)
     assert [(row.device, row.memory_mib, row.seen_by) for row in rest] == [
         ("gpu:0", 8192, ()),
@@ -159,15 +160,15 @@ def test_everything_found_is_listed_usable_or_not(monkeypatch: pytest.MonkeyPatc
         ("gpu:0", 4096, ("openvino",)),
         ("ascend:0", 0, ()),
     ]
-    monkeypatch.setattr(survey, "torch_cuda", lambda: 2)
-    monkeypatch.setattr(survey, "onnx_gpu", lambda: "cuda")
-    assert survey.survey().devices[1].seen_by == ("torch", "onnxruntime")
+    monkeypatch.setattr(device_report, "torch_cuda", lambda: 2)
+    monkeypatch.setattr(device_report, "onnx_gpu", lambda: "cuda")
+    assert device_report.survey().devices[1].seen_by == ("torch", "onnxruntime")
 
 
 @pytest.mark.parametrize(("provider", "name"), [("coreml", "Apple"), ("directml", "directml")])
 def test_gpus_of_other_makers(monkeypatch: pytest.MonkeyPatch, provider: str, name: str) -> None:
-    monkeypatch.setattr(survey, "onnx_gpu", lambda: provider)
-    monkeypatch.setattr(survey, "nvidia_cards", lambda: ())
-    gpu = survey.survey().devices[1]
+    monkeypatch.setattr(device_report, "onnx_gpu", lambda: provider)
+    monkeypatch.setattr(device_report, "nvidia_cards", lambda: ())
+    gpu = device_report.survey().devices[1]
     assert (gpu.device, gpu.seen_by) == ("gpu:0", ("onnxruntime",))
     assert name in gpu.name

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from rvrt_cli import backend
-from rvrt_cli.atomic import atomic_path
 from rvrt_cli.errors import UsageError
-from rvrt_cli.runtime.export import check_size
-from rvrt_cli.runtime.memory import explained
+from rvrt_cli.inference.export import check_size
+from rvrt_cli.inference.memory import explained
+from rvrt_cli.system.files import atomic_path
 from rvrt_cli.weights.files import Weights
 
 

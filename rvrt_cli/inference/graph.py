@@ -20,7 +20,13 @@ INPUT, OUTPUT = "lq", "sr"
 IR_VERSION = 9
 """The version of ONNX files that belongs to opset 20; older runtimes refuse newer ones."""
 
-SOURCES = ("cubic.py", "model/*.py", "backend/{backend}*.py", "runtime/graph.py", "runtime/eager.py")
+SOURCES = (
+    "imaging/cubic.py",
+    "model/*.py",
+    "backend/{backend}*.py",
+    "inference/graph.py",
+    "inference/eager.py",
+)
 """The files of the package that decide what a network computes."""
 
 

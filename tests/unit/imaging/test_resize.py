@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rvrt_cli.data.bicubic import imresize, imresize_u8, resize_matrix
 from rvrt_cli.errors import InputError
+from rvrt_cli.imaging.resize import imresize, imresize_u8, resize_matrix
 
 SCALES = {"0.2500": 0.25, "0.5000": 0.5, "0.3333": 1 / 3, "2.0000": 2.0, "4.0000": 4.0}
 GOLDEN_TIE = 3e-5

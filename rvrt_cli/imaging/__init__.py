@@ -1,0 +1,1 @@
+"""Pictures as arrays: resizing, reading and writing, fixed point."""

@@ -1,0 +1,1 @@
+"""What the machine gives: files, locks, memory, hardware, the user's cache folder."""
