@@ -109,7 +109,7 @@ def train(
     config = PRESETS[model]
     if config.upscale == 1:
         raise UsageError(
-            f"{model} restores without enlarging; rvrt trains the x4 networks: rvrt, light, light-s."
+            f"{model} restores without enlarging; rvrt trains the networks that enlarge: {', '.join(name for name in PRESETS if PRESETS[name].upscale > 1)}."
         )
     base = Stage(steps, batch, frames, patch)
     stages = tuple(parse_stage(text, base) for text in stage) if stage else (base,)
@@ -119,7 +119,7 @@ def train(
         flow_lr_factor=flow_lr_factor, flow_freeze_steps=flow_freeze, accumulate=accumulate, precision=precision,
         recompute=recompute, compile=compile_, degradation=degradation, augment=augment,
     )  # fmt: skip
-    initial = None if init is None else _initial_tensors(init, model)
+    initial, initial_label = (None, "random") if init is None else _initial_tensors(init, model)
     out = out or Path("runs") / model
     reason = ""
     if backend == AUTO:
@@ -130,7 +130,7 @@ def train(
         backend=backend, backend_reason=reason, device=device, machines=nodes,
         threads=threads, workers=default_workers(devices) if workers is None else workers, cache_mib=cache,
         resume=resume == "auto", val_interval=val_interval, save_interval=save_interval, log_interval=log_interval,
-        keep=keep, tensorboard=tensorboard, samples=samples, time_limit_s=60 * time_limit, initial_label=init or "random",
+        keep=keep, tensorboard=tensorboard, samples=samples, time_limit_s=60 * time_limit, initial_label=initial_label,
         command=shlex.join(["rvrt", *sys.argv[1:]]),
     )  # fmt: skip
     cluster = Cluster(devices, nodes, node_rank, master)
@@ -164,10 +164,14 @@ def _sources(data: list[str], dataset: str | None, root: Path) -> tuple[SourceSp
     return tuple(sources)
 
 
-def _initial_tensors(init: str, model: str) -> Tensors:
-    """The tensors of a weight file, or of a name that the weight registry knows."""
+def _initial_tensors(init: str, model: str) -> tuple[Tensors, str]:
+    """The tensors of a weight file, or of a name that the weight registry knows, and where they are from, in words.
+
+    Those of the same network for another scale are adapted.
+    """
     from rvrt_cli.errors import UsageError
     from rvrt_cli.model.config import PRESETS
+    from rvrt_cli.train.adapt import adapt_tensors, can_adapt
     from rvrt_cli.train.checkpoint import is_checkpoint
     from rvrt_cli.train.export import BEST_NAME, LAST_NAME
     from rvrt_cli.weights import find_weights
@@ -179,7 +183,11 @@ def _initial_tensors(init: str, model: str) -> Tensors:
             f"{init} is a checkpoint; start from the {BEST_NAME} or {LAST_NAME} of its run, or continue that run with --resume auto."
         )
     weights = load_weights(path)
-    if weights.config != PRESETS[model]:
+    wanted = PRESETS[model]
+    if can_adapt(weights.config, wanted):
+        words = f"{init}, adapted from x{weights.config.upscale} to x{wanted.upscale}"
+        return adapt_tensors(weights.tensors, weights.config, wanted), words
+    if weights.config != wanted:
         kind = "of another size" if weights.preset == model else f"for {weights.preset}, not for {model}"
         raise UsageError(f"The weights {init} are {kind}; choose the --model that they were made for.")
-    return weights.tensors
+    return weights.tensors, init

@@ -108,7 +108,7 @@ ValClips = Annotated[
 
 Model = Annotated[
     str,
-    typer.Option("--model", "-m", metavar="NAME", help="rvrt, light, light-s, ...", rich_help_panel=RECIPE),
+    typer.Option("--model", "-m", metavar="NAME", help="rvrt, light, light-s, light-s-x2, ...", rich_help_panel=RECIPE),
 ]
 Steps = Annotated[
     int, typer.Option("--steps", metavar="N", min=1, help="Optimizer steps.", rich_help_panel=RECIPE)
@@ -132,7 +132,7 @@ Patch = Annotated[
         "--patch",
         metavar="PX",
         min=1,
-        help="Side of a patch in GT pixels (the LQ patch is a quarter).",
+        help="Side of a patch in GT pixels (the LQ patch is that over the model's scale).",
         rich_help_panel=RECIPE,
     ),
 ]
@@ -223,7 +223,7 @@ Seed = Annotated[
 Init = Annotated[
     str | None,
     typer.Option(
-        "--init", metavar="WEIGHTS", help="Weights to start from (fine-tuning).", rich_help_panel=RECIPE
+        "--init", metavar="WEIGHTS", help="Weights to start from (fine-tuning); those of the same network for another scale are adapted.", rich_help_panel=RECIPE
     ),
 ]
 

@@ -73,6 +73,8 @@ class TrainView:
                 self._line(_backend(self._settings))
             self._line(f"{event.engine}; data: {event.data}")
             self._line(f"step {event.step} of {event.steps}{_start(event)}")
+            if event.step == 0 and self._settings.initial_label != "random":
+                self._line(f"initial weights: {self._settings.initial_label}")
             for note in event.notes:
                 self._line(note)
             compiles = self._settings.backend == "mindspore" or self._recipe.compile

@@ -181,10 +181,9 @@ def estimate_bytes_per_px(config: ModelConfig) -> int:
     other presets are estimates, those that keep the size with room for two results.
     """
     features = (config.passes + 4) * config.embed_dim * 4
-    full_size = 64 * 16 * 4 * 3 if config.upsampler == "full" else 48 * 4 * 4
-    if config.upscale == 4:
-        return features + full_size
-    return (features + full_size) // 16 + 16 * 3 * 4 * 2
+    full_size = 64 * 16 * 4 * 3 if config.upsampler == "full" else 3 * config.enlargement**2 * 4 * 4
+    held = (features + full_size) // config.reduction**2
+    return held if config.upscale > 1 else held + 16 * 3 * 4 * 2
 
 
 def engine_words(choice: Choice) -> str:

@@ -29,7 +29,7 @@ class AnySize(B.Module):
     """``(n, t, h, w, c)`` in [0, 1] → ``(n, t, s·h, s·w, 3)``, not clipped, for any t, h, w from 1 up.
 
     What the network cannot take is padded and cut off again: an odd number of frames by repeating the last one, sides
-    below ``config.min_size`` (and, for x1 models, no multiple of 4) by mirroring.
+    below ``config.min_size`` or no multiple of ``config.reduction`` by mirroring.
     """
 
     def __init__(self, network: RVRT, config: ModelConfig) -> None:
@@ -37,7 +37,7 @@ class AnySize(B.Module):
         self.network = network
         self.scale = config.upscale
         self.smallest = config.min_size
-        self.multiple = 1 if config.upscale == 4 else 4
+        self.multiple = config.reduction
 
     def forward(self, lq: Tensor) -> Tensor:
         _, t, h, w, _ = lq.shape

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from rvrt_cli.errors import WeightsError
@@ -33,7 +33,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
 """Smallest and largest value of each number: far around every published network, and harmless to compute with."""
 
 CHOICES: dict[str, tuple[object, ...]] = {
-    "upscale": (1, 4),
+    "upscale": (1, 2, 3, 4),
     "in_channels": (3, 4),
     "alignment": ("guided", "local", "warped"),
     "upsampler": ("full", "direct"),
@@ -50,7 +50,7 @@ class ModelConfig:
     """
 
     upscale: int = 4
-    """Output size over input size: 4 (super-resolution) or 1 (deblurring, denoising)."""
+    """Output size over input size: 4, 3 or 2 (super-resolution) or 1 (deblurring, denoising)."""
     in_channels: int = 3
     """3 for RGB, 4 when the last channel holds the noise level sigma in [0, 1]."""
     embed_dim: int = 144
@@ -78,7 +78,7 @@ class ModelConfig:
     conv_groups: tuple[int, ...] = (1, 1, 1, 1, 1, 1)
     """Groups of the input convolutions: shallow extraction, each pass, reconstruction."""
     upsampler: str = "full"
-    """``full``: two pixel-shuffle x2 stages at 64 channels; ``direct``: one convolution and pixel shuffle x4."""
+    """``full``: two pixel-shuffle x2 stages at 64 channels; ``direct``: one convolution and one pixel shuffle."""
     skip: str = "bilinear"
     """What the network's output is added to: the ``bilinear`` or ``bicubic`` enlargement of the input."""
     activation: str = "gelu"
@@ -116,6 +116,8 @@ class ModelConfig:
                 f"the attention window {self.window} is not {CLIP_SIZE} frames of a square in pixels"
             )
         self._check_divisions()
+        if self.upsampler == "full" and self.enlargement != 4:
+            raise _damaged(f"a full upsampler enlarges features 4 times, not {self.enlargement} times")
 
     def _check_kind(self, name: str, default: Any) -> None:
         """Types as the default's, whole numbers as floating-point ones where those are wanted; tuples as long as it."""
@@ -147,7 +149,7 @@ class ModelConfig:
         c = self.embed_dim
         siblings = 1 if self.alignment == "warped" else 0
         first, *passes, last = self.conv_groups
-        shallow = self.in_channels if self.upscale == 4 else c
+        shallow = c if self.upscale == 1 else self.in_channels
         return [
             ("shallow extraction", shallow, first),
             *(
@@ -173,15 +175,28 @@ class ModelConfig:
         return PASS_NAMES[: self.passes]
 
     @property
+    def reduction(self) -> int:
+        """LQ pixels to a feature pixel, along each axis: x4 and x3 networks work at the input's size, x2 ones at half of it.
+
+        So a x2 network costs about a quarter of a x4 one for the same input, and x1 ones (at a quarter) a sixteenth.
+        """
+        return {4: 1, 3: 1, 2: 2, 1: 4}[self.upscale]
+
+    @property
+    def enlargement(self) -> int:
+        """Output pixels to a feature pixel, along each axis."""
+        return self.upscale * self.reduction
+
+    @property
     def size_multiple(self) -> int:
         """LQ height and width are padded to a multiple of this before they enter the network."""
-        return self.window[1] * (1 if self.upscale == 4 else 4)
+        return self.window[1] * self.reduction
 
     @property
     def min_size(self) -> int:
         """Smallest LQ height and width in pixels: one attention window of features, and for flows 33 px or more."""
         smallest = 40 if self.alignment == "guided" else self.window[1]
-        return smallest * (1 if self.upscale == 4 else 4)
+        return smallest * self.reduction
 
     def to_json(self) -> str:
         """The configuration as one line of JSON, as stored in weight files under the key ``rvrt_config``."""
@@ -224,27 +239,30 @@ def _damaged(what: str) -> WeightsError:
     return WeightsError(f"{what}; the weight file's configuration is damaged.")
 
 
+_LIGHT_S = ModelConfig(
+    alignment="warped",
+    position_bias=False,
+    embed_dim=48,
+    num_blocks=(1, 2, 1),
+    depth=1,
+    num_heads=2,
+    window=(2, 4, 4),
+    passes=2,
+    align_heads=4,
+    align_ratio=1.0,
+    upsampler="direct",
+    skip="bicubic",
+    activation="leaky_relu",
+    stage_norm=False,
+    block_conv=True,
+)
+
 PRESETS: dict[str, ModelConfig] = {
     "rvrt": ModelConfig(),
     "light": ModelConfig(alignment="local", position_bias=False, activation="gelu_tanh", norm_epsilon=1e-7),
-    "light-s": ModelConfig(
-        alignment="warped",
-        position_bias=False,
-        embed_dim=48,
-        num_blocks=(1, 2, 1),
-        depth=1,
-        num_heads=2,
-        window=(2, 4, 4),
-        passes=2,
-        align_heads=4,
-        align_ratio=1.0,
-        upsampler="direct",
-        skip="bicubic",
-        activation="leaky_relu",
-        stage_norm=False,
-        block_conv=True,
-    ),
+    "light-s": _LIGHT_S,
+    "light-s-x2": replace(_LIGHT_S, upscale=2),
     "deblur": ModelConfig(upscale=1, embed_dim=192, conv_groups=(1, 3, 3, 3, 3, 3)),
     "denoise": ModelConfig(upscale=1, embed_dim=192, conv_groups=(1, 3, 4, 6, 8, 4), in_channels=4),
 }
-"""Published architectures (``rvrt``, ``light``, ``deblur``, ``denoise``) and this project's small one (``light-s``)."""
+"""Published architectures (``rvrt``, ``light``, ``deblur``, ``denoise``) and this project's small ones (``light-s``, x4 and x2)."""

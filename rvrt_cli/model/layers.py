@@ -33,7 +33,7 @@ class Conv(B.Module):
     def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> None:
         super().__init__()
         self.stride = stride
-        self.padding = kernel // 2
+        self.padding = (kernel - 1) // 2
         self.groups = groups
         self.weight = B.parameter(np.zeros((outputs, inputs // groups, kernel, kernel), np.float32))
         self.bias = B.parameter(np.zeros(outputs, np.float32))
@@ -246,11 +246,18 @@ class Stage(B.Module):
     """Input convolution and RSTBs, each followed by a normalisation: shallow extraction, each pass and reconstruction."""
 
     def __init__(
-        self, config: ModelConfig, inputs: int, blocks: int, window: tuple[int, int, int], groups: int
+        self,
+        config: ModelConfig,
+        inputs: int,
+        blocks: int,
+        window: tuple[int, int, int],
+        groups: int,
+        reduction: int = 1,
     ) -> None:
+        """``reduction`` 2: the input convolution halves the size, as a 3x3 one on blocks of 2x2 pixels does."""
         super().__init__()
         self.normalised = config.stage_norm
-        self.conv = Conv(inputs, config.embed_dim, groups=groups)
+        self.conv = Conv(inputs, config.embed_dim, 3 * reduction, reduction, groups)
         if self.normalised:
             self.norm_in = LayerNorm(config.embed_dim, config.norm_epsilon)
         self.blocks = B.ModuleList([RSTB(config, window) for _ in range(blocks)])
@@ -298,14 +305,15 @@ class FullUpsampler(B.Module):
 
 
 class DirectUpsampler(B.Module):
-    """``(..., h, w, c)`` → ``(..., 4h, 4w, 3)`` by one convolution and pixel shuffle, so nothing runs at full size."""
+    """``(..., h, w, c)`` → ``(..., e·h, e·w, 3)`` (e: ``config.enlargement``) by one convolution and pixel shuffle, so nothing runs at full size."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.last = Conv(config.embed_dim, 48)
+        self.enlargement = config.enlargement
+        self.last = Conv(config.embed_dim, 3 * config.enlargement**2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return B.pixel_shuffle(self.last(x), 4)
+        return B.pixel_shuffle(self.last(x), self.enlargement)
 
 
 def _triangle(x: np.ndarray) -> np.ndarray:
@@ -313,17 +321,21 @@ def _triangle(x: np.ndarray) -> np.ndarray:
 
 
 @B.static
-def enlarge_kernel(bicubic: int) -> Tensor:
-    """Weights ``(48, 3, k, k)`` of a convolution whose pixel shuffle is the x4 enlargement of an RGB image."""
+def enlarge_kernel(bicubic: int, upscale: int, reduction: int) -> Tensor:
+    """Weights ``(3·e·e, 3, k, k)`` of a convolution whose pixel shuffle by e is the enlargement of an RGB image.
+
+    Its stride is ``reduction``, and e is ``upscale`` times that.
+    """
     reach = 2 if bicubic else 1
-    taps = np.arange(-reach, reach + 1)
-    phases = (np.arange(4) + 0.5) / 4 - 0.5
+    taps = np.arange(-reach, reach + reduction)
+    count = upscale * reduction
+    phases = (np.arange(count) + 0.5) / upscale - 0.5
     distance = phases[:, None] - taps[None]
     line = cubic(distance) if bicubic else _triangle(distance)
-    kernel = np.zeros((3, 4, 4, 3, taps.size, taps.size), np.float32)
+    kernel = np.zeros((3, count, count, 3, taps.size, taps.size), np.float32)
     for channel in range(3):
         kernel[channel, :, :, channel] = np.einsum("pk,ql->pqkl", line, line)
-    return B.constant(kernel.reshape(48, 3, taps.size, taps.size))
+    return B.constant(kernel.reshape(3 * count**2, 3, taps.size, taps.size))
 
 
 @B.static
@@ -340,10 +352,14 @@ def zero_bias(count: int) -> Tensor:
     return B.constant(np.zeros(count, np.float32))
 
 
-def enlarge_phases(x: Tensor, kind: str) -> Tensor:
-    """The x4 ``bilinear`` (half-pixel) or ``bicubic`` (Matlab) enlargement of ``(..., h, w, 3)`` before its pixel shuffle, ``(..., h, w, 48)``."""
+def enlarge_phases(x: Tensor, kind: str, upscale: int, reduction: int) -> Tensor:
+    """The ``bilinear`` (half-pixel) or ``bicubic`` (Matlab) enlargement of ``(..., h, w, 3)`` before its pixel shuffle.
+
+    → ``(..., h/reduction, w/reduction, 3·e·e)``; e, by which the pixel shuffle goes, is ``upscale`` times ``reduction``.
+    """
     reach = 2 if kind == "bicubic" else 1
     axis = len(x.shape) - 3
     x = B.take(x, symmetric_index(x.shape[axis], reach), axis)
     x = B.take(x, symmetric_index(x.shape[axis + 1], reach), axis + 1)
-    return B.conv2d(x, enlarge_kernel(1 if kind == "bicubic" else 0), zero_bias(48), 1, 0, 1)
+    kernel = enlarge_kernel(1 if kind == "bicubic" else 0, upscale, reduction)
+    return B.conv2d(x, kernel, zero_bias(3 * (upscale * reduction) ** 2), reduction, 0, 1)

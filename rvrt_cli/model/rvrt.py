@@ -85,7 +85,7 @@ class Pass(B.Module):
 class RVRT(B.Module):
     """RVRT or RVRT Light: ``(n, t, h, w, c_in)`` in [0, 1] → ``(n, t, s·h, s·w, 3)``, not clipped.
 
-    t is even; h and w are at least ``config.min_size`` (and multiples of 4 for x1 models). Sizes that are no multiple of
+    t is even; h and w are at least ``config.min_size`` and multiples of ``config.reduction``. Sizes that are no multiple of
     the attention window are padded inside as in the published network.
     """
 
@@ -93,6 +93,7 @@ class RVRT(B.Module):
         super().__init__()
         self.config = config
         self.upscale = config.upscale
+        self.reduction = config.reduction
         self.uses_flow = config.uses_flow
         self.skip = config.skip
         self.direct = config.upsampler == "direct"
@@ -101,8 +102,12 @@ class RVRT(B.Module):
         if config.upscale == 1:
             self.entry = DownsampleEntry(config)
         frame_window = (1, config.window[1], config.window[2])
-        inputs = config.in_channels if config.upscale == 4 else config.embed_dim
-        self.shallow = Stage(config, inputs, config.num_blocks[0], frame_window, config.conv_groups[0])
+        inputs, reduction = config.in_channels, config.reduction
+        if config.upscale == 1:
+            inputs, reduction = config.embed_dim, 1  # the entry has reduced it
+        self.shallow = Stage(
+            config, inputs, config.num_blocks[0], frame_window, config.conv_groups[0], reduction
+        )
         self.passes = B.ModuleList([Pass(config, index) for index in range(config.passes)])
         stages = (1 + config.passes) * config.embed_dim
         self.reconstruction = Stage(config, stages, config.num_blocks[2], frame_window, config.conv_groups[5])
@@ -111,7 +116,7 @@ class RVRT(B.Module):
     def forward(self, lq: Tensor) -> Tensor:
         t = lq.shape[1]
         rgb = lq[:, :, :, :, :3]
-        small = lq if self.upscale == 4 else self.entry(lq)
+        small = self.entry(lq) if self.upscale == 1 else lq
         shallow = self.shallow(small)
         backward_flows: list[Tensor] = []
         forward_flows: list[Tensor] = []
@@ -148,6 +153,9 @@ class RVRT(B.Module):
         if self.upscale == 1:
             rgb = B.reshape(quarter_size(B.reshape(rgb, (n * t, h, w, c))), (n, t, h // 4, w // 4, c))
             h, w = h // 4, w // 4
+        elif self.reduction == 2:
+            rgb = B.reshape(B.avg_pool2(B.reshape(rgb, (n * t, h, w, c))), (n, t, h // 2, w // 2, c))
+            h, w = h // 2, w // 2
         earlier = B.reshape(rgb[:, :-1], (n * (t - 1), h, w, c))
         later = B.reshape(rgb[:, 1:], (n * (t - 1), h, w, c))
         backward = B.reshape(self.flow(earlier, later), (n, t - 1, h, w, 2))
@@ -158,7 +166,8 @@ class RVRT(B.Module):
         """Full-size frames from the reconstruction's features and the input's enlargement."""
         if self.upscale == 1:
             return self.upsampler(features) + rgb
-        base = enlarge_phases(rgb, self.skip)
+        base = enlarge_phases(rgb, self.skip, self.upscale, self.reduction)
+        enlargement = self.upscale * self.reduction
         if self.direct:
-            return B.pixel_shuffle(self.upsampler.last(features) + base, 4)
-        return self.upsampler(features) + B.pixel_shuffle(base, 4)
+            return B.pixel_shuffle(self.upsampler.last(features) + base, enlargement)
+        return self.upsampler(features) + B.pixel_shuffle(base, enlargement)

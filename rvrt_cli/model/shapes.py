@@ -43,10 +43,10 @@ def _mlp(name: str, config: ModelConfig) -> Iterator[tuple[str, Shape]]:
 
 
 def _stage(
-    name: str, config: ModelConfig, inputs: int, blocks: int, frames: int, groups: int
+    name: str, config: ModelConfig, inputs: int, blocks: int, frames: int, groups: int, reduction: int = 1
 ) -> Iterator[tuple[str, Shape]]:
     c = config.embed_dim
-    yield from _layer(f"{name}.conv", c, inputs // groups, 3, 3)
+    yield from _layer(f"{name}.conv", c, inputs // groups, 3 * reduction, 3 * reduction)
     if config.stage_norm:
         yield from _layer(f"{name}.norm_in", c)
     for block in range(blocks):
@@ -94,8 +94,8 @@ def _network(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
     if config.upscale == 1:
         yield from _layer("entry.first", c, config.in_channels, 3, 3)
         yield from _layer("entry.second", c, c, 3, 3)
-    inputs = config.in_channels if config.upscale == 4 else c
-    yield from _stage("shallow", config, inputs, config.num_blocks[0], 1, config.conv_groups[0])
+    inputs, reduction = (c, 1) if config.upscale == 1 else (config.in_channels, config.reduction)
+    yield from _stage("shallow", config, inputs, config.num_blocks[0], 1, config.conv_groups[0], reduction)
     siblings = 1 if config.alignment == "warped" else 0
     for index in range(config.passes):
         yield from _alignment(f"passes.{index}.align", config)
@@ -106,7 +106,7 @@ def _network(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
     stages = (1 + config.passes) * c
     yield from _stage("reconstruction", config, stages, config.num_blocks[2], 1, config.conv_groups[5])
     if config.upsampler == "direct":
-        yield from _layer("upsampler.last", 48, c, 3, 3)
+        yield from _layer("upsampler.last", 3 * config.enlargement**2, c, 3, 3)
     else:
         yield from _layer("upsampler.reduce", 64, c, 1, 1)
         yield from _layer("upsampler.up.0", 256, 64, 3, 3)

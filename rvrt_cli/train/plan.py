@@ -70,7 +70,10 @@ def plan_training(config: ModelConfig, recipe: Recipe, clips: int, world: int = 
 
 
 def forward_macs_per_px(config: ModelConfig) -> float:
-    """Multiply-adds per LQ pixel of one frame: every weight is used once per pixel of the size at which its layer runs."""
+    """Multiply-adds per LQ pixel of one frame: every weight is used once per pixel of the size at which its layer runs.
+
+    Layers run at the size of the features, ``config.reduction`` times smaller than the input along each axis.
+    """
     total = 0.0
     for name, shape in parameter_shapes(config).items():
         if len(shape) < 2 or not name.endswith("weight"):
@@ -81,12 +84,13 @@ def forward_macs_per_px(config: ModelConfig) -> float:
     frame_layers = config.depth * (config.num_blocks[0] + config.num_blocks[2])
     total += 2 * c * (layers * wt * wh * ww + frame_layers * wh * ww)
     total += config.passes * 2 * _NEIGHBOURS * config.align_dim
-    reach = 5 if config.skip == "bicubic" else 3
-    return total + 48 * 3 * reach**2
+    taps = (4 if config.skip == "bicubic" else 2) + config.reduction
+    total += 3 * config.enlargement**2 * 3 * taps**2
+    return total / config.reduction**2
 
 
 def _pixels_per_px(name: str, config: ModelConfig) -> float:
-    """Pixels at which a layer runs, per LQ pixel."""
+    """Pixels at which a layer runs, per feature pixel."""
     if name.startswith("flow.levels."):
         return _FLOW_PAIRS / 4.0 ** (5 - int(name.split(".")[2]))
     if name.startswith("upsampler.up.1"):
@@ -109,7 +113,7 @@ def activation_floats_per_px(config: ModelConfig, recompute: bool = False) -> fl
     if config.position_bias:
         layer += config.num_heads * prod(config.window)
     siblings = 1 if config.alignment == "warped" else 0
-    inputs = [3] + [(2 + index + siblings) * c for index in range(config.passes)] + [(1 + config.passes) * c]
+    inputs = [3 * config.reduction**2] + [(2 + index + siblings) * c for index in range(config.passes)] + [(1 + config.passes) * c]
     blocks = [config.num_blocks[0]] + [config.num_blocks[1]] * config.passes + [config.num_blocks[2]]
     norms = 2.0 * c if config.stage_norm else 0.0
     bodies = [norms + count * (config.depth * layer + c) for count in blocks]
@@ -125,4 +129,4 @@ def activation_floats_per_px(config: ModelConfig, recompute: bool = False) -> fl
     held += config.passes * align
     if config.upsampler == "full":
         held += 2 * 64 + 3 * 256 + 2 * 4 * 256 + 2 * 16 * 64
-    return held + c + 3 * 16 * 3
+    return (held + c + 3 * config.enlargement**2 * 3) / config.reduction**2

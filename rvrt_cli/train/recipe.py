@@ -148,10 +148,10 @@ class Recipe:
                     f"make --batch a multiple of {world * self.accumulate}."
                 )
             lq_px = stage.patch_gt_px // config.upscale
-            if stage.patch_gt_px % config.upscale or lq_px < config.min_size:
+            if stage.patch_gt_px % config.enlargement or lq_px < config.min_size:
                 raise UsageError(
                     f"A patch of {stage.patch_gt_px} GT pixels does not suit this network; give a multiple of "
-                    f"{config.upscale} from {config.min_size * config.upscale}."
+                    f"{config.enlargement} from {config.min_size * config.upscale}."
                 )
 
     def to_json(self) -> str:

@@ -56,7 +56,7 @@ def parse_validation(texts: list[str], frames: int, clips: int) -> tuple[Validat
 
 @dataclass(frozen=True)
 class ValidationClip:
-    """``lq (t, h, w, 3)`` and ``gt (t, 4h, 4w, 3)``, uint8, and the Y-PSNR of bicubic in dB."""
+    """``lq (t, h, w, 3)`` and ``gt (t, s·h, s·w, 3)``, uint8, and the Y-PSNR of bicubic in dB."""
 
     name: str
     lq: np.ndarray
@@ -82,7 +82,7 @@ def load_validation(
 
     Errors: :class:`InputError` for a folder without sequences, with damaged or too small frames or frames of several sizes.
     """
-    upscale = config.upscale
+    upscale, multiple = config.upscale, config.enlargement
     sequences = _sequences(spec)
     chosen = np.unique(
         np.linspace(0, len(sequences) - 1, min(spec.clips, len(sequences))).round().astype(int)
@@ -96,7 +96,7 @@ def load_validation(
                 raise InputError(
                     f"{path} has another size than {files[0].name}; the frames of a --val clip must have one size."
                 )
-        h, w = (size // upscale * upscale for size in frames[0].shape[:2])
+        h, w = (size // multiple * multiple for size in frames[0].shape[:2])
         if min(h, w) < config.min_size * upscale:
             raise InputError(
                 f"{files[0]} is {frames[0].shape[1]}×{frames[0].shape[0]} pixels, but this network needs "

@@ -98,7 +98,7 @@ def _stages(config: ModelConfig) -> Iterator[tuple[str, str, int, tuple[int, int
     frame = (1, config.window[1], config.window[2])
     yield (
         "shallow",
-        "feat_extract.main" if config.upscale == 4 else "feat_extract.6.main",
+        "feat_extract.6.main" if config.upscale == 1 else "feat_extract.main",
         config.num_blocks[0],
         frame,
     )
