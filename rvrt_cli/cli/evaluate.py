@@ -94,6 +94,17 @@ def evaluate_command(
             rich_help_panel=DATA,
         ),
     ] = 0,
+    scale: Annotated[
+        int | None,
+        typer.Option(
+            "--scale",
+            min=2,
+            max=4,
+            metavar="2|3|4",
+            help="How many times smaller low quality is; default: the model's scale. Models of a larger one are reduced.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     limit: Annotated[
         int | None,
         typer.Option("--limit", min=1, metavar="N", help="The first N clips only.", rich_help_panel=DATA),
@@ -264,6 +275,7 @@ def evaluate_command(
         models=_models(model, light, weights, baseline, compare, settings, tell=not (quiet or as_json)),
         lq_root=lq,
         degradation=degradation,
+        scale=scale,
         make_lq=make_lq,
         limit=limit,
         frames=frames,

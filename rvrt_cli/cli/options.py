@@ -114,9 +114,9 @@ def choose_model(light: bool, model: str | None, weights: Path | None) -> ModelC
 
     Errors: :class:`UsageError` where they contradict each other.
     """
-    from rvrt_cli.weights.find import LIGHT, LIGHT_SMALL, light_model
+    from rvrt_cli.weights.find import LIGHT, LIGHT_SMALL, LIGHTS, light_model
 
-    if light and model not in (None, LIGHT, LIGHT_SMALL):
+    if light and model not in (None, *LIGHTS):
         raise UsageError(f"--light and --model {model} contradict each other; give one of them.")
     if weights is not None:
         if light and model is None:
@@ -136,8 +136,8 @@ def choose_model(light: bool, model: str | None, weights: Path | None) -> ModelC
 def _check_light(weights: Path) -> None:
     """Errors: :class:`UsageError` for a file that holds no RVRT Light."""
     from rvrt_cli.weights import load_weights
-    from rvrt_cli.weights.find import LIGHT, LIGHT_SMALL
+    from rvrt_cli.weights.find import LIGHTS
 
     preset = load_weights(weights).preset
-    if preset not in (LIGHT, LIGHT_SMALL):
+    if preset not in LIGHTS:
         raise UsageError(f"--weights {weights} holds {preset}, not an RVRT Light; leave out --light.")

@@ -108,7 +108,9 @@ ValClips = Annotated[
 
 Model = Annotated[
     str,
-    typer.Option("--model", "-m", metavar="NAME", help="rvrt, light, light-s, light-s-x2, ...", rich_help_panel=RECIPE),
+    typer.Option(
+        "--model", "-m", metavar="NAME", help="rvrt, light, light-s, light-s-x2, ...", rich_help_panel=RECIPE
+    ),
 ]
 Steps = Annotated[
     int, typer.Option("--steps", metavar="N", min=1, help="Optimizer steps.", rich_help_panel=RECIPE)
@@ -223,7 +225,10 @@ Seed = Annotated[
 Init = Annotated[
     str | None,
     typer.Option(
-        "--init", metavar="WEIGHTS", help="Weights to start from (fine-tuning); those of the same network for another scale are adapted.", rich_help_panel=RECIPE
+        "--init",
+        metavar="WEIGHTS",
+        help="Weights to start from (fine-tuning); those of the same network for another scale are adapted.",
+        rich_help_panel=RECIPE,
     ),
 ]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from rvrt_cli.errors import NonFiniteError, OutOfMemoryError_, UsageError
+from rvrt_cli.imaging.resize import imresize
 from rvrt_cli.inference.restorer import Restorer, load_restorer
 
 _REPEATS = 6
@@ -144,11 +145,18 @@ class _Timed:
 
 
 def restore_clip(
-    restorer: Restorer, label: str, lq: np.ndarray, feeding: Feeding, *, mirror: bool
+    restorer: Restorer,
+    label: str,
+    lq: np.ndarray,
+    feeding: Feeding,
+    *,
+    mirror: bool,
+    scale: int | None = None,
 ) -> Restored:
     """Restore (t, h, w, 3) uint8 frames and round the result to uint8, as the field does before comparing.
 
-    ``mirror``: feed t…1 after 1…t and keep the first t results.
+    ``mirror``: feed t…1 after 1…t and keep the first t results. ``scale``: pictures of a larger scale are reduced to this
+    one by Matlab's bicubic.
     Errors: :class:`OutOfMemoryError_` with the option that helps; :class:`NonFiniteError`.
     """
     from rvrt_cli.upscale.tiles import TilePlan, restore_tiled
@@ -158,6 +166,7 @@ def restore_clip(
     plan = TilePlan(feeding.tile_px, feeding.tile_overlap_px if feeding.tile_px else 0)
     values = lq.astype(np.float32) / np.float32(255.0)
     count = len(values)
+    size = tuple(side * (scale or restorer.scale) for side in lq.shape[1:3])
 
     def run(part: np.ndarray) -> np.ndarray:
         return restore_tiled(timed, part, restorer.scale, plan)
@@ -165,13 +174,14 @@ def restore_clip(
     try:
         if feeding.repeat:
             frames = [
-                to_uint8(run(np.repeat(frame[None], _REPEATS, axis=0))[_REPEATS // 2]) for frame in values
+                to_uint8(run(np.repeat(frame[None], _REPEATS, axis=0))[_REPEATS // 2], size)
+                for frame in values
             ]
         else:
             if mirror:
                 values = np.concatenate([values, values[::-1]])
             if feeding.window is None or feeding.window >= len(values):
-                frames = [to_uint8(frame) for frame in run(values)[:count]]
+                frames = [to_uint8(frame, size) for frame in run(values)[:count]]
             else:
                 frames = []
                 windower = Windower(
@@ -180,7 +190,9 @@ def restore_clip(
                 blender = WindowBlender()
                 while (item := windower.next()) is not None:
                     window, inputs = item
-                    frames += [to_uint8(picture) for _, picture in blender.add(window, run(np.stack(inputs)))]
+                    frames += [
+                        to_uint8(picture, size) for _, picture in blender.add(window, run(np.stack(inputs)))
+                    ]
                 frames = frames[:count]
     except OutOfMemoryError_ as error:
         h, w = lq.shape[1:3]
@@ -191,6 +203,8 @@ def restore_clip(
     return Restored(np.stack(frames), timed.seconds, timed.calls, timed.computed)
 
 
-def to_uint8(frame: np.ndarray) -> np.ndarray:
-    """[0, 1] float to uint8, rounded."""
+def to_uint8(frame: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """[0, 1] float of any height and width to ``size``, then to uint8, rounded."""
+    if frame.shape[:2] != size:
+        frame = imresize(np.clip(frame, 0.0, 1.0), size=(size[0], size[1]))
     return np.rint(np.clip(frame, 0.0, 1.0) * np.float32(255.0)).astype(np.uint8)

@@ -13,18 +13,22 @@ import numpy as np
 
 from rvrt_cli import __version__
 from rvrt_cli.data.pool import default_workers, run_parallel
-from rvrt_cli.errors import InputError, InterruptedRun, OutputError, UsageError
+from rvrt_cli.errors import InterruptedRun, OutputError, UsageError
 from rvrt_cli.evaluate.datasets import EvalClip, load_clip, open_dataset
 from rvrt_cli.evaluate.journal import EvalJournal
 from rvrt_cli.evaluate.metrics import psnr, ssim
 from rvrt_cli.evaluate.models import Feeding, ModelSpec, restore_clip, spread_devices
 from rvrt_cli.evaluate.protocols import Protocol, find_published
 from rvrt_cli.evaluate.report import ClipScore, EvalReport, Total, jsonable, score_from_dict
+from rvrt_cli.evaluate.scales import settle_scale
 from rvrt_cli.evaluate.temporal import TemporalJudge
 from rvrt_cli.imaging.images import write_png
 from rvrt_cli.inference.restorer import Restorer, describe_engine
 from rvrt_cli.system.cache_dir import user_cache
 from rvrt_cli.system.memory import peak_rss_mib
+
+DATA_SET_SCALE = 4
+"""Of the low quality that data sets hold, and of published figures."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class EvalOptions:
     """The model first, then what it is compared with."""
     lq_root: Path | None = None
     degradation: str = "BI"
+    scale: int | None = None
+    """How many times smaller low quality is; None: the scale of the models (:func:`settle_scale`)."""
     make_lq: bool = False
     limit: int | None = None
     frames: int | None = None
@@ -66,7 +72,7 @@ class _Evaluator:
         try:
             for spec in self.specs:
                 self.restorers.append(spec.load())
-            self.scale = check_restorers(self.specs, self.restorers)
+            self.scale = settle_scale(self.specs, self.restorers, options.scale)
         except BaseException:
             self.close()
             raise
@@ -83,11 +89,9 @@ class _Evaluator:
         judge = TemporalJudge(gt) if options.temporal and len(gt) > 1 else None
         scores = []
         for spec, restorer in zip(self.specs, self.restorers, strict=True):
-            restored = restore_clip(restorer, spec.label, lq, options.feeding, mirror=options.protocol.mirror)
-            if restored.frames.shape != gt.shape:
-                raise InputError(
-                    f"{spec.label} gave frames of another size than the ground truth of {clip.name}; use a x4 model."
-                )
+            restored = restore_clip(
+                restorer, spec.label, lq, options.feeding, mirror=options.protocol.mirror, scale=self.scale
+            )
             score = compare(clip.name, spec.label, restored.frames, gt, options.protocol)
             scores.append(
                 replace(
@@ -112,23 +116,6 @@ def compare(clip: str, model: str, sr: np.ndarray, gt: np.ndarray, protocol: Pro
     psnrs = tuple(psnr(sr[i], gt[i], **arguments) for i in chosen)
     ssims = tuple(ssim(sr[i], gt[i], **arguments) for i in chosen)
     return ClipScore(clip, model, float(np.mean(psnrs)), float(np.mean(ssims)), psnrs, ssims, 0.0, 0, 0, 0.0)
-
-
-def check_restorers(specs: Sequence[ModelSpec], restorers: Sequence[Restorer]) -> int:
-    """The scale the models have in common.
-
-    Errors: :class:`UsageError` for models of different scales or with more than three input channels.
-    """
-    for spec, restorer in zip(specs, restorers, strict=True):
-        if restorer.channels != 3:
-            raise UsageError(
-                f"{spec.label} needs a noise map; evaluation supports models that take RGB alone."
-            )
-        if restorer.scale != restorers[0].scale:
-            raise UsageError(
-                f"{specs[0].label} enlarges {restorers[0].scale} times, but {spec.label} {restorer.scale} times; compare models of one scale."
-            )
-    return restorers[0].scale
 
 
 def peak_device_mib(restorer: Restorer) -> float | None:
@@ -156,13 +143,14 @@ def save_frames(folder: Path, label: str, clip: EvalClip, frames: np.ndarray, pr
 
 
 def _identity(
-    options: EvalOptions, clips: Sequence[EvalClip], restorers: Sequence[Restorer]
+    options: EvalOptions, clips: Sequence[EvalClip], restorers: Sequence[Restorer], scale: int
 ) -> dict[str, Any]:
     """Everything that the figures depend on."""
     return {
         "version": __version__,
         "protocol": options.protocol.name,
         "degradation": options.degradation,
+        "scale": scale,
         "frames": options.frames,
         "feeding": asdict(options.feeding),
         "temporal": options.temporal,
@@ -214,8 +202,10 @@ def evaluate(
         for label, restorer in zip(labels, evaluator.restorers, strict=True):
             on_start(label, describe_engine(restorer))
     scale = evaluator.scale
+    if scale != DATA_SET_SCALE and options.lq_root is None:
+        clips = [replace(clip, lq=()) for clip in clips]
     journal = EvalJournal(
-        _work_folder(options), _identity(options, clips, evaluator.restorers), resume=options.resume
+        _work_folder(options), _identity(options, clips, evaluator.restorers, scale), resume=options.resume
     )
     resumed = [clip.name for clip in clips if clip.name in journal.finished]
     pending = [clip for clip in clips if clip.name not in journal.finished]
@@ -245,6 +235,7 @@ def evaluate(
 
     scores = tuple(score_from_dict(value) for clip in clips for value in journal.finished[clip.name])
     whole = options.limit is None and options.frames is None and not options.feeding.repeat
+    whole = whole and scale == DATA_SET_SCALE
     totals = tuple(
         _total(
             spec,

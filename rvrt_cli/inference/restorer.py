@@ -47,7 +47,7 @@ class Restorer(Protocol):
 
 
 class BicubicRestorer:
-    """Matlab bicubic x4: needs no weights; the baseline of comparisons and of the pipeline's tests."""
+    """Matlab bicubic, x4 unless ``scale`` is set: needs no weights; the baseline of comparisons and of the pipeline's tests."""
 
     scale = 4
     channels = 3

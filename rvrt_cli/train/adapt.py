@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from rvrt_cli.model.config import ModelConfig
@@ -15,9 +13,9 @@ FIRST, LAST = "shallow.conv.weight", "upsampler.last"
 
 def can_adapt(source: ModelConfig, target: ModelConfig) -> bool:
     """Whether two networks that enlarge differ in nothing but the scale."""
-    enlarge = source.upscale > 1 and target.upscale > 1
-    other = source.upscale != target.upscale and source.upsampler == "direct"
-    return enlarge and other and replace(source, upscale=target.upscale) == target
+    scales = {source.upscale, target.upscale}
+    alike = {**vars(source), "upscale": None} == {**vars(target), "upscale": None}
+    return alike and len(scales) == 2 and 1 not in scales
 
 
 def adapt_tensors(tensors: Tensors, source: ModelConfig, target: ModelConfig) -> Tensors:

@@ -113,7 +113,11 @@ def activation_floats_per_px(config: ModelConfig, recompute: bool = False) -> fl
     if config.position_bias:
         layer += config.num_heads * prod(config.window)
     siblings = 1 if config.alignment == "warped" else 0
-    inputs = [3 * config.reduction**2] + [(2 + index + siblings) * c for index in range(config.passes)] + [(1 + config.passes) * c]
+    inputs = (
+        [3 * config.reduction**2]
+        + [(2 + index + siblings) * c for index in range(config.passes)]
+        + [(1 + config.passes) * c]
+    )
     blocks = [config.num_blocks[0]] + [config.num_blocks[1]] * config.passes + [config.num_blocks[2]]
     norms = 2.0 * c if config.stage_norm else 0.0
     bodies = [norms + count * (config.depth * layer + c) for count in blocks]

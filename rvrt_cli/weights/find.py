@@ -15,6 +15,8 @@ SUFFIX = ".safetensors"
 READ_SUFFIXES = (SUFFIX, ".pth", ".pt", ".ckpt")
 LIGHT = "light"
 LIGHT_SMALL = "light-s"
+LIGHTS = (LIGHT, LIGHT_SMALL, "light-s-x2")
+"""The presets that are an RVRT Light."""
 
 
 @dataclass(frozen=True)

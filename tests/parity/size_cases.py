@@ -16,6 +16,7 @@ SIZES = ((1, 1, 1), (3, 1, 1), (1, 2, 2), (3, 2, 2), (1, 3, 1), (3, 3, 1))
 
 NARROW = {
     "light-s": {"embed_dim": 24, "num_blocks": (1, 1, 1)},
+    "light-s-x2": {"embed_dim": 24, "num_blocks": (1, 1, 1)},
     "light": {"embed_dim": 24, "num_blocks": (1, 1, 1), "depth": 1, "num_heads": 2, "align_heads": 2},
     "rvrt": {
         "embed_dim": 24, "num_blocks": (1, 1, 1), "depth": 1, "num_heads": 2, "align_heads": 2, "deformable_groups": 4,

@@ -50,8 +50,8 @@ def check(engines: tuple[str, ...], folder: Path, *presets: str) -> None:
             assert np.abs(result[name] - expected).max() <= TOLERANCE, name
 
 
-def test_light_s_on_every_engine_but_mindspore(tmp_path: Path) -> None:
-    check(("openvino", "onnxruntime", "torch"), tmp_path, "light-s")
+def test_the_small_networks_on_every_engine_but_mindspore(tmp_path: Path) -> None:
+    check(("openvino", "onnxruntime", "torch"), tmp_path, "light-s", "light-s-x2")
 
 
 @pytest.mark.slow
@@ -63,4 +63,4 @@ def test_every_network_on_every_engine_but_mindspore(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_mindspore_graph_mode(tmp_path: Path) -> None:
-    check(("openvino", "mindspore"), tmp_path, "light-s", "rvrt")
+    check(("openvino", "mindspore"), tmp_path, "light-s", "light-s-x2", "rvrt")

@@ -27,7 +27,7 @@ from rvrt_cli.evaluate.run import EvalOptions, compare, evaluate
 from rvrt_cli.evaluate.save import check_metrics_path, save_report
 from rvrt_cli.imaging.resize import imresize
 from rvrt_cli.inference import device
-from rvrt_cli.inference.restorer import BicubicRestorer
+from rvrt_cli.inference.restorer import BicubicRestorer, IdentityRestorer
 
 BICUBIC = ModelSpec("bicubic", "bicubic")
 
@@ -292,9 +292,39 @@ def test_equal_pictures_survive_json(folder: Path, monkeypatch: pytest.MonkeyPat
     assert json.loads(json.dumps(report.to_dict(), allow_nan=False))["totals"][0]["psnr"] == "inf"
 
 
-def test_models_that_cannot_be_compared(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Twice(BicubicRestorer):
+def test_a_smaller_scale_than_the_models(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Low quality is made for the scale that is wanted; bicubic enlarges by it, a larger model's pictures are reduced."""
+
+    class Fourfold(IdentityRestorer):
+        scale = 4
+
+        def __call__(self, lq: np.ndarray) -> np.ndarray:
+            return imresize(lq, scale=4)
+
+    class Twofold(Fourfold):
         scale = 2
+
+        def __call__(self, lq: np.ndarray) -> np.ndarray:
+            return imresize(lq, scale=2)
+
+    makers = {"four": Fourfold, "two": Twofold}
+    monkeypatch.setattr(models, "load_restorer", lambda model, *_, **__: makers.get(model, BicubicRestorer)())
+    four, two = ModelSpec("four", "four"), ModelSpec("two", "two")
+    report = evaluate(options(folder, models=(four, BICUBIC), scale=2))
+    assert report.low_quality == "BI x2, made on the fly"
+    reduced, bicubic = (total.psnr for total in report.totals)
+    native = evaluate(options(folder, models=(two, BICUBIC)))
+    assert [total.psnr for total in native.totals] == [bicubic, bicubic]
+    assert reduced != bicubic
+    assert reduced == pytest.approx(bicubic, abs=0.5)
+
+
+def test_models_that_cannot_be_compared(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Twice(IdentityRestorer):
+        scale = 2
+
+    class Thrice(IdentityRestorer):
+        scale = 3
 
     class Noisy(BicubicRestorer):
         channels = 4
@@ -302,9 +332,13 @@ def test_models_that_cannot_be_compared(folder: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(
         models,
         "load_restorer",
-        lambda model, *_, **__: {"twice": Twice, "noisy": Noisy}.get(model, BicubicRestorer)(),
+        lambda model, *_, **__: {"twice": Twice, "thrice": Thrice, "noisy": Noisy}.get(
+            model, BicubicRestorer
+        )(),
     )
     with pytest.raises(UsageError, match="compare models of one scale"):
-        evaluate(options(folder, models=(BICUBIC, ModelSpec("twice", "twice"))))
+        evaluate(options(folder, models=(ModelSpec("thrice", "thrice"), ModelSpec("twice", "twice"))))
+    with pytest.raises(UsageError, match="less than --scale 3"):
+        evaluate(options(folder, models=(ModelSpec("twice", "twice"),), scale=3))
     with pytest.raises(UsageError, match="noise map"):
         evaluate(options(folder, models=(ModelSpec("noisy", "noisy"),)))
