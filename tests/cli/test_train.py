@@ -61,7 +61,7 @@ def test_the_plan_is_shown_without_training(photos: Path, tmp_path: Path) -> Non
     [
         ([], 2, "nothing to train on"),
         (["--data", "PHOTOS", "--model", "heavy"], 2, "heavy"),
-        (["--data", "PHOTOS", "--model", "deblur"], 2, "x4"),
+        (["--data", "PHOTOS", "--model", "deblur"], 2, "networks that enlarge"),
         (["--data", "nowhere"], 3, "nowhere"),
         (["--data", "EMPTY"], 3, "holds no"),
         (["--dataset", "imagenet"], 2, "imagenet"),
