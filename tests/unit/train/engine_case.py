@@ -111,11 +111,13 @@ def torch_variants(out: Path) -> None:
     from rvrt_cli.model.config import PRESETS
     from rvrt_cli.train.plan import forward_macs_per_px
 
-    engine = create_engine("torch", PRESETS["light-s"], RECIPE, None, "cpu", 1, Place())
-    with FlopCounterMode(display=False) as counter:
-        engine.predict(np.zeros((8, 16, 16, 3), np.float32))
-    counted = counter.get_total_flops() / 2 / (8 * 16 * 16)
-    variants["macs"] = [counted, forward_macs_per_px(PRESETS["light-s"])]
+    variants["macs"] = []
+    for preset in ("light-s", "light-s-x2"):
+        engine = create_engine("torch", PRESETS[preset], RECIPE, None, "cpu", 1, Place())
+        with FlopCounterMode(display=False) as counter:
+            engine.predict(np.zeros((8, 16, 16, 3), np.float32))
+        counted = counter.get_total_flops() / 2 / (8 * 16 * 16)
+        variants["macs"].append([counted, forward_macs_per_px(PRESETS[preset])])
     (out / "variants.json").write_text(json.dumps(variants))
 
 
