@@ -7,7 +7,6 @@ is named in the outcome.
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from rvrt_cli.data.motion import MotionSettings, synthesize_clip
 from rvrt_cli.errors import InputError
 from rvrt_cli.imaging.images import encode_png, read_image
 from rvrt_cli.imaging.resize import imresize_u8
-from rvrt_cli.system.files import explain_os_error
+from rvrt_cli.system.files import explain_os_error, temporary_beside
 
 _PNG_TRAILER = b"IEND\xaeB`\x82"
 
@@ -82,7 +81,7 @@ def _write_file(path: Path, data: bytes) -> None:
 
     A power cut can leave a file of the last seconds empty; the next run sees that it is not whole and writes it again.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    temporary = temporary_beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(data)

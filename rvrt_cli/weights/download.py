@@ -164,7 +164,7 @@ def _attempt(url: str, part: Path, progress: Progress | None) -> None:
         if answer.start == 0:
             state_path(part).unlink(missing_ok=True)
             if answer.validator:
-                write_json(state_path(part), {"url": url, "validator": answer.validator})
+                write_json(state_path(part), {"url": url, "validator": answer.validator}, follow=False)
         _receive(response, part, answer, progress)
 
 
