@@ -11,8 +11,8 @@ import sys
 
 import typer
 
-from rvrt_cli import __version__
 from rvrt_cli.errors import ExitCode, RvrtError
+from rvrt_cli.package import __version__
 from rvrt_cli.system.standard_streams import drop, tolerate_lost_stderr
 
 COMMANDS: tuple[str, ...] = ("upscale", "weights", "preprocess", "evaluate", "train", "doctor", "devices")

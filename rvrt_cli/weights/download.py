@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from rvrt_cli import __version__
 from rvrt_cli.errors import NetworkError
+from rvrt_cli.package import __version__
 from rvrt_cli.system.files import explain_os_error, write_json
 from rvrt_cli.weights.lock import NO_FOLLOW
 from rvrt_cli.weights.raw import MAX_FILE_BYTES
