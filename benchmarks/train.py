@@ -28,7 +28,8 @@ from rows import Row, print_rows
 def bare_step(backend: str, options: argparse.Namespace) -> dict[str, float]:
     """Median seconds of forward, loss and backward, by the clock and of the processor; peak memory."""
     from rvrt_cli.model.config import PRESETS
-    from rvrt_cli.train.engine import Place, create_engine
+    from rvrt_cli.train.create_engine import create_engine
+    from rvrt_cli.train.engine import Place
     from rvrt_cli.train.recipe import Recipe, Stage
 
     config = PRESETS[options.model]

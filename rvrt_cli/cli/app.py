@@ -5,15 +5,15 @@ from __future__ import annotations
 import errno
 import importlib
 import io
-import os
 import platform
 import subprocess
 import sys
 
 import typer
 
-from rvrt_cli import __version__
 from rvrt_cli.errors import ExitCode, RvrtError
+from rvrt_cli.package import __version__
+from rvrt_cli.system.standard_streams import drop, tolerate_lost_stderr
 
 COMMANDS: tuple[str, ...] = ("upscale", "weights", "preprocess", "evaluate", "train", "doctor", "devices")
 """Modules of :mod:`rvrt_cli.cli` with a ``register(app)`` function, in the order of ``rvrt --help``."""
@@ -107,12 +107,15 @@ def run_app() -> None:
         sys.stdout.flush()
         if stop.code == 1:  # Typer and Rich end so, and only so, when the reader of stdout went away
             raise BrokenPipeError from stop
+        if stop.code == ExitCode.INTERRUPTED:  # Typer ends so, without a word, on Ctrl+C
+            raise KeyboardInterrupt from stop
         raise
 
 
 def main() -> None:
     """Run the command line; every :class:`RvrtError` ends as one sentence on stderr and its exit code."""
     replace_what_cannot_be_shown()
+    tolerate_lost_stderr()
     try:
         run_app()
     except RvrtError as error:
@@ -125,13 +128,13 @@ def main() -> None:
         sys.exit(int(ExitCode.INTERRUPTED))
     except BrokenPipeError:
         # The reader of our stdout went away (for example `| head`): not an error of ours.
-        drop_stdout()
+        drop(sys.stdout)
         sys.exit(int(ExitCode.OUTPUT))
     except Exception as error:
         if debug_enabled:
             raise
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            drop_stdout()
+            drop(sys.stdout)
             sys.stderr.write(
                 f"rvrt: the disk is full ({error}); free some space and run the same command again.\n"
             )
@@ -140,8 +143,3 @@ def main() -> None:
             f"rvrt: unexpected {type(error).__name__}: {error}; run again with --debug and report the traceback.\n"
         )
         sys.exit(int(ExitCode.UNEXPECTED))
-
-
-def drop_stdout() -> None:
-    """What is still buffered for a stdout that takes nothing more is thrown away, so that Python is quiet at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

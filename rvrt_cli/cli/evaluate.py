@@ -233,7 +233,7 @@ def evaluate_command(
 
     from rvrt_cli.cli.app import enable_debug
     from rvrt_cli.cli.eval_view import EvalView, print_report
-    from rvrt_cli.cli.stopping import sigterm_as_interrupt
+    from rvrt_cli.cli.stopping import signals_as_interrupt
     from rvrt_cli.data.degrade import DEGRADATIONS
     from rvrt_cli.errors import InputError, UsageError
     from rvrt_cli.evaluate.models import Feeding
@@ -286,7 +286,7 @@ def evaluate_command(
         work_dir=work_dir,
         resume=resume,
     )
-    with sigterm_as_interrupt(), EvalView(quiet or as_json) as view:
+    with signals_as_interrupt(), EvalView(quiet or as_json) as view:
         report = evaluate(options, view.show_clip, view.show_engine)
     if save_metrics is not None:
         save_report(save_metrics, report)

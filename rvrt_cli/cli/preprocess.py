@@ -223,15 +223,15 @@ def _carry_out(
     tasks: Sequence[Task], output: Path, workers: int, verify: bool, as_json: bool, quiet: bool
 ) -> None:
     """Run the tasks with a progress bar, write the report, and end with the exit code that fits."""
-    from rvrt_cli.cli.stopping import sigterm_as_interrupt
-    from rvrt_cli.data.pool import default_workers
+    from rvrt_cli.cli.stopping import signals_as_interrupt
     from rvrt_cli.data.prepare import run_tasks
     from rvrt_cli.errors import PartialError, VerifyError
     from rvrt_cli.system.files import write_json
+    from rvrt_cli.system.hardware import available_cores
 
-    with sigterm_as_interrupt(), _progress(quiet or as_json) as on_progress:
+    with signals_as_interrupt(), _progress(quiet or as_json) as on_progress:
         result = run_tasks(
-            tasks, output, workers=workers or default_workers(), verify=verify, on_progress=on_progress
+            tasks, output, workers=workers or available_cores(), verify=verify, on_progress=on_progress
         )
     if as_json:
         typer.echo(json.dumps(result.to_dict(), ensure_ascii=False))

@@ -82,7 +82,7 @@ def train(
     from rvrt_cli.model.config import PRESETS
     from rvrt_cli.train.batches import default_workers
     from rvrt_cli.train.choice import AUTO, choose_backend
-    from rvrt_cli.train.engine import ENGINES
+    from rvrt_cli.train.create_engine import ENGINES
     from rvrt_cli.train.export import LAST_NAME
     from rvrt_cli.train.job import current_place, is_scheduler
     from rvrt_cli.train.launch import Cluster

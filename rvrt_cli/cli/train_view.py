@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
-from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -41,7 +39,7 @@ class TrainView:
     ) -> None:
         self._settings, self._recipe = settings, recipe
         self._stop = stop or StopRequest()
-        self._console = console or Console(file=_ToleratedStderr(), highlight=False, soft_wrap=True)  # type: ignore[arg-type] # it has what Rich uses of a file
+        self._console = console or Console(stderr=True, highlight=False, soft_wrap=True)
         self._steps = recipe.steps
         self._now: Stepped | None = None
         self._row: StepRow | None = None
@@ -169,36 +167,6 @@ class TrainView:
 
     def _line(self, text: str) -> None:
         self._console.print(text, markup=False)
-
-
-class _ToleratedStderr:
-    """``sys.stderr`` for Rich; when nobody reads it any more (``| head``, a closed terminal) the run goes on unseen."""
-
-    def __init__(self) -> None:
-        self._file = sys.stderr
-        self.encoding = self._file.encoding
-
-    def write(self, text: str) -> int:
-        self._tolerated(self._file.write, text)
-        return len(text)
-
-    def flush(self) -> None:
-        self._tolerated(self._file.flush)
-
-    def isatty(self) -> bool:
-        return self._file.isatty()
-
-    def fileno(self) -> int:
-        return self._file.fileno()
-
-    def _tolerated(self, action: Any, *arguments: str) -> None:
-        try:
-            action(*arguments)
-        except OSError:
-            # What else is written there, by frameworks and at the end, goes nowhere too instead of failing.
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, self._file.fileno())
-            os.close(null)
 
 
 def _start(event: Started) -> str:

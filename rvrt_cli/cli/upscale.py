@@ -55,7 +55,8 @@ from rvrt_cli.cli.upscale_options import (
     WorkDirOption,
     parse_time,
 )
-from rvrt_cli.errors import UsageError
+from rvrt_cli.errors import OutputError, UsageError
+from rvrt_cli.system.standard_streams import was_closed
 
 
 def register(app: typer.Typer) -> None:
@@ -150,6 +151,8 @@ def upscale_command(
         raise UsageError("--quiet and --verbose contradict each other; give one of them.")
     if as_json and output == "-":
         raise UsageError("--json and OUT - would both write to standard output; write the video to a file.")
+    if output == "-" and was_closed("stdout"):
+        raise OutputError("standard output is closed; redirect it to a program or a file.")
     if output is None and not estimate:
         raise UsageError("OUT is missing; name the file to write, or add --estimate.")
     if frame is not None and (start, end, frames, preview) != (None, None, None, None):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rvrt_cli.cli.progress import View
+from rvrt_cli.cli.stopping import ending_signals, signals_as_interrupt
 from rvrt_cli.errors import InterruptedRun, OutOfMemoryError_, RvrtError
+from rvrt_cli.system.standard_input import give_up_standard_input
+from rvrt_cli.system.standard_streams import release_stdout
 from rvrt_cli.upscale.options import UpscaleOptions
 
 
@@ -29,14 +30,16 @@ def run(
     if estimate:
         from rvrt_cli.upscale.estimate import describe_estimate, estimate_run
 
-        plan = estimate_run(input_path, output, options, say=view.say, on_event=view)
+        with signals_as_interrupt():
+            plan = estimate_run(input_path, output, options, say=view.say, on_event=view)
         view.show_lines(plan, describe_estimate(plan))
         return
     assert output is not None
     if frame_s is not None:
         from rvrt_cli.upscale.single import upscale_frame
 
-        view(upscale_frame(input_path, output, frame_s, options, on_event=view))
+        with signals_as_interrupt():
+            view(upscale_frame(input_path, output, frame_s, options, on_event=view))
         return
     from rvrt_cli.upscale.batch import is_batch, upscale_folder
     from rvrt_cli.upscale.run import upscale
@@ -69,27 +72,25 @@ def errors_as_events(view: View) -> Iterator[None]:
         raise short from error
 
 
-def release_stdout() -> None:
-    """Where standard output cannot take what is left for it, drop that: Python would fail on it once more at its end."""
-    try:
-        sys.stdout.flush()
-    except (OSError, ValueError):
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 @contextmanager
 def stop_on_signals(view: View) -> Iterator[threading.Event]:
-    """Yield an event that the first Ctrl+C (or SIGTERM) sets; the second one raises KeyboardInterrupt."""
+    """Yield an event that the first Ctrl+C (or :func:`ending_signals`) sets; the second one raises KeyboardInterrupt.
+
+    What comes through standard input cannot be read again, so nothing of it is worth finishing: the first one ends such a run,
+    also while it waits for its input.
+    """
     stop = threading.Event()
 
     def ask_to_stop(_signal: int, _frame: Any) -> None:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
-        view.tell_stopping()
+        if give_up_standard_input():
+            view.say("Stopping.")
+        else:
+            view.tell_stopping()
 
-    before = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGINT, *ending_signals())}
     try:
         yield stop
     except KeyboardInterrupt as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -67,48 +68,73 @@ def degrade_bd(gt: np.ndarray, scale: int = 4) -> np.ndarray:
 def degrade_real(
     gt: np.ndarray, rng: np.random.Generator, scale: int = 4, settings: RealSettings | None = None
 ) -> np.ndarray:
-    """Blur, reduce by a random kernel, add noise, compress with H.264: (t, h, w, 3) uint8 -> (t, h / scale, w / scale, 3) uint8.
+    """:func:`degrade_real_frames` of a clip in memory: (t, h, w, 3) uint8 -> (t, h / scale, w / scale, 3) uint8."""
+    return np.stack(list(degrade_real_frames(gt, len(gt), rng, scale, settings)))
+
+
+def degrade_real_frames(
+    gt: Iterable[np.ndarray],
+    count: int,
+    rng: np.random.Generator,
+    scale: int = 4,
+    settings: RealSettings | None = None,
+) -> Iterator[np.ndarray]:
+    """Blur, reduce by a random kernel, add noise, compress with H.264: ``count`` frames (h, w, 3) uint8 -> (h / scale, w / scale, 3).
 
     The chain and its strengths are drawn once per clip, the noise anew for every frame; all from ``rng``, so the same
-    seed gives the same bytes.
+    seed gives the same bytes. No more than a frame of ``gt`` is held, and the compressed clip in a temporary file.
     """
-    import cv2
+    from rvrt_cli.media.recompress import compress_h264_frames
 
-    from rvrt_cli.media.recompress import compress_h264
-
-    _check(gt, scale)
     settings = settings or RealSettings()
     choice = rng.random(4)
     sigma_x, sigma_y = rng.uniform(*settings.blur_sigma_px, 2)
     noise_sigma = float(rng.uniform(*settings.noise_sigma))
     crf = float(rng.uniform(*settings.crf))
     preset = settings.presets[int(rng.integers(len(settings.presets)))]
-    h, w = gt.shape[1:3]
-    size = (w // scale, h // scale)
-
-    clip = gt
-    if choice[0] < settings.blur_share:
-        clip = np.stack([cv2.GaussianBlur(frame, (0, 0), sigma_x, sigmaY=sigma_y) for frame in clip])
-    if choice[1] < 0.6:
-        lq = imresize_u8(clip, 1.0 / scale)
-    else:
-        how = cv2.INTER_AREA if choice[1] < 0.85 else cv2.INTER_LINEAR
-        lq = np.stack([cv2.resize(frame, size, interpolation=how) for frame in clip])
+    blur = (sigma_x, sigma_y) if choice[0] < settings.blur_share else None
+    lq: Iterator[np.ndarray] = (_reduced(frame, scale, blur, choice[1]) for frame in gt)
     if choice[2] < settings.noise_share:
-        lq = _add_noise(lq, rng, noise_sigma)
+        lq = _with_noise(lq, count, rng, noise_sigma)
     if choice[3] < settings.compress_share:
-        lq = compress_h264(lq, crf=crf, preset=preset)
+        lq = compress_h264_frames(lq, crf=crf, preset=preset)
     return lq
 
 
-def _add_noise(lq: np.ndarray, rng: np.random.Generator, sigma: float) -> np.ndarray:
-    """Sensor-like noise: stronger in the shadows' square root, partly common to the channels (luma grain)."""
+def _reduced(gt: np.ndarray, scale: int, blur: tuple[float, float] | None, choice: float) -> np.ndarray:
+    """A frame, blurred by Gaussians of these widths in pixels, and reduced by the kernel that ``choice`` in [0, 1) picks."""
+    import cv2
+
+    _check(gt, scale)
+    if blur is not None:
+        gt = cv2.GaussianBlur(gt, (0, 0), blur[0], sigmaY=blur[1])
+    if choice < 0.6:
+        return imresize_u8(gt, 1.0 / scale)
+    how = cv2.INTER_AREA if choice < 0.85 else cv2.INTER_LINEAR
+    return cv2.resize(gt, (gt.shape[1] // scale, gt.shape[0] // scale), interpolation=how)
+
+
+def _with_noise(
+    frames: Iterable[np.ndarray], count: int, rng: np.random.Generator, sigma: float
+) -> Iterator[np.ndarray]:
+    """Sensor-like noise: stronger in the shadows' square root, partly common to the channels (luma grain).
+
+    The grain of all frames is drawn before their colour noise, so one copy of ``rng`` draws the one while another, which has
+    gone past all of it, draws the other.
+    """
     share = rng.random()
-    grain = rng.standard_normal((*lq.shape[:3], 1), dtype=np.float32)
-    colour = rng.standard_normal(lq.shape, dtype=np.float32)
-    level = np.sqrt(0.25 + 0.75 * lq.astype(np.float32) / 255.0)
-    noisy = lq + sigma * level * (np.float32(share**0.5) * grain + np.float32((1.0 - share) ** 0.5) * colour)
-    return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+    grain_rng = copy.deepcopy(rng)
+    for number, lq in enumerate(frames):
+        if number == 0:
+            for _ in range(count):
+                rng.standard_normal((*lq.shape[:2], 1), dtype=np.float32)
+        grain = grain_rng.standard_normal((*lq.shape[:2], 1), dtype=np.float32)
+        colour = rng.standard_normal(lq.shape, dtype=np.float32)
+        level = np.sqrt(0.25 + 0.75 * lq.astype(np.float32) / 255.0)
+        noisy = lq + sigma * level * (
+            np.float32(share**0.5) * grain + np.float32((1.0 - share) ** 0.5) * colour
+        )
+        yield np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
 
 
 def make_degradation(

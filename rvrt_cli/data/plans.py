@@ -20,7 +20,7 @@ from rvrt_cli.data.vimeo import (
 )
 from rvrt_cli.errors import InputError, OutputError
 from rvrt_cli.imaging.images import list_images, read_image
-from rvrt_cli.system.files import write_bytes
+from rvrt_cli.system.files import visible, visible_folders, write_bytes
 
 
 def plan_vimeo(
@@ -104,12 +104,7 @@ def plan_folder(source: Path, output: Path, degrade: Degrade) -> list[Task]:
     if source.resolve() == output.resolve():
         raise OutputError(f"{output} is the source itself; choose another output folder.")
     tasks: list[Task] = []
-    folders = sorted(
-        path
-        for path in [source, *source.rglob("*")]
-        if path.is_dir() and not any(part.startswith(".") for part in path.relative_to(source).parts)
-    )
-    for folder in folders:
+    for folder in visible_folders(source):
         if output.resolve() in [folder.resolve(), *folder.resolve().parents]:
             continue
         relative = folder.relative_to(source)
@@ -122,7 +117,7 @@ def plan_folder(source: Path, output: Path, degrade: Degrade) -> list[Task]:
                 Task("frame", (path,), (), (target,), degrade, index=len(tasks) + number)
                 for number, (path, target) in enumerate(zip(images, lq, strict=True))
             )
-        for video in sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES):
+        for video in (path for path in visible(folder) if path.suffix.lower() in VIDEO_SUFFIXES):
             gt_folder = output / "GT" / relative / video.stem
             lq_folder = output / degrade.folder / relative / video.stem
             tasks.append(Task("video", (video,), (gt_folder,), (lq_folder,), degrade, index=len(tasks)))
@@ -151,11 +146,7 @@ def plan_photos(
     degrade = degrade or Degrade()
     if not Path(source).is_dir():
         raise InputError(f"{source} is not a folder; give a folder of photographs.")
-    photos = [
-        path
-        for folder in [source, *sorted(p for p in source.rglob("*") if p.is_dir())]
-        for path in list_images(folder)
-    ]
+    photos = [path for folder in visible_folders(Path(source)) for path in list_images(folder)]
     if not photos:
         raise InputError(f"{source} holds no photographs (.jpg, .png, .webp, .tif or .bmp).")
     tasks = []

@@ -12,6 +12,7 @@ from rvrt_cli.data.motion import MotionSettings
 from rvrt_cli.data.vimeo import find_vimeo_root, septuplet_frames
 from rvrt_cli.errors import InputError
 from rvrt_cli.imaging.images import IMAGE_SUFFIXES, list_images
+from rvrt_cli.system.files import visible, visible_folders
 
 KINDS = ("vimeo90k", "photos", "frames", "videos")
 VIDEO_SUFFIXES = frozenset(
@@ -53,15 +54,8 @@ def open_clip_source(
         return FrameSource(
             [septuplet_frames(layout.images, name) for name in names], f"{layout.root} (Vimeo-90K)", cache
         )
-    folders = sorted(
-        folder for folder in [path, *path.rglob("*")] if folder.is_dir() and not folder.name.startswith(".")
-    )
-    videos = [
-        file
-        for folder in folders
-        for file in sorted(folder.iterdir())
-        if file.suffix.lower() in VIDEO_SUFFIXES
-    ]
+    folders = visible_folders(path)
+    videos = [file for folder in folders for file in visible(folder) if file.suffix.lower() in VIDEO_SUFFIXES]
     sequences: list[list[Path]] = []
     photos: list[Path] = []
     for folder in folders:

@@ -7,19 +7,17 @@ is named in the outcome.
 from __future__ import annotations
 
 import os
-import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from rvrt_cli.data.degrade import degrade_bd, degrade_real
+from rvrt_cli.data.degrade import degrade_bd, degrade_bi, degrade_real_frames
 from rvrt_cli.data.motion import MotionSettings, synthesize_clip
 from rvrt_cli.errors import InputError
 from rvrt_cli.imaging.images import encode_png, read_image
-from rvrt_cli.imaging.resize import imresize_u8
-from rvrt_cli.system.files import explain_os_error
+from rvrt_cli.system.files import explain_os_error, temporary_beside
 
 _PNG_TRAILER = b"IEND\xaeB`\x82"
 
@@ -82,7 +80,7 @@ def _write_file(path: Path, data: bytes) -> None:
 
     A power cut can leave a file of the last seconds empty; the next run sees that it is not whole and writes it again.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    temporary = temporary_beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(data)
@@ -101,45 +99,53 @@ def crop_to_multiple(clip: np.ndarray, scale: int) -> np.ndarray:
     return clip[..., : h - h % scale, : w - w % scale, :]
 
 
-def degrade_clip(gt: np.ndarray, degrade: Degrade, index: int) -> np.ndarray:
-    """Low-quality frames of a (t, h, w, 3) uint8 clip whose size is a multiple of the scale."""
-    if degrade.name == "BI":
-        return imresize_u8(gt, 1.0 / degrade.scale)
-    if degrade.name == "BD":
-        return degrade_bd(gt, degrade.scale)
+def degrade_frames(
+    gt: Iterable[np.ndarray], count: int, degrade: Degrade, index: int
+) -> Iterator[np.ndarray]:
+    """Low quality of the ``count`` frames (h, w, 3) uint8 of task ``index``, cropped to a multiple of the scale."""
+    frames = (crop_to_multiple(frame, degrade.scale) for frame in gt)
     if degrade.name == "real":
-        return degrade_real(gt, np.random.default_rng([degrade.seed, index]), degrade.scale)
-    raise InputError(f"There is no degradation called {degrade.name!r}; choose BI, BD or real.")
+        rng = np.random.default_rng([degrade.seed, index])
+        return degrade_real_frames(frames, count, rng, degrade.scale)
+    reduce = degrade_bi if degrade.name == "BI" else degrade_bd
+    return (reduce(frame, degrade.scale) for frame in frames)
 
 
-def _make_frames(task: Task) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """(ground truth to write, low quality to write) of a task."""
+def _read_frames(paths: Sequence[Path]) -> Iterator[np.ndarray]:
+    """The frames of a sequence. Errors: :class:`InputError`, also where they have several sizes."""
+    shape = None
+    for path in paths:
+        frame = read_image(path)
+        if frame.shape != (shape or frame.shape):
+            raise InputError(f"{path.parent} holds frames of different sizes; keep one size per sequence.")
+        shape = frame.shape
+        yield frame
+
+
+def made(task: Task) -> Iterator[tuple[Path, np.ndarray]]:
+    """The pictures of a task of frames or photographs, each with its file, made one after the other.
+
+    Errors: :class:`InputError` for a source that cannot be used.
+    """
+    assert task.degrade is not None
+    gt: Iterable[np.ndarray]
     if task.kind in ("frame", "clip"):
-        frames = [read_image(path) for path in task.sources]
-        sizes = {frame.shape for frame in frames}
-        if len(sizes) > 1:
-            raise InputError(
-                f"{task.sources[0].parent} holds frames of different sizes; keep one size per sequence."
-            )
-        gt = np.stack(frames)
+        gt, count = _read_frames(task.sources), len(task.sources)
     elif task.kind == "photos":
         photos = [read_image(path, convert=True) for path in task.sources]
-        assert task.degrade is not None
         rng = np.random.default_rng([task.degrade.seed, task.index])
         gt = synthesize_clip(photos, rng, len(task.gt), task.height, task.width, task.motion)
+        count = len(task.gt)
+        yield from zip(task.gt, gt, strict=True)
     else:
         raise ValueError(task.kind)
-    gt_out = list(gt) if task.gt else []
-    if not task.lq:
-        return gt_out, []
-    assert task.degrade is not None
-    return gt_out, list(degrade_clip(crop_to_multiple(gt, task.degrade.scale), task.degrade, task.index))
+    if task.lq:
+        yield from zip(task.lq, degrade_frames(gt, count, task.degrade, task.index), strict=True)
 
 
-def encoded(task: Task) -> Iterable[tuple[Path, bytes]]:
-    """The files of a task, made in memory. Errors: :class:`InputError` for a source that cannot be used."""
-    gt, lq = _make_frames(task)
-    for path, image in zip((*task.gt, *task.lq), (*gt, *lq), strict=True):
+def encoded(task: Task) -> Iterator[tuple[Path, bytes]]:
+    """The files of a task, made in memory one by one. Errors: :class:`InputError` for a source that cannot be used."""
+    for path, image in made(task):
         yield path, encode_png(image)
 
 
@@ -151,16 +157,19 @@ def run_task(task: Task) -> Outcome:
     missing = {path for path in outputs if not _is_whole_png(path)}
     if not missing:
         return Outcome(kept=len(outputs))
-    written = size = 0
+    written: list[Path] = []
+    size = 0
     try:
         for path, data in encoded(task):
             if path in missing:
                 _write_file(path, data)
-                written += 1
+                written.append(path)
                 size += len(data)
     except InputError as error:
-        return Outcome(written, size, len(outputs) - len(missing), ((str(task.sources[0]), str(error)),))
-    return Outcome(written, size, len(outputs) - len(missing))
+        for path in written:  # half a sequence would be taken for done
+            path.unlink()
+        return Outcome(kept=len(outputs) - len(missing), failures=((str(task.sources[0]), str(error)),))
+    return Outcome(len(written), size, len(outputs) - len(missing))
 
 
 def verify_task(task: Task) -> Outcome:
@@ -168,20 +177,26 @@ def verify_task(task: Task) -> Outcome:
     failures = []
     kept = 0
     try:
-        gt, lq = _make_frames(task)
-    except InputError as error:
-        return Outcome(failures=((str(task.sources[0]), str(error)),))
-    for path, expected in zip((*task.gt, *task.lq), (*gt, *lq), strict=True):
-        try:
-            if not path.exists():
-                failures.append((str(path), f"{path} is missing."))
-            elif not np.array_equal(read_image(path), expected):
-                failures.append((str(path), f"{path} differs from what its ground truth gives."))
+        for path, expected in made(task):
+            reason = _difference(path, expected)
+            if reason:
+                failures.append((str(path), reason))
             else:
                 kept += 1
-        except InputError as error:
-            failures.append((str(path), str(error)))
+    except InputError as error:
+        return Outcome(failures=((str(task.sources[0]), str(error)),))
     return Outcome(kept=kept, failures=tuple(failures))
+
+
+def _difference(path: Path, expected: np.ndarray) -> str:
+    """Why the picture in ``path`` is not ``expected``; empty where it is."""
+    if not path.exists():
+        return f"{path} is missing."
+    try:
+        same = np.array_equal(read_image(path), expected)
+    except InputError as error:
+        return str(error)
+    return "" if same else f"{path} differs from what its ground truth gives."
 
 
 def _run_video(task: Task) -> Outcome:
@@ -211,21 +226,23 @@ def _run_video(task: Task) -> Outcome:
         size += len(data)
 
     try:
-        clip: list[np.ndarray] = []
         with read_frames(probe(source), threads=1) as reader:
             for frame in reader:
                 rgb = np.rint(np.clip(frame.rgb, 0.0, 1.0) * 255.0).astype(np.uint8)
                 rgb = crop_to_multiple(rgb, task.degrade.scale)
                 name = f"{count:08d}.png"
                 store(gt_folder / name, rgb)
-                if task.degrade.name == "real":
-                    clip.append(rgb)
-                else:
-                    store(lq_folder / name, degrade_clip(rgb[None], task.degrade, task.index)[0])
+                if task.degrade.name != "real":
+                    store(lq_folder / name, next(degrade_frames([rgb], 1, task.degrade, task.index)))
                 count += 1
-        if clip:
-            for number, image in enumerate(degrade_clip(np.stack(clip), task.degrade, task.index)):
-                store(lq_folder / f"{number:08d}.png", image)
+        if task.degrade.name == "real":
+            # What a frame becomes depends on the whole clip, which is on the disk now.
+            names = [f"{number:08d}.png" for number in range(count)]
+            frames = degrade_frames(
+                _read_frames([gt_folder / name for name in names]), count, task.degrade, task.index
+            )
+            for name, image in zip(names, frames, strict=True):
+                store(lq_folder / name, image)
         _write_file(marker, str(count).encode())
     except InputError as error:
         return Outcome(written, size, kept, ((str(source), str(error)),))

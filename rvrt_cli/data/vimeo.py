@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rvrt_cli.errors import InputError
+from rvrt_cli.system.files import visible
 
 SEPTUPLET_FRAMES = 7
 LISTS = {"train": "sep_trainlist.txt", "test": "sep_testlist.txt"}
@@ -49,7 +50,7 @@ def find_vimeo_root(root: Path) -> VimeoRoot:
         raise InputError(
             f"{root} is not a folder; give the folder that holds Vimeo-90K's {GT_FOLDER}/ and its lists."
         )
-    below = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    below = [path for path in visible(root) if path.is_dir()]
     for candidate in [root, *below]:
         if (candidate / GT_FOLDER).is_dir():
             lists = {

@@ -14,6 +14,7 @@ from rvrt_cli.data.vimeo import find_vimeo_root, septuplet_frames
 from rvrt_cli.errors import InputError
 from rvrt_cli.evaluate.protocols import Protocol
 from rvrt_cli.imaging.images import list_images, read_image
+from rvrt_cli.system.files import visible_folders
 
 _GT_FOLDERS = ("GT", "gt", "HR", "train_sharp", "train/train_sharp", "sequences", "JPEGImages/480p")
 _LQ_FOLDERS = {
@@ -100,11 +101,11 @@ def _open_folders(
                     f"{gt_root} lacks the clip {folder.name!r} of {protocol.title}; copy or download it again."
                 )
     else:
-        folders = sorted(
+        folders = [
             folder
-            for folder in [gt_root, *gt_root.rglob("*")]
-            if folder.is_dir() and list_images(folder) and not _is_inside(folder, lq_folder)
-        )
+            for folder in visible_folders(gt_root)
+            if list_images(folder) and not _is_inside(folder, lq_folder)
+        ]
     if not folders:
         raise InputError(
             f"{root} holds no folders of frames (.png or .jpg); give the folder of {protocol.title}'s ground truth."

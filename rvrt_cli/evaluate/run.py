@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from rvrt_cli import __version__
-from rvrt_cli.data.pool import default_workers, run_parallel
-from rvrt_cli.errors import InterruptedRun, OutputError, UsageError
+from rvrt_cli.data.pool import run_parallel
+from rvrt_cli.errors import InputError, InterruptedRun, OutputError, UsageError
 from rvrt_cli.evaluate.datasets import EvalClip, load_clip, open_dataset
 from rvrt_cli.evaluate.journal import EvalJournal
 from rvrt_cli.evaluate.metrics import psnr, ssim
@@ -24,7 +23,9 @@ from rvrt_cli.evaluate.scales import settle_scale
 from rvrt_cli.evaluate.temporal import TemporalJudge
 from rvrt_cli.imaging.images import write_png
 from rvrt_cli.inference.restorer import Restorer, describe_engine
+from rvrt_cli.package import __version__
 from rvrt_cli.system.cache_dir import user_cache
+from rvrt_cli.system.hardware import available_cores
 from rvrt_cli.system.memory import peak_rss_mib
 
 DATA_SET_SCALE = 4
@@ -194,7 +195,7 @@ def evaluate(
         frames=options.frames,
     )
     evaluator: _Evaluator | None = _Evaluator(
-        options, spread_devices(options.models, 1, default_workers())[0]
+        options, spread_devices(options.models, 1, available_cores())[0]
     )
     assert evaluator is not None
     engines = [restorer.engine for restorer in evaluator.restorers]
@@ -276,9 +277,9 @@ def _evaluate_spread(options: EvalOptions, clips: Sequence[EvalClip]) -> Any:
     import multiprocessing
 
     shares: SimpleQueue[tuple[ModelSpec, ...]] = multiprocessing.get_context("spawn").SimpleQueue()
-    for share in spread_devices(options.models, options.devices, default_workers()):
+    for share in spread_devices(options.models, options.devices, available_cores()):
         shares.put(share)
-    threads = max(1, default_workers() // options.devices)
+    threads = max(1, available_cores() // options.devices)
     return run_parallel(
         _evaluate_in_worker,
         clips,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from rvrt_cli.errors import InputError
-from rvrt_cli.system.files import write_bytes
+from rvrt_cli.system.files import visible, write_bytes
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -24,11 +24,7 @@ def natural_key(path: Path) -> list[tuple[int, int | str]]:
 def list_images(folder: Path) -> list[Path]:
     """Images directly inside ``folder`` in natural order; hidden and temporary files are left out."""
     return sorted(
-        (
-            path
-            for path in folder.iterdir()
-            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-        ),
+        (path for path in visible(folder) if path.suffix.lower() in IMAGE_SUFFIXES),
         key=natural_key,
     )
 

@@ -51,7 +51,7 @@ def write_entry(path: Path, data: bytes) -> None:
     """Store an entry; failing to (a full disk, a read-only home) is no error."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, hashlib.sha256(data).digest() + data)
+        write_bytes(path, hashlib.sha256(data).digest() + data, follow=False)
         _prune(path.parent, keep=path)
     except (OSError, RvrtError):
         return

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-import rvrt_cli
 from rvrt_cli import backend
 from rvrt_cli.errors import DeviceError, WeightsError
 from rvrt_cli.model.config import ModelConfig
+from rvrt_cli.package import FOLDER
 
 INPUT, OUTPUT = "lq", "sr"
 
@@ -36,10 +36,9 @@ def code_digest(backend: str) -> str:
 
     Read once per process, when the first model is loaded (0.1 MB); where only compiled files are installed it is constant.
     """
-    package = Path(rvrt_cli.__file__).parent
     digest = hashlib.sha256()
     for pattern in SOURCES:
-        for path in sorted(package.glob(pattern.format(backend=backend))):
+        for path in sorted(Path(FOLDER).glob(pattern.format(backend=backend))):
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rvrt_cli import __version__
 from rvrt_cli.errors import InputError, OutOfMemoryError_, UsageError
 from rvrt_cli.inference.cache import CachedBytes, entry_path
 from rvrt_cli.inference.device import Choice, choose
@@ -16,6 +15,7 @@ from rvrt_cli.inference.eager import EAGER_SESSIONS
 from rvrt_cli.inference.graph import build_graph, code_digest
 from rvrt_cli.inference.sessions import OnnxRuntimeSession, OpenVinoSession, Session
 from rvrt_cli.model.config import CLIP_SIZE, ModelConfig
+from rvrt_cli.package import __version__
 from rvrt_cli.system.hardware import ONNX_RUNTIME_PACKAGES, onnx_gpu_cards, package_version
 
 if TYPE_CHECKING:

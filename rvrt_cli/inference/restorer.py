@@ -9,8 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
-from rvrt_cli import __version__
 from rvrt_cli.errors import UsageError
+from rvrt_cli.package import __version__
 
 
 class Restorer(Protocol):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import shutil
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,17 +14,7 @@ from rvrt_cli.errors import DeviceError
 from rvrt_cli.inference.cache import CachedBytes, entry_path, open_folder, read_entry, write_entry
 from rvrt_cli.inference.graph import INPUT
 from rvrt_cli.inference.memory import explained, memory_ran_out
-
-PROVIDERS = {
-    "tensorrt": "TensorrtExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "migraphx": "MIGraphXExecutionProvider",
-    "directml": "DmlExecutionProvider",
-    "coreml": "CoreMLExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
-    "cpu": "CPUExecutionProvider",
-}
-"""ONNX Runtime's providers by the names this tool uses, fastest first."""
+from rvrt_cli.system.hardware import PROVIDERS, available_cores
 
 BEHIND = {"tensorrt": ("cuda", "cpu"), "cpu": ()}
 """Providers that take the operators which another one lacks; the CPU's unless named here."""
@@ -40,13 +29,6 @@ class Session(Protocol):
     def run(self, lq: np.ndarray) -> np.ndarray:
         """``(1, t, h, w, c)`` float32 → ``(1, t, s·h, s·w, 3)`` float32."""
         ...
-
-
-def default_threads() -> int:
-    """CPU cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class OpenVinoSession:
@@ -72,7 +54,7 @@ class OpenVinoSession:
             core = ov.Core()
             options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
             if device == "CPU":
-                options["INFERENCE_NUM_THREADS"] = threads or default_threads()
+                options["INFERENCE_NUM_THREADS"] = threads or available_cores()
                 options["INFERENCE_PRECISION_HINT"] = "f32"
             else:
                 options["INFERENCE_PRECISION_HINT"] = "f16" if mixed else "f32"
@@ -143,7 +125,7 @@ class OnnxRuntimeSession:
                     f"ONNX Runtime has no {provider} here; install the onnxruntime package that brings {name}."
                 )
             options = ort.SessionOptions()
-            options.intra_op_num_threads = threads or default_threads()
+            options.intra_op_num_threads = threads or available_cores()
             options.log_severity_level = 3
             # Planning all buffers as one block doubles the peak memory of these long graphs and gains no time.
             options.enable_mem_pattern = False

@@ -54,7 +54,7 @@ def set_aside(
     path = folder / "aside.nut"
     clock = Clock()
     try:
-        with open_container(source.path) as container, av.open(str(path), "w", format="nut") as out:
+        with open_container(source.path) as container, av.open(f"file:{path}", "w", format="nut") as out:
             copies = {i: out.add_stream_from_template(container.streams[i], opaque=True) for i in indices}
             waiting = {i for i in indices if container.streams[i].type == "audio"}  # for their end
             for packet in until_damage(_packets(source, container, clock)):

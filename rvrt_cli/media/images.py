@@ -22,7 +22,7 @@ from rvrt_cli.media.picture_tags import (
     with_profile,
 )
 from rvrt_cli.media.source import ColorTags, Source, VideoStream
-from rvrt_cli.system.files import write_bytes
+from rvrt_cli.system.files import visible, write_bytes
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 DEFAULT_RATE = Fraction(24)
@@ -49,9 +49,7 @@ def is_pattern(path: Path) -> bool:
 def find_images(path: Path) -> tuple[Path, ...]:
     """Files of a folder, a ``%05d`` pattern or a single picture, ordered by the numbers in their names."""
     if path.is_dir():
-        found = [
-            p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")
-        ]
+        found = [p for p in visible(path) if p.suffix.lower() in IMAGE_SUFFIXES]
     elif is_pattern(path):
         directive = re.search(r"%0?(\d*)d", path.name)
         if not directive or path.name.count("%") != 1:

@@ -47,7 +47,7 @@ def feed(
     written: list[int] = []
     # PyAV looks for a seek method; a pipe has one that fails.
     with av.open(_WriteOnly(pipe), "w", format=feed_format, options=options) as out:
-        with av.open(str(segments[0])) as container:
+        with av.open(f"file:{segments[0]}") as container:
             stream: Any = out.add_stream_from_template(container.streams.video[0], opaque=True)
         stream.time_base = settings.time_base
         # Most codecs' segments carry none; a Matroska feed does not take it (see mux_command._aspect_arguments).
@@ -69,7 +69,7 @@ def _packets(
     """The film's packets in decode order, display times on the final file's clock."""
     for path, footer in zip(segments, footers, strict=True):
         count = 0
-        with av.open(str(path)) as container:
+        with av.open(f"file:{path}") as container:
             for packet in read_packets(container, footer):
                 raise_if_stopped(stop)
                 packet.pts = cast(int, packet.pts) + shift

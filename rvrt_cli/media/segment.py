@@ -107,7 +107,7 @@ class SegmentWriter:
         self._open = True
         width, height = settings.coded_size
         try:
-            self._container = av.open(str(path), "w", format="matroska", options={"fflags": "+bitexact"})
+            self._container = av.open(f"file:{path}", "w", format="matroska", options={"fflags": "+bitexact"})
             stream = cast(av.VideoStream, self._container.add_stream(settings.encoder, rate=settings.rate))
         except OSError as error:
             raise explain_os_error(error, self._path) from error

@@ -5,7 +5,6 @@ Format: mjpegtools' yuv4mpeg(5), with FFmpeg's extensions (C...p10 sample depths
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from rvrt_cli.media.encode_settings import EncodeSettings
 from rvrt_cli.media.frame import Decoded
 from rvrt_cli.media.source import ChromaLocation, ColorTags, Source, VideoStream
 from rvrt_cli.system.files import explain_os_error
+from rvrt_cli.system.standard_input import StandardInput, standard_input
 
 _MATRICES = {1: "BT.709", 5: "BT.601", 6: "BT.601", 9: "BT.2020", 10: "BT.2020"}
 MAX_HEADER = 1024
@@ -59,7 +59,7 @@ class Header:
     color_range: int
 
 
-def _read_line(file: BinaryIO) -> bytes:
+def _read_line(file: BinaryIO | StandardInput) -> bytes:
     line = bytearray()
     while len(line) < MAX_HEADER:
         byte = file.read(1)
@@ -69,7 +69,7 @@ def _read_line(file: BinaryIO) -> bytes:
     return bytes(line)
 
 
-def read_header(file: BinaryIO) -> Header:
+def read_header(file: BinaryIO | StandardInput) -> Header:
     """Read the stream header. Errors: :class:`InputError`."""
     words = _read_line(file).decode("ascii", "replace").split(" ")
     if words[0] != "YUV4MPEG2":
@@ -117,7 +117,7 @@ def _ratio(text: str) -> Fraction:
 
 def probe_y4m(file: BinaryIO | None = None) -> Source:
     """Describe the stream on standard input; reads its header. The frames are then read once, by ``read_frames``."""
-    header = read_header(sys.stdin.buffer if file is None else file)
+    header = read_header(standard_input() if file is None else file)
     layout = planar_format(header.pix_fmt)
     assert layout is not None
     color = ColorTags(range=header.color_range, chroma_location=header.chroma_location)
@@ -150,7 +150,7 @@ def _plane_shapes(layout: PlanarFormat, width: int, height: int) -> list[tuple[i
 
 def decode_y4m(source: Source, file: BinaryIO | None = None) -> Iterator[Decoded]:
     """Frames after the header. A frame that is cut off at the end of the stream is an :class:`InputError`."""
-    stream = sys.stdin.buffer if file is None else file
+    stream = standard_input() if file is None else file
     video = source.video
     layout = planar_format(video.pix_fmt)
     assert layout is not None

@@ -19,10 +19,27 @@ from pathlib import Path
 ONNX_RUNTIME_PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
 """The distributions that bring the module ``onnxruntime``; they overwrite one another."""
 
+PROVIDERS = {
+    "tensorrt": "TensorrtExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "migraphx": "MIGraphXExecutionProvider",
+    "directml": "DmlExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "cpu": "CPUExecutionProvider",
+}
+"""ONNX Runtime's providers by the names this tool uses, fastest first."""
 NVIDIA_PROVIDERS = ("tensorrt", "cuda")
 
 NAME_BYTES = 256
 """Room for a card's name, which the driver cuts off there."""
+
+
+def available_cores() -> int:
+    """CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
@@ -137,8 +154,6 @@ def onnx_providers() -> tuple[str, ...]:
     try:
         import onnxruntime
 
-        from rvrt_cli.inference.sessions import PROVIDERS
-
         available = set(onnxruntime.get_available_providers())
     except ImportError:
         return ()
@@ -155,8 +170,6 @@ def provider_starts(name: str) -> bool:
     try:
         import onnxruntime
         from onnx import TensorProto, helper
-
-        from rvrt_cli.inference.sessions import PROVIDERS
 
         value = [helper.make_tensor_value_info(end, TensorProto.FLOAT, [1]) for end in ("x", "y")]
         graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "probe", value[:1], value[1:])

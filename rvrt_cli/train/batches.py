@@ -27,6 +27,7 @@ from rvrt_cli.data.degrade import make_degradation
 from rvrt_cli.data.pool import children_with_threads, end_with_parent
 from rvrt_cli.data.recognise import KINDS, open_clip_source
 from rvrt_cli.errors import InputError, RvrtError, UsageError
+from rvrt_cli.system.hardware import available_cores
 from rvrt_cli.train.recipe import Recipe, Stage
 from rvrt_cli.train.stopping import STOP_SIGNALS, signals_held
 
@@ -89,8 +90,7 @@ def open_sources(specs: tuple[SourceSpec, ...], cache_mib: int = 1024) -> ClipSo
 
 def default_workers(devices: int) -> int:
     """Data processes per device: the cores that the devices' own processes leave, between 1 and 8."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(_MOST_WORKERS, cores // devices - 1))
+    return max(1, min(_MOST_WORKERS, available_cores() // devices - 1))
 
 
 @dataclass(frozen=True)

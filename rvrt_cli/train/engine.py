@@ -1,4 +1,4 @@
-"""What the loop asks of a framework, and the choice of one."""
+"""What the loop asks of a framework."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from typing import Protocol
 
 import numpy as np
 
-from rvrt_cli.errors import DeviceError, UsageError, WeightsError
+from rvrt_cli.errors import DeviceError, WeightsError
 from rvrt_cli.inference.memory import memory_ran_out
 from rvrt_cli.model.config import ModelConfig
 from rvrt_cli.train.checkpoint import EngineState, Tensors
-from rvrt_cli.train.recipe import Recipe
 
-ENGINES = ("mindspore", "torch")
 CLIP_EPSILON = 1e-6
 """Keeps the clipping factor finite for a zero gradient."""
 
@@ -110,44 +108,6 @@ def talking(place: Place) -> Iterator[None]:
 
 LOST_PEER = "lost its connection to another rank, whose log says why"
 """By which the launching process tells who only suffers from who failed."""
-
-
-def create_engine(
-    backend: str,
-    config: ModelConfig,
-    recipe: Recipe,
-    initial: Tensors | None,
-    device: str,
-    threads: int,
-    place: Place,
-) -> Engine:
-    """Build the network in the framework ``backend`` with ``initial`` weights, or drawn ones where None.
-
-    ``device``: "auto", "cpu", "cuda", "ascend"; ``threads``: CPU threads, 0 for the framework's choice.
-    Errors: :class:`DeviceError` where the framework or device is absent, :class:`WeightsError` where weights do not fit.
-    """
-    if backend == "torch":
-        from rvrt_cli.train.engine_torch import TorchEngine
-
-        return TorchEngine(config, recipe, initial, device, threads, place)
-    if backend == "mindspore":
-        from rvrt_cli.train.engine_mindspore import MindSporeEngine
-
-        return MindSporeEngine(config, recipe, initial, device, threads, place)
-    raise UsageError(f"Training runs on {' or '.join(ENGINES)}, not on {backend!r}.")
-
-
-def check_device(backend: str, device: str, devices: int) -> None:
-    """Raise :class:`DeviceError` unless this machine has ``devices`` such devices for the framework ``backend``."""
-    last = Place(local_rank=devices - 1)
-    if backend == "torch":
-        from rvrt_cli.train.engine_torch import find_device as find_for_torch
-
-        find_for_torch(device, last)
-    else:
-        from rvrt_cli.train.engine_mindspore import find_device as find_for_mindspore
-
-        find_for_mindspore(device, last)
 
 
 def starting_tensors(

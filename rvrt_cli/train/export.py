@@ -6,8 +6,8 @@ import json
 from datetime import datetime, timezone
 from pathlib import Path
 
-from rvrt_cli import __version__
 from rvrt_cli.model.config import ModelConfig
+from rvrt_cli.package import __version__
 from rvrt_cli.train.checkpoint import Tensors
 from rvrt_cli.train.recipe import Recipe
 from rvrt_cli.weights.files import Weights, save_weights

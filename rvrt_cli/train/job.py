@@ -12,7 +12,7 @@ from typing import TextIO
 
 from rvrt_cli.system.files import explained_writing, write_bytes
 from rvrt_cli.train.engine import Place
-from rvrt_cli.train.events import Event, event_from_json, event_to_json
+from rvrt_cli.train.events import Event, event_to_json
 
 JOB_VARIABLE = "RVRT_TRAIN_JOB"
 
@@ -98,9 +98,13 @@ class JobFolder:
         """The file that rank 0 adds events to."""
         return self._view.open("a", encoding="utf-8", buffering=1)
 
-    def follow(self) -> EventFollower:
-        """Read those events as they come."""
-        return EventFollower(self._view)
+    def follow_events(self) -> LineFollower:
+        """Read those events, one a line, as they come."""
+        return LineFollower(self._view)
+
+    def follow_launcher(self) -> LineFollower:
+        """Read what torchrun or msrun says as it comes."""
+        return LineFollower(self.launcher_log)
 
 
 def announce(place: Place) -> None:
@@ -117,19 +121,18 @@ def write_event(view: TextIO, event: Event) -> None:
         view.write(event_to_json(event) + "\n")
 
 
-class EventFollower:
-    """Reads events that another process writes."""
+class LineFollower:
+    """Reads lines that another process writes, each once: a log may be long, and is looked at several times a second."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open(encoding="utf-8")
-        self._rest = ""
+        self._file = path.open("rb")
+        self._rest = b""
 
-    def new(self) -> Iterator[Event]:
-        """Those written since the last call."""
-        self._rest += self._file.read()
-        *lines, self._rest = self._rest.split("\n")
+    def new(self) -> Iterator[str]:
+        """Those finished since the last call, without their ends."""
+        *lines, self._rest = (self._rest + self._file.read()).split(b"\n")
         for line in lines:
-            yield event_from_json(line)
+            yield line.decode("utf-8", "replace")
 
     def close(self) -> None:
         """Close the file."""

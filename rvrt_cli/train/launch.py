@@ -6,20 +6,20 @@ job into one result: finished, stopped with everything saved, or the sentence of
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from rvrt_cli.errors import DeviceError, InterruptedRun, UsageError
-from rvrt_cli.train.events import Event
+from rvrt_cli.train.events import Event, event_from_json
 from rvrt_cli.train.failure import explain_failure, find_deaths
 from rvrt_cli.train.job import JOB_VARIABLE, JobFolder, is_rank
 from rvrt_cli.train.stopping import STOPPED_AT_ONCE, StopRequest, signals_held
@@ -162,34 +162,31 @@ def _wait(
     """Wait for the launcher to end, reporting events and passing a signal on."""
     passed_on = False
     died_at: float | None = None
-    events = job.follow()
-    try:
+    with closing(job.follow_events()) as events, closing(job.follow_launcher()) as said:
         while True:
             running = launcher.poll() is None
-            for event in events.new():
-                report(event)
+            for line in events.new():
+                report(event_from_json(line))
             if not running:
                 return
             if stop.reason and not passed_on:
                 passed_on = _ask_to_stop(
                     launcher.pid
                 )  # there may be no rank yet: then the next round asks again
-            if died_at is None and find_deaths(job.launcher_log.read_text("utf-8", "replace")):
+            if died_at is None and any(find_deaths(line) for line in said.new()):
                 died_at = time.monotonic()
             if died_at is not None and time.monotonic() - died_at > _LINGER_S and not _ranks(launcher.pid):
                 _end_job(launcher)
                 return
             time.sleep(_POLL_S)
-    finally:
-        events.close()
 
 
 def _ranks(pid: int) -> list[psutil.Process]:
     """The ranks of this machine, which are the launcher's own children (data workers are theirs)."""
     found = []
-    with contextlib.suppress(psutil.Error):
+    with suppress(psutil.Error):
         for process in psutil.Process(pid).children():
-            with contextlib.suppress(psutil.Error):
+            with suppress(psutil.Error):
                 if process.status() != psutil.STATUS_ZOMBIE and is_rank(process.environ()):
                     found.append(process)
     return found
@@ -198,7 +195,7 @@ def _ranks(pid: int) -> list[psutil.Process]:
 def _ask_to_stop(pid: int) -> bool:
     """Ask one rank of this machine to stop, which tells the others; → whether there was one."""
     for process in _ranks(pid):
-        with contextlib.suppress(psutil.Error):
+        with suppress(psutil.Error):
             process.terminate()
             return True
     return False
@@ -207,10 +204,10 @@ def _ask_to_stop(pid: int) -> bool:
 def _end_job(launcher: subprocess.Popen[bytes]) -> None:
     """End the launcher and everything that it started, at once."""
     family = []
-    with contextlib.suppress(psutil.Error):
+    with suppress(psutil.Error):
         family = psutil.Process(launcher.pid).children(recursive=True)
     launcher.kill()
     for process in family:
-        with contextlib.suppress(psutil.Error):  # it may have ended by itself
+        with suppress(psutil.Error):  # it may have ended by itself
             process.kill()
     launcher.wait()

@@ -25,7 +25,8 @@ from rvrt_cli.train.checkpoint import (
     save_checkpoint,
     set_aside,
 )
-from rvrt_cli.train.engine import Engine, Place, StepResult, create_engine
+from rvrt_cli.train.create_engine import create_engine
+from rvrt_cli.train.engine import Engine, Place, StepResult
 from rvrt_cli.train.events import Event, Finished, Noted, Saved, Skipped, Started, Stepped, Summary, Validated
 from rvrt_cli.train.export import BEST_NAME, LAST_NAME, export_weights, exported_step
 from rvrt_cli.train.lock import run_lock
@@ -253,7 +254,7 @@ class _Run:
             )
 
         def keep(name: str, picture: np.ndarray) -> None:
-            if self.settings.samples:
+            if self.settings.samples and self.writes:
                 with explained_writing(folder):
                     folder.mkdir(parents=True, exist_ok=True)
                 write_png(folder / f"{name}.png", picture)

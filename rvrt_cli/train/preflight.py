@@ -11,7 +11,7 @@ from rvrt_cli.data.clips import ClipSource, MixedSource
 from rvrt_cli.errors import DeviceError, OutputError
 from rvrt_cli.model.config import ModelConfig
 from rvrt_cli.train.batches import open_sources
-from rvrt_cli.train.engine import check_device
+from rvrt_cli.train.create_engine import check_device
 from rvrt_cli.train.launch import Cluster
 from rvrt_cli.train.recipe import Recipe
 from rvrt_cli.train.resume import find_checkpoint

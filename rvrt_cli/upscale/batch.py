@@ -9,7 +9,7 @@ from pathlib import Path
 from rvrt_cli.errors import ExitCode, InputError, InterruptedRun, OutputError, PartialError, RvrtError
 from rvrt_cli.media.containers import CONTAINERS
 from rvrt_cli.media.guard import readable
-from rvrt_cli.system.files import explained_writing
+from rvrt_cli.system.files import explained_writing, visible
 from rvrt_cli.upscale.events import Event, Notice, OnEvent, Report, counted
 from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.run import upscale
@@ -53,11 +53,9 @@ class BatchReport(Event):
 
 
 def list_videos(folder: Path) -> list[Path]:
-    """The videos directly in ``folder``, by suffix, sorted by name."""
+    """The videos directly in ``folder``, by suffix, sorted by name; hidden files are none."""
     with readable(folder):
-        return sorted(
-            path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES
-        )
+        return [path for path in visible(folder) if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES]
 
 
 def is_batch(input_path: str) -> bool:
@@ -112,13 +110,15 @@ def upscale_folder(
     skipped: list[str] = []
     failed: list[tuple[str, str]] = []
     for number, (video, target) in enumerate(zip(videos, targets, strict=True), start=1):
-        if target.exists() and not options.overwrite:
-            # A finished output appears whole and verified or not at all, so a file that exists is done.
-            on_event(Notice(f"{number}/{len(videos)}: {target} exists and is skipped."))
-            skipped.append(video.name)
-            continue
-        on_event(Notice(f"{number}/{len(videos)}: {video.name}"))
         try:
+            with explained_writing(target):  # .ts becomes .mkv, and a name may be too long then
+                there = target.exists()
+            if there and not options.overwrite:
+                # A finished output appears whole and verified or not at all, so a file that exists is done.
+                on_event(Notice(f"{number}/{len(videos)}: {target} exists and is skipped."))
+                skipped.append(video.name)
+                continue
+            on_event(Notice(f"{number}/{len(videos)}: {video.name}"))
             report: Report = upscale(video, target, options, on_event=on_event, stop=stop)
             on_event(report)
             done.append(video.name)

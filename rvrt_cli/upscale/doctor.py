@@ -213,15 +213,15 @@ def check_ffmpeg(_: Bench) -> Finding:
 
 def check_encode(bench: Bench) -> Finding:
     """A tiny film is written from pictures and verified, the model left out."""
-    from rvrt_cli.api import upscale_video
     from rvrt_cli.inference.restorer import IdentityRestorer
     from rvrt_cli.media import ImageSequenceWriter
+    from rvrt_cli.upscale.run import upscale
 
     writer = ImageSequenceWriter(bench.folder / "pictures")
     for index, picture in enumerate(gradients()):
         writer.write(picture, index)
     film = bench.folder / "film.mp4"
-    report = upscale_video(bench.folder / "pictures", film, model=IdentityRestorer())
+    report = upscale(bench.folder / "pictures", film, restorer=IdentityRestorer())
     bench.film = film
     return Finding(
         "Encode", "ok", f"{report.frames} frames of {WIDTH}x{HEIGHT} written as H.264 and verified"
@@ -270,11 +270,12 @@ def check_model(bench: Bench) -> Finding:
 
 def check_run(bench: Bench) -> Finding:
     """Everything together, as ``rvrt upscale`` does it."""
-    from rvrt_cli.api import upscale_video
+
+    from rvrt_cli.upscale.run import upscale
 
     film = _film(bench)
     with _loaded(bench) as restorer:
-        report = upscale_video(film, bench.folder / "upscaled.mp4", model=restorer)
+        report = upscale(film, bench.folder / "upscaled.mp4", restorer=restorer)
     return Finding(
         "Whole run",
         "ok",

@@ -22,7 +22,7 @@ from rvrt_cli.media import (
 from rvrt_cli.media.color import planar_format
 from rvrt_cli.media.images import is_pattern
 from rvrt_cli.media.y4m import y4m_settings
-from rvrt_cli.system.files import explained_writing
+from rvrt_cli.system.files import explained_writing, fitting_name
 from rvrt_cli.upscale.chain import load_chain
 from rvrt_cli.upscale.checks import check_kind, open_source
 from rvrt_cli.upscale.choose_model import for_size
@@ -111,9 +111,9 @@ def work_folder(output: Path, options: UpscaleOptions, names: PictureNames | Non
     """The work directory: beside the output, or in ``--work-dir`` under a name that no other output has there."""
     base = names.folder if names is not None and is_pattern(output) else output
     if options.work_dir is None:
-        return base.parent / f"{base.name}{WORK_SUFFIX}"
+        return base.parent / fitting_name(base.parent, base.name, WORK_SUFFIX)
     place = hashlib.sha256(str(base.resolve()).encode()).hexdigest()[:8]
-    return options.work_dir / f"{base.name}.{place}{WORK_SUFFIX}"
+    return options.work_dir / fitting_name(options.work_dir, base.name, f".{place}{WORK_SUFFIX}")
 
 
 def prepare(

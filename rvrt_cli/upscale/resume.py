@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from rvrt_cli import __version__
+from rvrt_cli.package import __version__
 from rvrt_cli.upscale.journal import Journal, Restart
 from rvrt_cli.upscale.plan import plan_work
 from rvrt_cli.upscale.prepare import Prepared

@@ -15,7 +15,13 @@ from rvrt_cli.errors import UsageError, VerifyError
 from rvrt_cli.media import EncodeSettings, Frame, SegmentWriter, Source, VideoStream, Y4mWriter
 from rvrt_cli.media.color import bits_of
 from rvrt_cli.media.images import write_png
-from rvrt_cli.system.files import explain_os_error, explained_writing, sync_directory
+from rvrt_cli.system.files import (
+    explain_os_error,
+    explained_writing,
+    fitting_name,
+    sync_directory,
+    written_through,
+)
 from rvrt_cli.upscale.finish import upright
 from rvrt_cli.upscale.job import FinishedSegment
 from rvrt_cli.upscale.journal import Journal, SegmentRecord, hash_file
@@ -142,14 +148,15 @@ class ImageSink:
                 if not (target / path.name).exists():
                     created.append(target / path.name)
                 # Linked, not moved: a crash in the middle must leave the segments whole for the next run.
-                temporary = target / f".{path.name}.part"
+                place = written_through(target / path.name)
+                temporary = place.with_name(fitting_name(place.parent, f".{place.name}", ".part"))
                 created.append(temporary)
                 temporary.unlink(missing_ok=True)
                 try:
                     os.link(path, temporary)
                 except OSError:
                     shutil.copyfile(path, temporary)
-                os.replace(temporary, target / path.name)
+                os.replace(temporary, place)
                 # A link of a file does not replace another link of it: then it is still there.
                 temporary.unlink(missing_ok=True)
                 created.pop()

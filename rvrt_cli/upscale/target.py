@@ -13,7 +13,7 @@ from typing import Literal
 from rvrt_cli.errors import OutputError, UsageError
 from rvrt_cli.media import Frame, Source
 from rvrt_cli.media.images import IMAGE_SUFFIXES, is_pattern
-from rvrt_cli.system.files import write_bytes
+from rvrt_cli.system.files import write_bytes, written_through
 from rvrt_cli.upscale.events import counted
 
 OutputKind = Literal["video", "images", "stream"]
@@ -151,7 +151,7 @@ def check_target(
     output: Path, source: Source, kind: OutputKind, names: PictureNames | None, *, overwrite: bool
 ) -> None:
     """Raise :class:`OutputError` where the output exists, is the input, or its folder is missing or read-only."""
-    folder = output.parent
+    folder = written_through(output).parent
     if kind == "images" and names is not None and is_pattern(output):
         folder = output.parent.parent if not output.parent.is_dir() else output.parent
     if folder.exists() and not folder.is_dir():

@@ -130,7 +130,7 @@ def _fetch_locked(
         )
     sync_file(part)
     # The record first: a file without a record is never trusted, a record without a file is only fetched again.
-    write_json(_beside(path, ".json"), asdict(new))
+    write_json(_beside(path, ".json"), asdict(new), follow=False)
     os.replace(part, path)
     sync_directory(path.parent)
     return Fetched(path, new, new=True)

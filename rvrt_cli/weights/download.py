@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from rvrt_cli import __version__
 from rvrt_cli.errors import NetworkError
+from rvrt_cli.package import __version__
 from rvrt_cli.system.files import explain_os_error, write_json
 from rvrt_cli.weights.lock import NO_FOLLOW
 from rvrt_cli.weights.raw import MAX_FILE_BYTES
@@ -164,7 +164,7 @@ def _attempt(url: str, part: Path, progress: Progress | None) -> None:
         if answer.start == 0:
             state_path(part).unlink(missing_ok=True)
             if answer.validator:
-                write_json(state_path(part), {"url": url, "validator": answer.validator})
+                write_json(state_path(part), {"url": url, "validator": answer.validator}, follow=False)
         _receive(response, part, answer, progress)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import rvrt_cli
 from rvrt_cli.errors import WeightsError
 from rvrt_cli.model.config import PRESETS
+from rvrt_cli.package import FOLDER
 from rvrt_cli.weights.cache import cached
 from rvrt_cli.weights.registry import PRESET_DEFAULTS, PUBLISHED, SHIPPED_LABELS, published
 
@@ -34,7 +34,7 @@ class Known:
 
 def shipped_folder() -> Path:
     """The weight files that come with the tool: inside the installed package, or ``weights/`` of a checkout."""
-    package = Path(rvrt_cli.__file__).parent
+    package = Path(FOLDER)
     installed = package / "_shipped"
     return installed if installed.is_dir() else package.parent / "weights"
 

@@ -74,7 +74,7 @@ def test_wheel_holds_the_weights_and_the_code(built: Path) -> None:
     ]
     assert any(name.endswith("/licenses/LICENSE") for name in names)
     assert f"\nVersion: {rvrt_cli.__version__}\n" in metadata
-    assert "rvrt = rvrt_cli.cli.app:main" in entry
+    assert "rvrt = rvrt_cli.__main__:main" in entry
 
 
 def test_sdist_holds_what_the_tests_need(built: Path) -> None:

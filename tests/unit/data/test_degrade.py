@@ -11,6 +11,7 @@ from rvrt_cli.data.degrade import (
     degrade_bd,
     degrade_bi,
     degrade_real,
+    degrade_real_frames,
     make_degradation,
 )
 from rvrt_cli.errors import InputError
@@ -66,6 +67,49 @@ def test_real_without_damage_is_a_plain_reduction() -> None:
         ).mean()
         < 3
     )
+
+
+def test_real_holds_one_frame_at_a_time() -> None:
+    """Whatever is drawn for the clip: a film of any length goes through."""
+
+    class Counted(np.ndarray):
+        alive = most = 0
+
+        def __array_finalize__(self, _: object) -> None:
+            Counted.alive += 1
+            Counted.most = max(Counted.most, Counted.alive)
+
+        def __del__(self) -> None:
+            Counted.alive -= 1
+
+    clip = smooth_clip(12)
+    for seed in range(6):
+        expected = degrade_real(clip, np.random.default_rng(seed))
+        Counted.alive = Counted.most = 0
+        frames = (frame.copy().view(Counted) for frame in clip)
+        result = list(degrade_real_frames(frames, 12, np.random.default_rng(seed)))
+        np.testing.assert_array_equal(np.stack([np.asarray(frame) for frame in result]), expected)
+        assert Counted.most < 6, f"seed {seed}"
+
+
+def test_noise_is_that_of_the_whole_clip_at_once() -> None:
+    settings = RealSettings(blur_share=0.0, noise_share=1.0, compress_share=0.0)
+    clip = smooth_clip(3)
+    result = degrade_real(clip, np.random.default_rng(1), settings=settings)
+    rng = np.random.default_rng(1)
+    choice = rng.random(4)
+    assert choice[1] >= 0.85, "reduced linearly"
+    rng.uniform(0.3, 1.8, 2)
+    sigma = rng.uniform(*settings.noise_sigma)
+    rng.uniform(*settings.crf)
+    rng.integers(3)
+    lq = np.stack([cv2.resize(frame, (24, 16), interpolation=cv2.INTER_LINEAR) for frame in clip])
+    share = rng.random()
+    grain = rng.standard_normal((3, 16, 24, 1), dtype=np.float32)
+    colour = rng.standard_normal(lq.shape, dtype=np.float32)
+    level = np.sqrt(0.25 + 0.75 * lq.astype(np.float32) / 255)
+    noisy = lq + sigma * level * (np.float32(share**0.5) * grain + np.float32((1 - share) ** 0.5) * colour)
+    np.testing.assert_array_equal(result, np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
 
 
 def test_bad_input() -> None:

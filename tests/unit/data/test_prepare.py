@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import psutil
 import pytest
+from upscale_clips import make_clip
 
 import rvrt_cli
 from rvrt_cli.data import prepare
@@ -27,6 +28,7 @@ from rvrt_cli.data.plans import (
 )
 from rvrt_cli.data.pool import run_parallel
 from rvrt_cli.data.prepare import run_tasks
+from rvrt_cli.data.recognise import open_clip_source
 from rvrt_cli.data.tasks import Degrade
 from rvrt_cli.errors import DiskFullError, InputError, InterruptedRun, OutOfMemoryError_, OutputError
 from rvrt_cli.imaging.images import read_image
@@ -258,6 +260,50 @@ def test_real_degradation_is_made_per_sequence_and_repeats(tmp_path: Path) -> No
     assert files(tmp_path / "one") == [f"realx4/a/{i:04d}.png" for i in range(4)]
     for name in files(tmp_path / "one"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_real_degradation_of_a_film_is_that_of_its_frames(tmp_path: Path) -> None:
+    """Made from the frames on the disk, so that a film of any length needs the memory of one."""
+    (tmp_path / "in").mkdir()
+    make_clip(tmp_path / "in" / "film.mp4", 9, "50x34")
+    for seed in (1, 2, 3):
+        out, again = tmp_path / f"out{seed}", tmp_path / f"again{seed}"
+        assert run_tasks(plan_folder(tmp_path / "in", out, Degrade("real", seed=seed)), out).written == 18
+        shutil.copytree(out / "GT", again / "frames")
+        run_tasks(plan_folder(again / "frames", again / "out", Degrade("real", seed=seed)), again)
+        made = sorted((out / "realx4/film").glob("*.png"))
+        assert len(made) == 9
+        for path in made:
+            assert path.read_bytes() == (again / "out/realx4/film" / path.name).read_bytes()
+
+
+def test_a_sequence_of_several_sizes_leaves_no_half(tmp_path: Path) -> None:
+    for frame, height in enumerate((32, 32, 36)):
+        write(tmp_path / "in" / "a" / f"{frame:04d}.png", image(frame, height))
+    for seed in range(4):
+        tasks = plan_folder(tmp_path / "in", tmp_path / "out", Degrade("real", seed=seed))
+        result = run_tasks(tasks, tmp_path / "out")
+        assert "different sizes" in result.failures[0][1]
+        assert result.written == 0
+        assert not list((tmp_path / "out").rglob("*.png"))
+
+
+def test_hidden_files_and_folders_are_no_data(tmp_path: Path) -> None:
+    """``._`` companions of a Mac on another disk, thumbnails, a disk's waste paper basket."""
+    write(tmp_path / "in" / "a" / "0001.png", image(1))
+    for name in ("a/._0001.png", ".Trash-1000/files/deep/0002.png", "a/.thumbnails/0001.png"):
+        write(tmp_path / "in" / name, image(2))
+    (tmp_path / "in" / "a" / "._film.mp4").write_bytes(b"\0\5\26\7")
+    (tmp_path / "in" / "linked").symlink_to(tmp_path / "in" / "a")
+    tasks = plan_folder(tmp_path / "in", tmp_path / "out", Degrade())
+    assert [task.lq[0].relative_to(tmp_path / "out").as_posix() for task in tasks] == [
+        "BIx4/a/0001.png",
+        "BIx4/linked/0001.png",
+    ]
+    photos = plan_photos(tmp_path / "in", tmp_path / "out", clips=3)
+    assert {path.name for task in photos for path in task.sources} == {"0001.png"}
+    source = open_clip_source(tmp_path / "in", "photos")
+    assert source.count_clips(1) == 2
 
 
 def test_folder_of_videos(shared: Path, tmp_path: Path) -> None:

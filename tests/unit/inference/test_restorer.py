@@ -155,7 +155,7 @@ def test_changed_code_is_another_graph(monkeypatch: pytest.MonkeyPatch, tmp_path
     package = Path(rvrt_cli.__file__).parent
     for name in ("model", "backend", "inference", "imaging"):
         shutil.copytree(package / name, tmp_path / "rvrt_cli" / name)
-    monkeypatch.setattr(rvrt_cli, "__file__", str(tmp_path / "rvrt_cli" / "__init__.py"))
+    monkeypatch.setattr(graph, "FOLDER", str(tmp_path / "rvrt_cli"))
 
     def found(change: str = "") -> tuple[str, Path]:
         if change:

@@ -14,7 +14,8 @@ from doubles import TINY
 
 from rvrt_cli.model.config import ModelConfig
 from rvrt_cli.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from rvrt_cli.train.engine import Place, create_engine
+from rvrt_cli.train.create_engine import create_engine
+from rvrt_cli.train.engine import Place
 from rvrt_cli.train.recipe import Recipe, Stage
 
 CONFIG = replace(TINY, passes=2)

@@ -21,6 +21,7 @@ from rvrt_cli.train.events import (
     Stepped,
     Summary,
     Validated,
+    event_from_json,
 )
 from rvrt_cli.train.job import JOB_VARIABLE, JobFolder, current_place, is_scheduler, write_event
 from rvrt_cli.train.logs import StepRow
@@ -63,19 +64,19 @@ def test_places_come_from_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_events_arrive_as_they_were(tmp_path: Path) -> None:
     job = JobFolder.create(tmp_path, 0)
-    follower = job.follow()
-    assert list(follower.new()) == []
+    follower = job.follow_events()
+    assert [event_from_json(line) for line in follower.new()] == []
     with job.open_view() as view:
         for event in EVENTS[:3]:
             write_event(view, event)
-        assert list(follower.new()) == EVENTS[:3]
+        assert [event_from_json(line) for line in follower.new()] == EVENTS[:3]
         view.write('{"event": "Noted", "text": ')  # a line that is still being written
         view.flush()
-        assert list(follower.new()) == []
+        assert [event_from_json(line) for line in follower.new()] == []
         view.write('"smaller tiles"}\n')
         for event in EVENTS[3:]:
             write_event(view, event)
-    assert list(follower.new()) == [Noted("smaller tiles"), *EVENTS[3:]]
+    assert [event_from_json(line) for line in follower.new()] == [Noted("smaller tiles"), *EVENTS[3:]]
     follower.close()
 
 
@@ -111,3 +112,14 @@ def test_the_folder_is_found_by_its_variable(tmp_path: Path, monkeypatch: pytest
     assert job.read_stopped() is None
     job.write_stopped("Stopped.")
     assert job.read_stopped() == "Stopped."
+
+
+def test_a_long_log_is_read_once(tmp_path: Path) -> None:
+    """The launcher looks four times a second, for days."""
+    job = JobFolder.create(tmp_path, 0)
+    job.launcher_log.write_bytes(b"one\ntwo \xff\n" + b"x" * 100_000)
+    follower = job.follow_launcher()
+    assert list(follower.new()) == ["one", "two \ufffd"]
+    job.launcher_log.write_bytes(b"")  # what was read before is not looked at again
+    assert list(follower.new()) == []
+    follower.close()

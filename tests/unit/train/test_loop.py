@@ -26,6 +26,7 @@ from rvrt_cli.model.config import PRESETS
 from rvrt_cli.train import loop
 from rvrt_cli.train.batches import BatchMaker, SourceSpec
 from rvrt_cli.train.checkpoint import list_checkpoints, load_latest
+from rvrt_cli.train.engine import Place
 from rvrt_cli.train.events import Saved, Skipped, Stepped, Validated
 from rvrt_cli.train.lock import run_lock
 from rvrt_cli.train.loop import run_training
@@ -226,6 +227,23 @@ def test_validation_keeps_the_best_weights(
     assert (tmp_path / "samples" / "00000006" / "set-flat.png").exists()
     with (tmp_path / "validation.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 3
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_only_the_first_rank_writes_files(
+    rank: int, tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights, tables, checkpoints and sample pictures; the others may run on machines with other disks."""
+    gt = np.full((2, 16, 16, 3), 100, np.uint8)
+    monkeypatch.setattr(
+        loop, "load_validation", lambda *_: [ValidationClip("flat", gt[:, ::4, ::4], gt, 40.0)]
+    )
+    monkeypatch.setattr(loop, "check_agreement", lambda *_: None)
+    settings = _settings(tmp_path, val_interval=3, validation=(ValidationSpec("set", "nowhere"),))
+    recipe = replace(RECIPE, stages=(Stage(7, 2, 2, 16),))
+    run_training(settings, TINY, recipe, None, lambda _: None, Place(rank, 2, rank))
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert bool(written) == (rank == 0)
 
 
 def test_a_folder_with_a_run_is_not_overwritten(tmp_path: Path, engine: FakeEngine) -> None:

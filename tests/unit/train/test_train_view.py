@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from rvrt_cli.cli.train_view import TrainView
+from rvrt_cli.system.standard_streams import ToleratedStderr
 from rvrt_cli.train.batches import SourceSpec
 from rvrt_cli.train.events import Finished, Noted, Started, Stepped, Summary, Validated
 from rvrt_cli.train.logs import StepRow
@@ -110,7 +111,7 @@ def test_a_reader_that_went_away_does_not_end_the_run(monkeypatch: pytest.Monkey
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as broken:
-        monkeypatch.setattr(sys, "stderr", broken)
+        monkeypatch.setattr(sys, "stderr", ToleratedStderr(broken))  # as the command line has it
         with TrainView(replace(SETTINGS, backend_reason=""), RECIPE) as view:
             for step in range(1, 4):
                 view.show(Stepped(step, 0.05, 2e-4, 2.5, 3700.0, ROW))
