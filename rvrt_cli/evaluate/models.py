@@ -151,7 +151,7 @@ def restore_clip(
     ``mirror``: feed t…1 after 1…t and keep the first t results.
     Errors: :class:`OutOfMemoryError_` with the option that helps; :class:`NonFiniteError`.
     """
-    from rvrt_cli.upscale.tiles import TilePlan, restore_tiled
+    from rvrt_cli.inference.tiles import TilePlan, restore_tiled
     from rvrt_cli.upscale.windows import WindowBlender, Windower
 
     timed = _Timed(restorer, label)

@@ -126,5 +126,5 @@ class MindSporeSession(EagerSession):
         return primitives.run(self._model, lq)
 
 
-EAGER_SESSIONS: dict[str, type[EagerSession]] = {"torch": TorchSession, "mindspore": MindSporeSession}
+EAGER_ENGINES: dict[str, type[EagerSession]] = {"torch": TorchSession, "mindspore": MindSporeSession}
 """Sessions by backend."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rvrt_cli.errors import UsageError
 from rvrt_cli.system.memory import MIB
-from rvrt_cli.upscale.tiles import ALIGN, MIN_TILE, TilePlan, is_cut
+from rvrt_cli.inference.tiles import ALIGN, MIN_TILE, TilePlan, is_cut
 
 GIB = 1 << 30
 FLOAT_BYTES = 4

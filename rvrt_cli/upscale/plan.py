@@ -17,7 +17,7 @@ from rvrt_cli.upscale.memory import (
     plan_auto,
 )
 from rvrt_cli.upscale.options import DEFAULT_WINDOW, UpscaleOptions
-from rvrt_cli.upscale.tiles import TilePlan
+from rvrt_cli.inference.tiles import TilePlan
 
 SHORTEST_WINDOW = 8
 """Offered where memory is short: shorter ones show where they meet."""
