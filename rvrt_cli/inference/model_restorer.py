@@ -204,14 +204,19 @@ class ModelStream:
 
 
 class GraphEngine:
-    """Sessions of ONNX graphs, each made when it first runs."""
+    """Sessions of ONNX graphs, each made when it first runs. Only those of one pass hold memory at a time."""
 
     def __init__(self, programs: Mapping[str, Program], compile_: Callable[[Program], Session]) -> None:
         self._programs, self._compile = programs, compile_
         self._sessions: dict[str, Session] = {}
+        self._pass = -1
 
     def run(self, program: str, inputs: Sequence[Any]) -> list[Any]:
         """One step."""
+        if self._programs[program].index != self._pass:
+            for session in self._sessions.values():
+                session.release()
+            self._pass = self._programs[program].index
         if program not in self._sessions:
             self._sessions[program] = self._compile(self._programs[program])
         names = [port.name for port in self._programs[program].inputs]
@@ -255,9 +260,27 @@ def tensors_sha256(tensors: dict[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
+FLOAT_BYTES = 4
+STEP_VALUES = 45
+"""Values per feature pixel and channel that the largest step works on at a time, with what its program holds for good."""
+ENGINE_BYTES = 250 << 20
+"""An engine with its compiled programs, whatever the size of the pictures, measured with OpenVINO and light-s."""
+
+
 def estimate_memory(config: ModelConfig, height: int, width: int, window: int, lookahead: int) -> int:
-    """Peak bytes of a stream of pictures of ``height`` x ``width`` LQ pixels."""
-    raise NotImplementedError
+    """Peak bytes of a stream of pictures of ``height`` x ``width`` LQ pixels.
+
+    Of each waiting frame its features of all stages (float16), flows (two float32 maps of two values a frame) and the frame
+    itself; the working memory of one step, for which :data:`STEP_BYTES` stands, measured; two pictures.
+    """
+    shrink = config.size_multiple // config.window[1]
+    features = 2 * config.embed_dim * (1 + config.passes) + (16 if config.uses_flow else 0)
+    step = STEP_VALUES * FLOAT_BYTES * config.embed_dim
+    waiting = (window + lookahead) * (features / shrink**2 + config.in_channels * FLOAT_BYTES)
+    pictures = 2 * CLIP_SIZE * 3 * config.upscale**2 * FLOAT_BYTES
+    if config.upsampler == "full":
+        pictures += CLIP_SIZE * 64 * 16 * FLOAT_BYTES * 3 / shrink**2
+    return ENGINE_BYTES + int(height * width * (waiting + step / shrink**2 + pictures))
 
 
 def engine_words(choice: Choice) -> str:

@@ -22,7 +22,11 @@ def advance(index: int) -> str:
 
 @dataclass(frozen=True)
 class Program:
-    """One step for one picture size; ``index``: of its pass, -1 where it belongs to none."""
+    """One step for one picture size.
+
+    ``index``: of its pass; -1 for what comes before the passes, that of the last pass for reconstruction, which runs clip by clip
+    with it. Programs of another index are not needed meanwhile.
+    """
 
     name: str
     inputs: tuple[Port, ...]
@@ -56,10 +60,11 @@ def step_programs(config: ModelConfig, height: int, width: int) -> dict[str, Pro
         state = (Port("gate", (1, 1, 1, 1, 1)), features("state"), features("key"))
         stages = tuple(features(f"stage{i}") for i in range(1 + index))
         refined = flows("refined") if index + 2 < config.passes else ()
+        own = flows("flows") if config.needs_own_flows(index) else ()
         programs.append(
             Program(
                 advance(index),
-                (*state, *stages, *flows("flows"), *flows("link")),
+                (*state, *stages, *flows("link"), *own),
                 (features("result"), *refined),
                 index,
             )
@@ -67,5 +72,5 @@ def step_programs(config: ModelConfig, height: int, width: int) -> dict[str, Pro
     rgb = Port("rgb", (1, CLIP_SIZE, height, width, 3))
     stages = tuple(features(f"stage{i}") for i in range(1 + config.passes))
     sr = Port("sr", (1, CLIP_SIZE, height * config.upscale, width * config.upscale, 3))
-    programs.append(Program(RECONSTRUCT, (rgb, *stages), (sr,)))
+    programs.append(Program(RECONSTRUCT, (rgb, *stages), (sr,), config.passes - 1))
     return {program.name: program for program in programs}

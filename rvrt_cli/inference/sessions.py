@@ -42,6 +42,10 @@ class Session(Protocol):
         """Inputs by name, arrays or results of another session of this kind → the results, in the graph's order."""
         ...
 
+    def release(self) -> None:
+        """Give back the memory that only a run needs; the next run takes it again."""
+        ...
+
 
 def default_threads() -> int:
     """CPU cores this process may use."""
@@ -120,6 +124,10 @@ class OpenVinoSession:
             results = self._program(dict(inputs), share_inputs=True, share_outputs=self._lent)
             return [results[i] for i in range(len(results))]
 
+    def release(self) -> None:
+        """Give back the memory between the operators."""
+        self._program.release_memory()
+
 
 class OnnxRuntimeSession:
     """An ONNX Runtime session on one provider of :data:`PROVIDERS`; ``index`` picks among several GPUs.
@@ -193,6 +201,9 @@ class OnnxRuntimeSession:
                 binding.bind_output(output.name, *self._memory)
             self._session.run_with_iobinding(binding)
             return list(binding.get_outputs())
+
+    def release(self) -> None:
+        """Nothing: what an ONNX Runtime session has taken it keeps."""
 
 
 def provider_options(provider: str, index: int, mixed: bool, folder: Path) -> dict[str, Any]:

@@ -36,12 +36,16 @@ class StepEngine(Protocol):
 
 @dataclass
 class Clip:
-    """Two frames on their way: ``lq (1, 2, h, w, c)``, the features of each stage so far, flows; see the programs' ports."""
+    """Two frames on their way: ``lq (1, 2, h, w, c)``, the frame before them, the features of each stage so far, flows.
+
+    Features and flows are computed when a window needs them for the first time: until then frames are a tenth of the size.
+    """
 
     lq: np.ndarray
+    previous: np.ndarray
     wanted: tuple[bool, ...]
-    stages: list[Value]
-    flows: Value | None
+    stages: list[Value] = field(default_factory=list)
+    flows: Value | None = None
     refined: dict[bool, Value] = field(default_factory=dict)
     """By direction (True: backward), the flows that the first pass refined."""
 
@@ -57,7 +61,7 @@ class PassPair:
         self, engine: StepEngine, config: ModelConfig, index: int, first: int, size: int, ahead: int
     ) -> None:
         self._engine = engine
-        self._uses_flow = config.uses_flow
+        self._config = config
         self._backward = index
         self._forward = index + 1 if index + 1 < config.passes else None
         self._last = index + 2 >= config.passes
@@ -85,6 +89,9 @@ class PassPair:
     def _window(self, count: int) -> Iterator[Clip]:
         """Run both passes; the first ``count`` of the waiting clips are finished."""
         clips = list(self._waiting)
+        for clip in clips:
+            if not clip.stages:
+                self._prepare(clip)
         state: Value = None
         for i in range(len(clips) - 1, -1, -1):
             later = clips[i + 1] if i + 1 < len(clips) else None
@@ -101,11 +108,17 @@ class PassPair:
                 self._before = clip
             yield clip
 
+    def _prepare(self, clip: Clip) -> None:
+        inputs = [clip.lq, clip.previous] if self._config.uses_flow else [clip.lq]
+        features, *flows = self._engine.run(PREPARE, inputs)
+        clip.stages.append(features)
+        clip.flows = flows[0] if flows else None
+
     def _step(self, index: int, clip: Clip, other: Clip | None, state: Value) -> Value:
         """Pass ``index`` of ``clip`` after ``other``, whose features of this pass are ``state``."""
         backward = index % 2 == 0
         link = other.flows if other is not None else None
-        if index >= 2 and self._uses_flow:
+        if index >= 2 and self._config.uses_flow:
             # Missing where the first pass in this direction had nothing before this clip.
             link = clip.refined.get(backward)
             other = other if link is not None else None
@@ -114,8 +127,10 @@ class PassPair:
         if other is not None:
             inputs[1:] = [state, other.stages[index]]
         inputs += clip.stages[: index + 1]
-        if self._uses_flow:
-            inputs += [clip.flows, link if other is not None else clip.flows]
+        if self._config.uses_flow:
+            inputs.append(link if other is not None else clip.flows)
+        if self._config.needs_own_flows(index):
+            inputs.append(clip.flows)
         results = self._engine.run(advance(index), inputs)
         clip.refined.pop(backward, None)
         if len(results) > 1 and other is not None:
@@ -171,14 +186,10 @@ class Stepper:
 
     def _clip(self) -> Clip:
         lq = np.stack(self._frames)[None]
-        wanted = tuple(self._wanted)
-        self._frames, self._wanted = [], []
-        inputs = [lq]
-        if self._config.uses_flow:
-            inputs.append(lq[:, :1] if self._previous is None else self._previous)
-            self._previous = lq[:, -1:]
-        features, *flows = self._engine.run(PREPARE, inputs)
-        return Clip(lq, wanted, [features], flows[0] if flows else None)
+        previous = lq[:, :1] if self._previous is None else self._previous
+        clip = Clip(lq, previous, tuple(self._wanted))
+        self._frames, self._wanted, self._previous = [], [], lq[:, -1:]
+        return clip
 
     def _through(self, clip: Clip, index: int) -> Iterator[np.ndarray]:
         """What comes out at the end when ``clip`` goes into pair ``index``."""

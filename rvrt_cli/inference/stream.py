@@ -51,6 +51,8 @@ def open_stream(
     """
 
     def opened(height: int, width: int) -> PictureStream:
+        if not hasattr(restorer, "stream"):
+            return WindowStream(restorer, window, lookahead)
         return restorer.stream(height, width, window=window, lookahead=lookahead)
 
     if is_cut(height, width, tile):
@@ -73,6 +75,32 @@ class PerFrameStream:
 
     def close(self) -> None:
         """Nothing to free."""
+
+
+class WindowStream:
+    """Of a caller's own restorer that knows whole sequences only: it is given each window with its look-ahead."""
+
+    def __init__(self, restore: Callable[[np.ndarray], np.ndarray], window: int, lookahead: int) -> None:
+        self._restore, self._window, self._lookahead = restore, window, lookahead
+        self._frames: list[tuple[np.ndarray, bool]] = []
+
+    def push(self, lq: np.ndarray, wanted: bool = True) -> Iterator[np.ndarray]:
+        self._frames.append((lq, wanted))
+        if len(self._frames) == self._window + self._lookahead:
+            yield from self._pictures(self._window)
+
+    def finish(self) -> Iterator[np.ndarray]:
+        if self._frames:
+            yield from self._pictures(len(self._frames))
+
+    def close(self) -> None:
+        self._frames = []
+
+    def _pictures(self, count: int) -> Iterator[np.ndarray]:
+        frames, self._frames = self._frames, self._frames[count:]
+        if any(wanted for _, wanted in frames[:count]):
+            sr = self._restore(np.stack([lq for lq, _ in frames]))
+            yield from (sr[i] for i in range(count) if frames[i][1])
 
 
 class NoisyStream:

@@ -40,8 +40,8 @@ class Advance(B.Module):
 
     Inputs in order: ``gate (1, 1, 1, 1, 1)``, 1, or 0 where no clip was processed before (the inputs that describe it may be
     anything finite then); ``state``, that clip's features of this pass; ``key``, those of the stage before; the clip's features of
-    all earlier stages, ``(1, 2, h', w', c)`` each; with flows (as of :class:`Prepare`) the clip's own, and ``link``: the
-    other clip's flows for the first pass of a direction, for the second one the flows that the first refined.
+    all earlier stages, ``(1, 2, h', w', c)`` each; with flows ``link``: the other clip's (as of :class:`Prepare`) for the first
+    pass of a direction, for the second one the flows that the first refined; and the clip's own, if :meth:`ModelConfig.needs_own_flows`.
     Results: the features and, where a later pass in this direction wants them, the refined flows ``(1, 4, h', w', 2)``.
     """
 
@@ -60,17 +60,18 @@ class Advance(B.Module):
         stages = [self._order(rest[i]) for i in range(self.stages)]
         inside: list[Tensor] = []
         if self.uses_flow:
-            own, link = rest[self.stages], rest[self.stages + 1]
+            link = rest[self.stages]
             # A backward pass sees time reversed: flows to later frames lead to "earlier" ones.
-            there, back = (own[:, 1], own[:, 3]) if self.backward else (own[:, 3], own[:, 1])
+            there, back = (1, 3) if self.backward else (3, 1)
             if self.siblings:
-                inside = [back, there]
+                own = rest[self.stages + 1]
+                inside = [own[:, back], own[:, there]]
             if self.takes_refined:
                 same, other = link[:, :2], link[:, 2:]
-            elif self.backward:
-                same, other = clip_flows(link[:, 1], link[:, 0], there)
             else:
-                same, other = clip_flows(link[:, 3], own[:, 2], there)
+                own = rest[self.stages + 1]
+                between = link[:, 0] if self.backward else own[:, 2]
+                same, other = clip_flows(link[:, there], between, own[:, there])
             aligned, same, other = self.recurrent.align(stages[-1], key, state, same, other)
             result = self._order(self.recurrent.update(stages, aligned * gate, inside))
             if self.gives_refined:
