@@ -39,7 +39,7 @@ from rvrt_cli.upscale.options import DEFAULT_OVERLAP, DEFAULT_TILE_OVERLAP_PX, D
 from rvrt_cli.upscale.pipeline import run_pipeline
 from rvrt_cli.upscale.plan import plan_work
 from rvrt_cli.upscale.sinks import CallbackSink
-from rvrt_cli.upscale.tiles import TilePlan, plan_spans, restore_tiled
+from rvrt_cli.inference.tiles import TilePlan, plan_spans, restore_tiled
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 EXAMPLE = REPOSITORY / "examples" / "bunny.mp4"

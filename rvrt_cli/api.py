@@ -239,8 +239,9 @@ class _KeptOpen:
         self._inner = inner
         self.scale, self.channels = inner.scale, inner.channels
         self.name, self.engine, self.fingerprint = inner.name, inner.engine, inner.fingerprint
-        self.bytes_per_px = getattr(inner, "bytes_per_px", None)
-        self.reason = getattr(inner, "reason", "")
+        for name in ("stream", "memory_bytes", "reason"):  # what a restorer may lack
+            if hasattr(inner, name):
+                setattr(self, name, getattr(inner, name))
 
     def __call__(self, lq: np.ndarray) -> np.ndarray:
         return self._inner(lq)

@@ -13,6 +13,7 @@ Here are structure, layers and pictures; ``mindspore_tensor`` says where and how
 # ruff: noqa: RUF005 - shapes are joined by +, which graph mode is known to compile
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import mindspore as ms
@@ -69,6 +70,17 @@ def run(model: nn.Cell, x: np.ndarray) -> np.ndarray:
     if model.training:
         model.set_train(False)
     return to_numpy(model(from_numpy(x)))
+
+
+def run_step(step: nn.Cell, inputs: Sequence[Any], half: Sequence[bool]) -> list[Tensor]:
+    """A step of a network on arrays and results of other steps → its results, in float16 where ``half`` says so.
+
+    Each step compiles when it first runs with inputs of a shape.
+    """
+    values = [from_numpy(x) if isinstance(x, np.ndarray) else ops.cast(x, ms.float32) for x in inputs]
+    made = step(*values)
+    made = made if isinstance(made, tuple) else (made,)
+    return [ops.cast(y, ms.float16) if narrowed else y for y, narrowed in zip(made, half, strict=True)]
 
 
 class Module(nn.Cell):

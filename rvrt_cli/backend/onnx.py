@@ -92,14 +92,18 @@ def static(function: Any) -> Any:
     return functools.lru_cache(maxsize=256)(function)
 
 
-def graph_input(var: Var, shape: Sequence[int]) -> Tensor:
-    """The float32 argument of a graph as a tensor to run the model on."""
-    return Tensor(shape, lambda first: var)
+def graph_input(var: Var, shape: Sequence[int], dtype: type = np.float32) -> Tensor:
+    """The argument of a graph, float32 or float16, as a tensor to run the model on, in the type in which it computes.
+
+    Positions come as float32 and stay so.
+    """
+    x = Tensor(shape, lambda first: var, dtype=dtype)
+    return working(x) if dtype == np.float16 else x
 
 
-def finish(x: Tensor) -> Var:
-    """The channel-last float32 result of a graph."""
-    return cast(x, np.float32).var()
+def finish(x: Tensor, dtype: type = np.float32) -> Var:
+    """The channel-last result of a graph, float32 or float16."""
+    return cast(x, dtype).var()
 
 
 def from_numpy(array: np.ndarray) -> Tensor:

@@ -159,7 +159,7 @@ def restore_clip(
     one by Matlab's bicubic.
     Errors: :class:`OutOfMemoryError_` with the option that helps; :class:`NonFiniteError`.
     """
-    from rvrt_cli.upscale.tiles import TilePlan, restore_tiled
+    from rvrt_cli.inference.tiles import TilePlan, restore_tiled
     from rvrt_cli.upscale.windows import WindowBlender, Windower
 
     timed = _Timed(restorer, label)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from rvrt_cli import backend
-from rvrt_cli.inference.graph import check_names
+from rvrt_cli.inference.graph import Port, check_names
 from rvrt_cli.inference.memory import explained
+from rvrt_cli.inference.programs import Program
 from rvrt_cli.model.config import ModelConfig
 
 
-class EagerSession(ABC):
-    """A model in one framework, for any input shape.
+class EagerEngine(ABC):
+    """The steps of a model in one framework: a :class:`~rvrt_cli.inference.stepper.StepEngine`.
 
-    ``device``: "cpu", "gpu:0", "ascend:0". ``mixed``: float16 where the framework takes it. ``threads``: of the CPU, 0 for all.
+    ``programs``: of one picture size. ``device``: "cpu", "gpu:0", "ascend:0". ``mixed``: float16 where the framework takes it.
+    ``threads``: of the CPU, 0 for all. Features stay on the device, in the ports' types.
     Errors: :class:`DeviceError`, :class:`OutOfMemoryError_`, :class:`WeightsError`.
     """
 
@@ -28,36 +31,54 @@ class EagerSession(ABC):
         self,
         config: ModelConfig,
         tensors: Mapping[str, np.ndarray],
+        programs: Mapping[str, Program],
         *,
         device: str = "cpu",
         mixed: bool = False,
         threads: int = 0,
     ) -> None:
         backend.select(self.backend)
+        self._programs = programs
         with explained(self.engine):
             self._start(device, mixed, threads)
-            self._load(config, tensors)
+            network = self._load(config, tensors)
+            self._steps = {name: self._ready(program.module(network)) for name, program in programs.items()}
 
-    def run(self, lq: np.ndarray) -> np.ndarray:
-        """One inference: ``(1, t, h, w, c)`` float32 → ``(1, t, s·h, s·w, 3)`` float32."""
+    def run(self, program: str, inputs: Sequence[Any]) -> list[Any]:
+        """One step; arrays are brought to the device."""
         with explained(self.engine):
-            return self._infer(lq)
+            return self._infer(self._steps[program], inputs, self._programs[program].results)
+
+    def numbers(self, value: Any) -> np.ndarray:
+        """A result on the host."""
+        with explained(self.engine):
+            return self._host(value)
 
     @abstractmethod
     def _start(self, device: str, mixed: bool, threads: int) -> None:
         """Settle where and how the framework computes."""
 
     @abstractmethod
-    def _load(self, config: ModelConfig, tensors: Mapping[str, np.ndarray]) -> None:
+    def _load(self, config: ModelConfig, tensors: Mapping[str, np.ndarray]) -> Any:
         """Make the network and give it its weights."""
 
+    def _ready(self, step: Any) -> Any:
+        """One step of the network, ready to be called."""
+        return step
+
     @abstractmethod
-    def _infer(self, lq: np.ndarray) -> np.ndarray:
-        """One inference, errors as they come."""
+    def _infer(self, step: Any, inputs: Sequence[Any], results: Sequence[Port]) -> list[Any]:
+        """One step, errors as they come."""
+
+    @abstractmethod
+    def _host(self, value: Any) -> np.ndarray:
+        """A result as a float32 array."""
 
 
-class TorchSession(EagerSession):
-    """The model in PyTorch. ``mixed``: float16 autocast (bfloat16 stays below 50 dB against float32)."""
+class TorchEngine(EagerEngine):
+    """The steps in PyTorch. ``mixed``: float16 autocast (bfloat16 stays below 50 dB against float32); otherwise float32
+    alone: TensorFloat-32, which PyTorch's convolutions use on NVIDIA cards if they may, keeps 10 bits of 23.
+    """
 
     backend = "torch"
     engine = "PyTorch"
@@ -69,35 +90,49 @@ class TorchSession(EagerSession):
 
         if threads:
             torch.set_num_threads(threads)
+        torch.backends.cuda.matmul.allow_tf32 = mixed
+        torch.backends.cudnn.allow_tf32 = mixed
         device = device.replace("gpu", "cuda")
         primitives.set_device(device)
         self._kind = device.split(":")[0]
         self._mixed = mixed
 
-    def _load(self, config: ModelConfig, tensors: Mapping[str, np.ndarray]) -> None:
-        import torch
+    def _load(self, config: ModelConfig, tensors: Mapping[str, np.ndarray]) -> Any:
+        return load_torch_network(config, tensors)
 
-        from rvrt_cli.model.rvrt import RVRT
-
-        self._model = RVRT(config)
-        parameters = dict(self._model.named_parameters())
-        check_names(parameters, tensors)
-        with torch.no_grad():
-            for name, parameter in parameters.items():
-                parameter.copy_(torch.from_numpy(np.array(tensors[name], np.float32)))
-        self._model.eval()
-
-    def _infer(self, lq: np.ndarray) -> np.ndarray:
+    def _infer(self, step: Any, inputs: Sequence[Any], results: Sequence[Port]) -> list[Any]:
         import torch
 
         from rvrt_cli.backend import torch as primitives
 
+        values = [primitives.from_numpy(x) if isinstance(x, np.ndarray) else x.float() for x in inputs]
         with torch.inference_mode(), torch.autocast(self._kind, torch.float16, enabled=self._mixed):
-            return primitives.to_numpy(self._model(primitives.from_numpy(lq)))
+            made = step(*values)
+            return [y.half() if port.half else y.float() for y, port in zip(made, results, strict=True)]
+
+    def _host(self, value: Any) -> np.ndarray:
+        from rvrt_cli.backend import torch as primitives
+
+        return primitives.to_numpy(value)
 
 
-class MindSporeSession(EagerSession):
-    """The model in MindSpore graph mode, compiled per input shape."""
+def load_torch_network(config: ModelConfig, tensors: Mapping[str, np.ndarray]) -> Any:
+    """The whole network in PyTorch, for inference. Errors: :class:`WeightsError`."""
+    import torch
+
+    from rvrt_cli.model.rvrt import RVRT
+
+    model = RVRT(config)
+    parameters = dict(model.named_parameters())
+    check_names(parameters, tensors)
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(torch.from_numpy(np.array(tensors[name], np.float32)))
+    return model.eval()
+
+
+class MindSporeEngine(EagerEngine):
+    """The steps in MindSpore's graph mode, each compiled when it first runs."""
 
     backend = "mindspore"
     engine = "MindSpore"
@@ -113,18 +148,27 @@ class MindSporeSession(EagerSession):
 
             mindspore.set_context(runtime_num_threads=threads)
 
-    def _load(self, config: ModelConfig, tensors: Mapping[str, np.ndarray]) -> None:
+    def _load(self, config: ModelConfig, tensors: Mapping[str, np.ndarray]) -> Any:
         from rvrt_cli.backend import mindspore as primitives
         from rvrt_cli.model.rvrt import RVRT
 
-        self._model = RVRT(config)
-        primitives.load_tensors(self._model, dict(tensors))
+        model = RVRT(config)
+        primitives.load_tensors(model, dict(tensors))
+        return model
 
-    def _infer(self, lq: np.ndarray) -> np.ndarray:
+    def _ready(self, step: Any) -> Any:
+        return step.set_train(False)
+
+    def _infer(self, step: Any, inputs: Sequence[Any], results: Sequence[Port]) -> list[Any]:
         from rvrt_cli.backend import mindspore as primitives
 
-        return primitives.run(self._model, lq)
+        return primitives.run_step(step, inputs, [port.half for port in results])
+
+    def _host(self, value: Any) -> np.ndarray:
+        from rvrt_cli.backend import mindspore as primitives
+
+        return primitives.to_numpy(value)
 
 
-EAGER_SESSIONS: dict[str, type[EagerSession]] = {"torch": TorchSession, "mindspore": MindSporeSession}
-"""Sessions by backend."""
+EAGER_ENGINES: dict[str, type[EagerEngine]] = {"torch": TorchEngine, "mindspore": MindSporeEngine}
+"""Engines by backend."""

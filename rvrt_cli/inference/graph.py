@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ SOURCES = (
     "backend/{backend}*.py",
     "inference/graph.py",
     "inference/eager.py",
+    "inference/programs.py",
+    "inference/stepper.py",
 )
 """The files of the package that decide what a network computes."""
 
@@ -53,12 +56,46 @@ def build_graph(
     half: bool = False,
     outputs: Callable[[Any, Any], dict[str, Any]] | None = None,
 ) -> bytes:
-    """The serialised ONNX model: ``lq (1, t, h, w, c)`` float32 in [0, 1] → ``sr (1, t, s·h, s·w, 3)`` float32, not clipped.
+    """The whole network as a graph: ``lq (1, t, h, w, c)`` float32 in [0, 1] → ``sr (1, t, s·h, s·w, 3)`` float32, not clipped.
 
-    ``frames`` is even and ``height``, ``width`` suit the model (see :class:`~rvrt_cli.model.rvrt.RVRT`). ``half``:
-    parameters and arithmetic in float16, positions in float32. ``outputs(model, lq)`` gives other results by name, for
-    tests of the model's parts. Errors: :class:`WeightsError` when a tensor is missing or has another shape than the
-    configuration says; :class:`DeviceError` where spox, which builds graphs, is not installed.
+    ``frames`` is even and ``height``, ``width`` suit the model (see :class:`~rvrt_cli.model.rvrt.RVRT`). ``outputs(model,
+    lq)`` gives other results by name, for tests of the model's parts. ``half`` and errors: as :func:`record_graph`.
+    """
+
+    def results(model: Any, values: list[Any]) -> dict[str, Any]:
+        return {OUTPUT: model(values[0])} if outputs is None else outputs(model, values[0])
+
+    inputs = [Port(INPUT, (1, frames, height, width, config.in_channels))]
+    return record_graph(config, tensors, inputs, results, half=half)
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or a result of a program. ``half``: float16, otherwise float32."""
+
+    name: str
+    shape: tuple[int, ...]
+    half: bool = False
+
+    @property
+    def dtype(self) -> type:
+        return np.float16 if self.half else np.float32
+
+
+def record_graph(
+    config: ModelConfig,
+    tensors: Mapping[str, np.ndarray],
+    inputs: Sequence[Port],
+    results: Callable[[Any, list[Any]], dict[str, Any]],
+    *,
+    half: bool = False,
+    half_results: Collection[str] = (),
+) -> bytes:
+    """The serialised ONNX model of what ``results(network, inputs)`` computes, by name.
+
+    ``half``: parameters and arithmetic in float16, positions in float32. ``half_results``: those of the results that are
+    float16, not float32. Errors: :class:`WeightsError` when a tensor is missing or has another shape than the configuration
+    says; :class:`DeviceError` where spox, which builds graphs, is not installed.
     """
     backend.select("onnx")
     try:
@@ -77,13 +114,13 @@ def build_graph(
         check_names(parameters, tensors)
         for name, parameter in parameters.items():
             parameter.assign(tensors[name])
-        shape = (1, frames, height, width, config.in_channels)
-        argument = spox.argument(spox.Tensor(np.float32, shape))
-        lq = tracing.graph_input(argument, shape)
-        results = {OUTPUT: model(lq)} if outputs is None else outputs(model, lq)
-        graph = spox.build(
-            {INPUT: argument}, {name: tracing.finish(result) for name, result in results.items()}
-        )
+        arguments = {port.name: spox.argument(spox.Tensor(port.dtype, port.shape)) for port in inputs}
+        values = [tracing.graph_input(arguments[port.name], port.shape, port.dtype) for port in inputs]
+        made = {
+            name: tracing.finish(value, np.float16 if name in half_results else np.float32)
+            for name, value in results(model, values).items()
+        }
+        graph = spox.build(arguments, made)
     graph.ir_version = IR_VERSION
     graph.producer_name = "rvrt"
     return bytes(graph.SerializeToString())

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rvrt_cli.errors import InputError, OutOfMemoryError_, UsageError
 from rvrt_cli.inference.cache import CachedBytes, entry_path
 from rvrt_cli.inference.device import Choice, choose
-from rvrt_cli.inference.eager import EAGER_SESSIONS
-from rvrt_cli.inference.graph import build_graph, code_digest
+from rvrt_cli.inference.eager import EAGER_ENGINES
+from rvrt_cli.inference.graph import code_digest, record_graph
+from rvrt_cli.inference.programs import RECONSTRUCT, Program, step_programs
 from rvrt_cli.inference.sessions import OnnxRuntimeSession, OpenVinoSession, Session
+from rvrt_cli.inference.stepper import StepEngine, Stepper
 from rvrt_cli.model.config import CLIP_SIZE, ModelConfig
 from rvrt_cli.package import __version__
 from rvrt_cli.system.hardware import ONNX_RUNTIME_PACKAGES, onnx_gpu_cards, package_version
@@ -66,11 +70,7 @@ def check_same(model: str, path: Path, weights: Weights) -> None:
 
 
 class ModelRestorer:
-    """One model on one device. Compiles a program per padded ``(t, h, w)`` and keeps the last one.
-
-    A film's short shots need programs of their own, each 250 to 500 MiB with its buffers. Kept, they would make the memory
-    grow with the film; loading one again takes about a second, far less than the frames of a window.
-    """
+    """One model on one device. Compiles the programs of a padded picture size and keeps those of the last one."""
 
     def __init__(self, weights: Weights, choice: Choice, *, name: str, threads: int = 0) -> None:
         self.config = weights.config
@@ -84,64 +84,73 @@ class ModelRestorer:
         self._identity = weights.sha256 or tensors_sha256(weights.tensors)
         self._code = f"{__version__} {code_digest(choice.backend)}"
         self.fingerprint = hashlib.sha256(f"{self._identity} {self.engine} {self._code}".encode()).hexdigest()
-        self.bytes_per_px = estimate_bytes_per_px(weights.config)
         self._threads = threads
-        self._program: Session | None = None
-        self._program_size = (0, 0, 0)
-        self._eager: Session | None = None
+        self._programs: StepEngine | None = None
+        self._size = (0, 0)
 
     def __call__(self, lq: np.ndarray) -> np.ndarray:
         """(t, h, w, c) float32 [0, 1] → (t, scale*h, scale*w, 3) float32, not clipped; any t, h, w >= 1.
 
-        The result may be a view of a larger array, with the rows that padding added.
-        Errors: :class:`InputError` for another number of axes or channels, :class:`OutOfMemoryError_`.
+        All frames are one window. Errors: :class:`InputError` for another number of axes or channels,
+        :class:`OutOfMemoryError_`.
         """
         if lq.ndim != 4 or lq.shape[3] != self.channels or 0 in lq.shape:
             raise InputError(f"{self.name} takes frames of shape (t, h, w, {self.channels}), not {lq.shape}.")
         t, h, w, _ = lq.shape
-        try:
-            padded = pad_window(lq, self.config)
-            y = self._session((padded.shape[0], padded.shape[1], padded.shape[2])).run(padded[None])
-        except MemoryError as error:
-            raise OutOfMemoryError_(
-                f"{self.engine} ran out of memory; use a smaller --tile or --window."
-            ) from error
-        except OutOfMemoryError_:
-            self._program = None
-            raise
-        return y[0, :t, : h * self.scale, : w * self.scale]
+        stream = self.stream(h, w, window=t + t % CLIP_SIZE, lookahead=0)
+        with self._out_of_memory():
+            sr = np.empty((t, h * self.scale, w * self.scale, 3), np.float32)
+        made = 0
+        for pictures in (*(stream.push(frame) for frame in lq), stream.finish()):
+            for picture in pictures:
+                sr[made] = picture
+                made += 1
+        return sr
+
+    def stream(self, height: int, width: int, *, window: int, lookahead: int) -> ModelStream:
+        """Pictures of one run of frames; see :func:`rvrt_cli.inference.stream.open_stream`."""
+        return ModelStream(self, height, width, window, lookahead)
+
+    def memory_bytes(self, height: int, width: int, window: int, lookahead: int) -> int:
+        """See :func:`estimate_memory`."""
+        return estimate_memory(self.config, height, width, window, lookahead)
 
     def close(self) -> None:
-        """Free the program."""
-        self._program = self._eager = None
+        """Free the programs."""
+        self._programs = None
 
-    def _session(self, size: tuple[int, int, int]) -> Session:
-        mixed = self.choice.precision == "mixed"
+    def programs(self, height: int, width: int) -> StepEngine:
+        """The programs for padded pictures of this size. Errors: as those of the engines."""
+        if self._programs is None or self._size != (height, width):
+            self._programs = None  # before the next ones need their memory
+            self._programs, self._size = self._start(height, width), (height, width)
+        return self._programs
+
+    def _start(self, height: int, width: int) -> StepEngine:
+        mixed, threads = self.choice.precision == "mixed", self._threads
+        programs = step_programs(self.config, height, width)
         if self.choice.backend != "onnx":
-            if self._eager is None:
-                self._eager = EAGER_SESSIONS[self.choice.backend](
-                    self.config, self._weights.tensors, device=self.choice.device, mixed=mixed,
-                    threads=self._threads,
-                )  # fmt: skip
-            return self._eager
-        if self._program is None or size != self._program_size:
-            self._program = None  # before the next one needs its memory
-            self._program, self._program_size = self._compile(size, mixed), size
-        return self._program
+            return EAGER_ENGINES[self.choice.backend](
+                self.config, self._weights.tensors, programs, device=self.choice.device, mixed=mixed,
+                threads=threads,
+            )  # fmt: skip
+        return GraphEngine(programs, lambda program: self._compile(program, (height, width), mixed))
 
-    def _compile(self, size: tuple[int, int, int], mixed: bool) -> Session:
+    def _compile(self, program: Program, size: tuple[int, int], mixed: bool) -> Session:
         runtime = self.choice.runtime
         # OpenVINO lowers the precision of a float32 graph on a GPU itself; everything else takes a float16 graph.
         half = mixed and not (runtime == "openvino" and self.choice.device != "cpu")
-        key = (self._identity, self.config.to_json(), *size, half, self._code, package_version("spox"))
+        key = (
+            self._identity, self.config.to_json(), program.name, *size, half, self._code, package_version("spox"),
+        )  # fmt: skip
         graph = CachedBytes(
-            entry_path("onnx", *key),
-            lambda: build_graph(self.config, self._weights.tensors, *size, half=half),
+            entry_path("onnx", *key), lambda: record_program(self.config, self._weights.tensors, program, half)
         )
         index, threads = self.choice.index, self._threads
         if runtime == "openvino":
             device = "CPU" if self.choice.device == "cpu" else _openvino_gpu(index)
-            return OpenVinoSession(graph, key, device=device, mixed=mixed, threads=threads)
+            lent = program.name == RECONSTRUCT
+            return OpenVinoSession(graph, key, device=device, mixed=mixed, threads=threads, lent=lent)
         provider = runtime.removeprefix("onnxruntime-")
         cards = onnx_gpu_cards(provider) or ()
         hardware = cards[index].name if index < len(cards) else ""
@@ -149,20 +158,97 @@ class ModelRestorer:
             graph, provider, index=index, mixed=mixed, threads=threads, hardware=hardware
         )
 
+    @contextmanager
+    def _out_of_memory(self) -> Iterator[None]:
+        """Frees the programs when memory runs out, also where NumPy's arrays do not fit."""
+        try:
+            yield
+        except MemoryError as error:
+            self._programs = None
+            raise OutOfMemoryError_(
+                f"{self.engine} ran out of memory; use a smaller --tile or --window."
+            ) from error
+        except OutOfMemoryError_:
+            self._programs = None
+            raise
 
-def pad_window(lq: np.ndarray, config: ModelConfig) -> np.ndarray:
-    """``(t, h, w, c)`` extended at its end to what the model takes: mirrored as far as that goes, then mirrored again.
 
-    Frames to a multiple of two by repeating the last one; height and width to ``config.size_multiple``, at least
-    ``config.min_size``.
+class ModelStream:
+    """A run of frames of any size through a model: padded inside, cropped back."""
+
+    def __init__(
+        self, restorer: ModelRestorer, height: int, width: int, window: int, lookahead: int
+    ) -> None:
+        self._restorer, self._settings = restorer, (window, lookahead)
+        self._size = (height * restorer.scale, width * restorer.scale)
+        self._stepper: Stepper | None = None
+
+    def push(self, lq: np.ndarray, wanted: bool = True) -> Iterator[np.ndarray]:
+        with self._restorer._out_of_memory():
+            padded = pad_frame(lq, self._restorer.config)
+            if self._stepper is None:
+                engine = self._restorer.programs(*padded.shape[:2])
+                self._stepper = Stepper(engine, self._restorer.config, *self._settings)
+            for picture in self._stepper.push(padded, wanted):
+                yield picture[: self._size[0], : self._size[1]]
+
+    def finish(self) -> Iterator[np.ndarray]:
+        if self._stepper is not None:
+            with self._restorer._out_of_memory():
+                for picture in self._stepper.finish():
+                    yield picture[: self._size[0], : self._size[1]]
+
+    def close(self) -> None:
+        """Free features; the restorer keeps the programs."""
+        self._stepper = None
+
+
+class GraphEngine:
+    """Sessions of ONNX graphs, each made when it first runs. Only those of one pass hold memory at a time."""
+
+    def __init__(self, programs: Mapping[str, Program], compile_: Callable[[Program], Session]) -> None:
+        self._programs, self._compile = programs, compile_
+        self._sessions: dict[str, Session] = {}
+        self._pass = -1
+
+    def run(self, program: str, inputs: Sequence[Any]) -> list[Any]:
+        """One step."""
+        if self._programs[program].index != self._pass:
+            for session in self._sessions.values():
+                session.release()
+            self._pass = self._programs[program].index
+        if program not in self._sessions:
+            self._sessions[program] = self._compile(self._programs[program])
+        names = [port.name for port in self._programs[program].inputs]
+        return self._sessions[program].run(dict(zip(names, inputs, strict=True)))
+
+    def numbers(self, value: Any) -> np.ndarray:
+        """An array, or what ONNX Runtime keeps, as an array."""
+        return value if isinstance(value, np.ndarray) else value.numpy()
+
+
+def record_program(
+    config: ModelConfig, tensors: Mapping[str, np.ndarray], program: Program, half: bool
+) -> bytes:
+    """The ONNX graph of one step; arguments and errors as :func:`~rvrt_cli.inference.graph.record_graph`."""
+
+    def results(network: Any, values: list[Any]) -> dict[str, Any]:
+        names = [port.name for port in program.results]
+        return dict(zip(names, program.module(network)(*values), strict=True))
+
+    half_results = [port.name for port in program.results if port.half]
+    return record_graph(config, tensors, program.inputs, results, half=half, half_results=half_results)
+
+
+def pad_frame(lq: np.ndarray, config: ModelConfig) -> np.ndarray:
+    """``(h, w, c)`` extended at its end to ``config.size_multiple``, at least ``config.min_size``: mirrored as far as that
+    goes, then mirrored again. float32.
     """
-    t, h, w, _ = lq.shape
     multiple = config.size_multiple
-    extra = [max(-(-size // multiple), -(-config.min_size // multiple)) * multiple - size for size in (h, w)]
-    lq = np.asarray(lq, np.float32)
-    if t % CLIP_SIZE:
-        lq = np.concatenate([lq, lq[-1:]])
-    return np.ascontiguousarray(np.pad(lq, ((0, 0), (0, extra[0]), (0, extra[1]), (0, 0)), "reflect"))
+    extra = [
+        max(-(-size // multiple), -(-config.min_size // multiple)) * multiple - size for size in lq.shape[:2]
+    ]
+    return np.pad(np.asarray(lq, np.float32), ((0, extra[0]), (0, extra[1]), (0, 0)), "reflect")
 
 
 def tensors_sha256(tensors: dict[str, np.ndarray]) -> str:
@@ -174,16 +260,27 @@ def tensors_sha256(tensors: dict[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def estimate_bytes_per_px(config: ModelConfig) -> int:
-    """Peak memory per LQ pixel and frame, in bytes: feature maps of the stages and the working set of one clip.
+FLOAT_BYTES = 4
+STEP_VALUES = 45
+"""Values per feature pixel and channel that the largest step works on at a time, with what its program holds for good."""
+ENGINE_BYTES = 250 << 20
+"""An engine with its compiled programs, whatever the size of the pictures, measured with OpenVINO and light-s."""
 
-    For ``light-s`` in OpenVINO 1920, the result included, against 1560 to 1840 measured (24 frames of 480x270 and 160x90); the
-    other presets are estimates, those that keep the size with room for two results.
+
+def estimate_memory(config: ModelConfig, height: int, width: int, window: int, lookahead: int) -> int:
+    """Peak bytes of a stream of pictures of ``height`` x ``width`` LQ pixels.
+
+    Of each waiting frame its features of all stages (float16), flows (two float32 maps of two values a frame) and the frame
+    itself; the working memory of one step, for which :data:`STEP_BYTES` stands, measured; two pictures.
     """
-    features = (config.passes + 4) * config.embed_dim * 4
-    full_size = 64 * 16 * 4 * 3 if config.upsampler == "full" else 3 * config.enlargement**2 * 4 * 4
-    held = (features + full_size) // config.reduction**2
-    return held if config.upscale > 1 else held + 16 * 3 * 4 * 2
+    shrink = config.reduction
+    features = 2 * config.embed_dim * (1 + config.passes) + (16 if config.uses_flow else 0)
+    step = STEP_VALUES * FLOAT_BYTES * config.embed_dim
+    waiting = (window + lookahead) * (features / shrink**2 + config.in_channels * FLOAT_BYTES)
+    pictures = 2 * CLIP_SIZE * 3 * config.upscale**2 * FLOAT_BYTES
+    if config.upsampler == "full":
+        pictures += CLIP_SIZE * 64 * 16 * FLOAT_BYTES * 3 / shrink**2
+    return ENGINE_BYTES + int(height * width * (waiting + step / shrink**2 + pictures))
 
 
 def engine_words(choice: Choice) -> str:

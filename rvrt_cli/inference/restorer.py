@@ -10,7 +10,10 @@ from typing import Protocol
 import numpy as np
 
 from rvrt_cli.errors import UsageError
+from rvrt_cli.inference.stream import ChainStream, NoisyStream, PerFrameStream, PictureStream
 from rvrt_cli.package import __version__
+
+FLOAT_BYTES = 4
 
 
 class Restorer(Protocol):
@@ -19,8 +22,7 @@ class Restorer(Protocol):
     ``scale``: 4 for super-resolution, 1 for denoising and deblurring. ``engine``: in words, for reports.
     ``fingerprint``: changes whenever output bytes could change (weights, engine, precision).
     ``channels``: of the input; 3, or 4 where the last one is a noise map (sigma / 255).
-    A restorer may carry ``bytes_per_px``, its peak memory per LQ pixel and frame of a tile, and ``reason``, why its
-    engine was chosen (see :func:`describe_engine`).
+    A restorer may carry ``reason``, why its engine was chosen (see :func:`describe_engine`).
     """
 
     @property
@@ -41,19 +43,40 @@ class Restorer(Protocol):
         """
         ...
 
+    def stream(self, height: int, width: int, *, window: int, lookahead: int) -> PictureStream:
+        """Pictures of one run of frames of ``height`` x ``width`` LQ pixels, frame by frame.
+
+        See :func:`rvrt_cli.inference.stream.open_stream`, which callers use.
+        """
+        ...
+
+    def memory_bytes(self, height: int, width: int, window: int, lookahead: int) -> int:
+        """Peak memory of such a stream beside the interpreter, the engine with its compiled programs included."""
+        ...
+
     def close(self) -> None:
         """Free the engine; the restorer is not used afterwards."""
         ...
 
 
-class BicubicRestorer:
+class PerFrame:
+    """Base of restorers that look at one frame at a time."""
+
+    def stream(self, height: int, width: int, *, window: int, lookahead: int) -> PictureStream:
+        """Each wanted frame's picture at once."""
+        return PerFrameStream(self)
+
+    def __call__(self, lq: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+
+class BicubicRestorer(PerFrame):
     """Matlab bicubic, x4 unless ``scale`` is set: needs no weights; the baseline of comparisons and of the pipeline's tests."""
 
     scale = 4
     channels = 3
     name = "bicubic"
     engine = "NumPy on CPU, fp32"
-    bytes_per_px = 3 * 16 * 3 * 4 // 2  # its result, and half of that while it works
     fingerprint = hashlib.sha256(f"bicubic {__version__}".encode()).hexdigest()
 
     def __call__(self, lq: np.ndarray) -> np.ndarray:
@@ -61,22 +84,29 @@ class BicubicRestorer:
 
         return imresize(lq, scale=self.scale)
 
+    def memory_bytes(self, height: int, width: int, window: int, lookahead: int) -> int:
+        """A picture, and half of it while it works."""
+        return height * width * self.scale**2 * 3 * FLOAT_BYTES * 3 // 2
+
     def close(self) -> None:
         """Nothing to free."""
 
 
-class IdentityRestorer:
+class IdentityRestorer(PerFrame):
     """Returns its input: shows what the pipeline alone does to a film."""
 
     scale = 1
     channels = 3
     name = "identity"
     engine = "NumPy on CPU, fp32"
-    bytes_per_px = 2 * 3 * 4
     fingerprint = hashlib.sha256(f"identity {__version__}".encode()).hexdigest()
 
     def __call__(self, lq: np.ndarray) -> np.ndarray:
         return lq.astype(np.float32, copy=True)
+
+    def memory_bytes(self, height: int, width: int, window: int, lookahead: int) -> int:
+        """A picture and its copy."""
+        return height * width * 3 * FLOAT_BYTES * 2
 
     def close(self) -> None:
         """Nothing to free."""
@@ -99,18 +129,26 @@ class DenoisingRestorer:
         self.engine = inner.engine
         self.reason = getattr(inner, "reason", "")
         self.fingerprint = hashlib.sha256(f"{inner.fingerprint} sigma {sigma!r}".encode()).hexdigest()
-        self.bytes_per_px = getattr(inner, "bytes_per_px", None)
 
     def __call__(self, lq: np.ndarray) -> np.ndarray:
         level = np.full((*lq.shape[:3], 1), self._sigma / 255, np.float32)
         return self._inner(np.concatenate([lq, level], axis=-1))
+
+    def stream(self, height: int, width: int, *, window: int, lookahead: int) -> PictureStream:
+        """The inner restorer's, with the noise level beside each frame."""
+        inner = self._inner.stream(height, width, window=window, lookahead=lookahead)
+        return NoisyStream(inner, self._sigma / 255)
+
+    def memory_bytes(self, height: int, width: int, window: int, lookahead: int) -> int:
+        """The inner restorer's."""
+        return self._inner.memory_bytes(height, width, window, lookahead)
 
     def close(self) -> None:
         self._inner.close()
 
 
 class ChainRestorer:
-    """Restorers run one after the other on the same window, for example deblur and then super-resolution."""
+    """Restorers run one after the other, for example deblur and then super-resolution."""
 
     def __init__(self, parts: Sequence[Restorer]) -> None:
         self._parts = tuple(parts)
@@ -122,13 +160,27 @@ class ChainRestorer:
         self.engine = "; ".join(dict.fromkeys(part.engine for part in parts))
         self.reason = "; ".join(dict.fromkeys(filter(None, (getattr(part, "reason", "") for part in parts))))
         self.fingerprint = hashlib.sha256(" ".join(part.fingerprint for part in parts).encode()).hexdigest()
-        known = [size for part in parts if (size := getattr(part, "bytes_per_px", None)) is not None]
-        self.bytes_per_px = max(known) if known else None
 
     def __call__(self, lq: np.ndarray) -> np.ndarray:
         for part in self._parts[:-1]:
             lq = np.clip(part(lq), 0, 1)
         return self._parts[-1](lq)
+
+    def stream(self, height: int, width: int, *, window: int, lookahead: int) -> PictureStream:
+        """The pictures of each part are the frames of the next."""
+        streams = []
+        for part in self._parts:
+            streams.append(part.stream(height, width, window=window, lookahead=lookahead))
+            height, width = height * part.scale, width * part.scale
+        return ChainStream(streams)
+
+    def memory_bytes(self, height: int, width: int, window: int, lookahead: int) -> int:
+        """All parts hold their features at the same time."""
+        total = 0
+        for part in self._parts:
+            total += part.memory_bytes(height, width, window, lookahead)
+            height, width = height * part.scale, width * part.scale
+        return total
 
     def close(self) -> None:
         for part in self._parts:

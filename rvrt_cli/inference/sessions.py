@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,10 +25,14 @@ COMPILERS = ("tensorrt", "coreml", "openvino")
 
 
 class Session(Protocol):
-    """A graph ready to run for one input shape."""
+    """A graph ready to run for its input shapes. Results may stay on the device, as what the session takes as input again."""
 
-    def run(self, lq: np.ndarray) -> np.ndarray:
-        """``(1, t, h, w, c)`` float32 → ``(1, t, s·h, s·w, 3)`` float32."""
+    def run(self, inputs: Mapping[str, Any]) -> list[Any]:
+        """Inputs by name, arrays or results of another session of this kind → the results, in the graph's order."""
+        ...
+
+    def release(self) -> None:
+        """Give back the memory that only a run needs; the next run takes it again."""
         ...
 
 
@@ -37,6 +42,7 @@ class OpenVinoSession:
     On CPUs ``mixed`` changes nothing here (its graph holds float16 weights): bfloat16, which some have, costs too much
     accuracy (46 dB against float32 on a real clip, where 50 is wanted). ``key`` names the graph in the cache of compiled
     programs; ``graph`` is read when the program is not there, and made again when OpenVINO cannot read what was stored.
+    ``lent``: results belong to the session, which writes over them in the next run.
     """
 
     def __init__(
@@ -47,7 +53,9 @@ class OpenVinoSession:
         device: str = "CPU",
         mixed: bool = False,
         threads: int = 0,
+        lent: bool = False,
     ) -> None:
+        self._lent = lent
         with explained("OpenVINO"):
             import openvino as ov
 
@@ -92,12 +100,15 @@ class OpenVinoSession:
         write_entry(path, blob.getvalue())
         return program
 
-    def run(self, lq: np.ndarray) -> np.ndarray:
+    def run(self, inputs: Mapping[str, Any]) -> list[Any]:
         """One inference."""
         with explained("OpenVINO"):
-            return self._program({INPUT: lq}, share_outputs=False)[
-                0
-            ]  # a copy, which the next inference leaves alone
+            results = self._program(dict(inputs), share_inputs=True, share_outputs=self._lent)
+            return [results[i] for i in range(len(results))]
+
+    def release(self) -> None:
+        """Give back the memory between the operators."""
+        self._program.release_memory()
 
 
 class OnnxRuntimeSession:
@@ -120,6 +131,7 @@ class OnnxRuntimeSession:
             import onnxruntime as ort
 
             name = PROVIDERS[provider]
+            self._memory = ("cuda", index) if provider in ("cuda", "tensorrt") else ("cpu", 0)
             if name not in ort.get_available_providers():
                 raise DeviceError(
                     f"ONNX Runtime has no {provider} here; install the onnxruntime package that brings {name}."
@@ -158,10 +170,22 @@ class OnnxRuntimeSession:
                     f"ONNX Runtime could not start {name}; check its driver and libraries, or use --device cpu."
                 )
 
-    def run(self, lq: np.ndarray) -> np.ndarray:
-        """One inference."""
+    def run(self, inputs: Mapping[str, Any]) -> list[Any]:
+        """One inference. Results are ``OrtValue``, on an NVIDIA card where it computes: they go from step to step there."""
         with explained("ONNX Runtime"):
-            return self._session.run(None, {INPUT: lq})[0]
+            binding = self._session.io_binding()
+            for name, value in inputs.items():
+                if isinstance(value, np.ndarray):
+                    binding.bind_cpu_input(name, np.ascontiguousarray(value))
+                else:
+                    binding.bind_ortvalue_input(name, value)
+            for output in self._session.get_outputs():
+                binding.bind_output(output.name, *self._memory)
+            self._session.run_with_iobinding(binding)
+            return list(binding.get_outputs())
+
+    def release(self) -> None:
+        """Nothing: what an ONNX Runtime session has taken it keeps."""
 
 
 def provider_options(provider: str, index: int, mixed: bool, folder: Path) -> dict[str, Any]:

@@ -169,6 +169,10 @@ class ModelConfig:
         """Whether optical flow guides the alignment."""
         return self.alignment != "local"
 
+    def needs_own_flows(self, index: int) -> bool:
+        """Whether pass ``index`` looks at flows between a clip's own frames, not only at those that an earlier pass refined."""
+        return self.uses_flow and (index < 2 or self.alignment == "warped")
+
     @property
     def pass_names(self) -> tuple[str, ...]:
         """Names of the passes that run."""

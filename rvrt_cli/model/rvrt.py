@@ -40,7 +40,7 @@ class Pass(B.Module):
     def forward(
         self, clips: list[list[Tensor]], flows: list[Tensor], ahead: list[Tensor], refined: list[Tensor]
     ) -> tuple[list, list]:
-        """Refine a sequence of clips.
+        """Refine a sequence of clips: :meth:`update` of each, with what :meth:`reach` brings from the one before.
 
         ``clips[i]`` holds the features of clip i from each earlier stage, ``(n, 2, h, w, c)`` each, oldest stage first.
         ``flows`` (unless the alignment is local): from frame i+1 to frame i, ``(n, h, w, 2)`` each, and ``ahead`` from frame i
@@ -58,28 +58,40 @@ class Pass(B.Module):
                     if len(refined) > 0:
                         same, other = refined[2 * i - 2], refined[2 * i - 1]
                     else:
-                        same, other = self._clip_flows(flows, i)
+                        same, other = clip_flows(flows[2 * i - 2], flows[2 * i - 1], flows[2 * i])
                     propagated, same, other = self.align(query, key, propagated, same, other)
                     new_flows.append(same)
                     new_flows.append(other)
                 else:
                     propagated = self.align(query, key, propagated)
-            inputs = clips[i] + [propagated]
+            inside = []
             if self.siblings:
-                # A frame's nearest neighbour may be the other one of its own clip, which alignment does not see.
-                flow = B.stack([ahead[2 * i], flows[2 * i]], 1)
-                inputs.append(warp_clip(B.flip(clips[i][-1], 1), flow, True))
-            propagated = propagated + self.refine(B.concat(inputs, 4))
+                inside = [ahead[2 * i], flows[2 * i]]
+            propagated = self.update(clips[i], propagated, inside)
             out.append(propagated)
         return out, new_flows
 
-    def _clip_flows(self, flows: list[Tensor], i: int) -> tuple[Tensor, Tensor]:
-        """Flows from frames (2, 3) of clip i to frames (0, 1) and to frames (1, 0) of clip i-1, composed from neighbours'."""
-        flow_21, flow_10, flow_32 = flows[2 * i - 1], flows[2 * i - 2], flows[2 * i]
-        flow_20 = compose(flow_10, flow_21)
-        flow_31 = compose(flow_21, flow_32)
-        flow_30 = compose(flow_20, flow_32)
-        return B.stack([flow_20, flow_31], 1), B.stack([flow_21, flow_30], 1)
+    def update(self, stages: list[Tensor], aligned: Tensor, inside: list[Tensor]) -> Tensor:
+        """One clip: its features of each earlier stage and the previous clip's result, aligned to it → its result.
+
+        ``(n, 2, h, w, c)`` each. ``inside``: for ``warped`` alignment the flows of its two frames to each other, ``(n, h, w, 2)``.
+        """
+        inputs = stages + [aligned]
+        if self.siblings:
+            # A frame's nearest neighbour may be the other one of its own clip, which alignment does not see.
+            inputs.append(warp_clip(B.flip(stages[-1], 1), B.stack(inside, 1), True))
+        return aligned + self.refine(B.concat(inputs, 4))
+
+
+def clip_flows(flow_10: Tensor, flow_21: Tensor, flow_32: Tensor) -> tuple[Tensor, Tensor]:
+    """Flows from a clip (frames 2, 3) to frames (0, 1) and to frames (1, 0) of the previous one, from those between neighbours.
+
+    ``flow_ij`` leads from frame i to frame j, ``(n, h, w, 2)``. → two of ``(n, 2, h, w, 2)``.
+    """
+    flow_20 = compose(flow_10, flow_21)
+    flow_31 = compose(flow_21, flow_32)
+    flow_30 = compose(flow_20, flow_32)
+    return B.stack([flow_20, flow_31], 1), B.stack([flow_21, flow_30], 1)
 
 
 class RVRT(B.Module):
@@ -116,8 +128,7 @@ class RVRT(B.Module):
     def forward(self, lq: Tensor) -> Tensor:
         t = lq.shape[1]
         rgb = lq[:, :, :, :, :3]
-        small = self.entry(lq) if self.upscale == 1 else lq
-        shallow = self.shallow(small)
+        shallow = self.features(lq)
         backward_flows: list[Tensor] = []
         forward_flows: list[Tensor] = []
         reverse_backward: list[Tensor] = []
@@ -141,8 +152,16 @@ class RVRT(B.Module):
                 out, refined_forward = recurrent(clips, forward_flows, backward_flows, refined_forward)
             clips = [clips[i] + [out[i]] for i in range(len(out))]
             index += 1
-        joined = B.concat([B.concat(stages, 4) for stages in clips], 1)
-        return self.enlarge(self.reconstruction(joined), rgb)
+        return self.reconstruct(B.concat([B.concat(stages, 4) for stages in clips], 1), rgb)
+
+    def features(self, lq: Tensor) -> Tensor:
+        """Shallow features of frames, each by itself: ``(n, t, h, w, c_in)`` → ``(n, t, h', w', c)``."""
+        small = self.entry(lq) if self.upscale == 1 else lq
+        return self.shallow(small)
+
+    def reconstruct(self, stages: Tensor, rgb: Tensor) -> Tensor:
+        """Full-size frames, each by itself, from their features of all stages ``(n, t, h', w', stages·c)`` and ``rgb (n, t, h, w, 3)``."""
+        return self.enlarge(self.reconstruction(stages), rgb)
 
     def flows(self, rgb: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Flows at feature size between neighbouring frames.

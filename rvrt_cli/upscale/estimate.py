@@ -27,7 +27,7 @@ from rvrt_cli.upscale.ladder import Ladder
 from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.prepare import Prepared, prepare
 from rvrt_cli.upscale.shots import CutDetector, flag_cuts
-from rvrt_cli.upscale.tiles import count_tiles
+from rvrt_cli.inference.tiles import count_tiles
 from rvrt_cli.upscale.words import format_fps, format_size
 
 PLACES = (0.1, 0.5, 0.9)

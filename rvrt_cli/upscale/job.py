@@ -15,7 +15,7 @@ from rvrt_cli.upscale.events import StageTimes
 from rvrt_cli.upscale.finish import Finish
 from rvrt_cli.upscale.journal import Restart
 from rvrt_cli.upscale.shots import CutDetector
-from rvrt_cli.upscale.tiles import TilePlan
+from rvrt_cli.inference.tiles import TilePlan
 
 
 class Sink(Protocol):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from rvrt_cli.errors import UsageError
 from rvrt_cli.system.memory import MIB
-from rvrt_cli.upscale.tiles import ALIGN, MIN_TILE, TilePlan, is_cut
+from rvrt_cli.inference.tiles import ALIGN, MIN_TILE, TilePlan, is_cut
 
 GIB = 1 << 30
 FLOAT_BYTES = 4
@@ -17,14 +17,10 @@ DEFAULT_SHARE = 0.5
 """Share of the machine's memory that a run may plan to use; the rest is for other programs and the page cache."""
 BASE_MIB = 130
 """Interpreter, decoder and encoder before the first frame."""
-ENGINE_MIB = 250
-"""An engine with its compiled model, whatever the size of the pictures, measured with OpenVINO and light-s."""
 SOURCE_AHEAD = 4
 """Source frames that the decoder, the cut detector and the encoder hold beside whole windows."""
-FINISHING_PICTURES = 3
-"""Float pictures that exist beside the windows: one being finished, two of an overlap that wait for the next window."""
-FINISHING_PICTURES_OF_TILES = 2
-"""The same with tiles, where the two that wait are codes of half the size."""
+FINISHING_PICTURES = 2
+"""Float pictures that exist beside those of the restorer: one being finished, and its conversion."""
 ENCODER_BYTES_PER_PX = {"libx264": 105, "libx265": 185, "libsvtav1": 340, "libvpx-vp9": 140, "ffv1": 50}
 """Peak bytes an encoder holds per pixel of an 8-bit picture (frames it looks ahead and refers to), measured at 1920x1080."""
 X264_LOOKAHEAD = 40
@@ -33,7 +29,15 @@ OTHER_ENCODER_BYTES_PER_PX = 150
 PICTURE_BYTES_PER_PX = 30
 """The same where no encoder runs (PNG, y4m): the conversion of one picture."""
 DEFAULT_BYTES_PER_PX = 6000
-"""Peak bytes a restorer needs per LQ pixel and frame of a tile, its result included, where it does not say so itself."""
+"""Bytes that a restorer needs per LQ pixel and frame of a tile, its result included, where it does not say so itself."""
+
+Hunger = Callable[[int, int, int, int], int]
+"""Peak bytes of a restorer's stream by height, width, window and look-ahead: :meth:`Restorer.memory_bytes`."""
+
+
+def unknown_hunger(height: int, width: int, window: int, lookahead: int) -> int:
+    """For a restorer that does not say what it needs."""
+    return height * width * (window + lookahead) * DEFAULT_BYTES_PER_PX
 GOOD_TILE = 96
 AUTO_TILES = (1024, 768, 512, 384, 256, 192, 128, 96, 64, MIN_TILE)
 
@@ -66,35 +70,35 @@ def encoder_bytes(
 
 @dataclass(frozen=True)
 class Need:
-    """What a run needs: LQ size, scale, how hungry the restorer is, and the bytes that engine and encoder hold."""
+    """What a run needs: LQ size, scale, what the restorer takes, and the bytes that the encoder holds."""
 
     height: int
     width: int
     scale: int
-    bytes_per_px: int = DEFAULT_BYTES_PER_PX
+    restorer_bytes: Hunger = unknown_hunger
     encoder_bytes: int = 0
-    engine_bytes: int = ENGINE_MIB * MIB
+    lookahead: int = 0
 
     def peak_bytes(self, window: int, tile: TilePlan, overlapped: bool = True) -> int:
         """Estimated peak memory of a run with this window and these tiles.
 
-        The window of pictures that is being made counts as the restorer's, or, where tiles are put together, beside it, in
-        codes of half the size; the one before is being encoded meanwhile when model and encoder work ``overlapped``. Of
-        source frames there are three windows: this one, a copy of it for the model, and the one before, which a last short
-        window would reach back to. The decoder runs a window ahead when all is ``overlapped``, a few frames otherwise.
+        Pictures leave one by one, and the restorer counts those that it makes. Where tiles are put together, a window of
+        pictures waits beside it as codes, and each tile keeps the features of the look-ahead and of the clip before.
+        ``overlapped``: the decoder runs a window ahead, and the encoder a picture behind.
         """
-        cut = is_cut(self.height, self.width, tile)
-        values = self.height * self.width * self.scale**2 * 3
-        held = values * (CODE_BYTES if cut else FLOAT_BYTES)
-        finishing = values * FLOAT_BYTES * (FINISHING_PICTURES_OF_TILES if cut else FINISHING_PICTURES)
-        source = (
-            self.height * self.width * 3 * FLOAT_BYTES * (window * (4 if overlapped else 3) + SOURCE_AHEAD)
-        )
-        side = tile.tile_px
-        tile_px = min(side or self.height, self.height) * min(side or self.width, self.width)
-        windows = int(overlapped) + int(cut)
-        fixed = BASE_MIB * MIB + self.engine_bytes + self.encoder_bytes + finishing
-        return fixed + source + window * (windows * held + tile_px * self.bytes_per_px)
+        picture = self.height * self.width * self.scale**2 * 3 * FLOAT_BYTES
+        frame = self.height * self.width * 3 * FLOAT_BYTES
+        ahead = window if overlapped else 0
+        fixed = BASE_MIB * MIB + self.encoder_bytes + (FINISHING_PICTURES + int(overlapped)) * picture
+        source = frame * (ahead + 2 * self.lookahead + SOURCE_AHEAD)
+        if not is_cut(self.height, self.width, tile):
+            return fixed + source + self.restorer_bytes(self.height, self.width, window, self.lookahead)
+        assert tile.tile_px is not None
+        height, width = min(tile.tile_px, self.height), min(tile.tile_px, self.width)
+        codes = window * picture * CODE_BYTES // FLOAT_BYTES
+        kept, none = (self.restorer_bytes(self.height, self.width, 0, n) for n in (self.lookahead + 2, 0))
+        waiting = window * frame + kept - none
+        return fixed + source + codes + waiting + self.restorer_bytes(height, width, window, self.lookahead)
 
 
 @dataclass(frozen=True)
@@ -153,7 +157,7 @@ def _shorter(window: int, overlap: int) -> list[int]:
 def smaller_steps(
     window: int, tile: TilePlan, overlap: int, height: int, width: int
 ) -> Iterator[tuple[int, TilePlan]]:
-    """The ladder: what to try, in order, after memory ran out with ``window`` and ``tile``; first smaller tiles, then shorter windows."""
+    """What to try, in order, after memory ran out with ``window`` and ``tile``; first smaller tiles, then shorter windows."""
     side = tile.tile_px or -(-max(height, width) // ALIGN) * ALIGN
     smallest = tile
     while side > MIN_TILE:

@@ -29,7 +29,7 @@ from rvrt_cli.upscale.journal import Restart
 from rvrt_cli.upscale.ladder import Ladder
 from rvrt_cli.upscale.pace import Pace
 from rvrt_cli.upscale.shots import LOOKBACK, flag_cuts
-from rvrt_cli.upscale.tiles import TilePlan
+from rvrt_cli.inference.tiles import TilePlan
 from rvrt_cli.upscale.windows import Window, WindowBlender, Windower
 
 TICK_S = 0.1

@@ -7,17 +7,15 @@ from dataclasses import dataclass
 from rvrt_cli.inference.restorer import Restorer
 from rvrt_cli.system.memory import total_memory
 from rvrt_cli.upscale.memory import (
-    DEFAULT_BYTES_PER_PX,
     DEFAULT_SHARE,
-    ENGINE_MIB,
     GIB,
-    MIB,
     Need,
     parse_size,
     plan_auto,
+    unknown_hunger,
 )
 from rvrt_cli.upscale.options import DEFAULT_WINDOW, UpscaleOptions
-from rvrt_cli.upscale.tiles import TilePlan
+from rvrt_cli.inference.tiles import TilePlan
 
 SHORTEST_WINDOW = 8
 """Offered where memory is short: shorter ones show where they meet."""
@@ -63,9 +61,8 @@ def plan_work(
     ``encoder_bytes``: what the encoder holds, see :func:`rvrt_cli.upscale.memory.encoder_bytes`. ``longest_window``: a run
     that goes on may shorten its windows but not lengthen them, for frames before its restart are not decoded again.
     """
-    hunger = getattr(restorer, "bytes_per_px", None) or DEFAULT_BYTES_PER_PX
-    engine = 0 if restorer.engine.startswith("NumPy") else ENGINE_MIB * MIB
-    need = Need(height, width, restorer.scale, hunger, encoder_bytes, engine)
+    hunger = getattr(restorer, "memory_bytes", unknown_hunger)
+    need = Need(height, width, restorer.scale, hunger, encoder_bytes, options.shared_frames)
     limit = parse_size(options.memory_limit) if options.memory_limit else int(total_memory() * DEFAULT_SHARE)
     fixed = options.window
     if fixed is not None and longest_window is not None:

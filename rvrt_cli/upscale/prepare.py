@@ -42,7 +42,7 @@ from rvrt_cli.upscale.target import (
     picture_names,
     stay_warnings,
 )
-from rvrt_cli.upscale.tiles import TilePlan
+from rvrt_cli.inference.tiles import TilePlan
 
 SEGMENT_PIXELS = 96 * 1920 * 1080
 """Pixels in a segment: 96 frames of full HD. A killed run loses at most one segment; each begins with a key frame."""

@@ -23,7 +23,7 @@ from rvrt_cli.upscale.report import final_report, started_event
 from rvrt_cli.upscale.resume import amend_plan, resolved_choices, restart_of, run_identity
 from rvrt_cli.upscale.sinks import StreamSink
 from rvrt_cli.upscale.target import exists_already
-from rvrt_cli.upscale.tiles import TilePlan
+from rvrt_cli.inference.tiles import TilePlan
 from rvrt_cli.upscale.unchanged import InputWatch
 
 ANNOUNCED_BYTES = 1 << 30

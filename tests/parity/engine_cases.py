@@ -51,14 +51,14 @@ def on_torch(weights: Any, lq: np.ndarray, some: bool) -> Iterator[tuple[str, di
     import torch
 
     from rvrt_cli.backend import torch as primitives
-    from rvrt_cli.inference.eager import TorchSession
+    from rvrt_cli.inference.eager import load_torch_network
 
-    session = TorchSession(weights.config, weights.tensors)
-    if not some:
-        yield "torch", {"": session.run(lq)}
-        return
+    model = load_torch_network(weights.config, weights.tensors)
     with torch.inference_mode():
-        results = parts(primitives.stack)(session._model, primitives.from_numpy(lq))
+        if not some:
+            yield "torch", {"": primitives.to_numpy(model(primitives.from_numpy(lq)))}
+            return
+        results = parts(primitives.stack)(model, primitives.from_numpy(lq))
     yield "torch", {name: primitives.to_numpy(value) for name, value in results.items()}
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 import weakref
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,8 @@ import pytest
 from rvrt_cli.errors import DeviceError, InputError, OutOfMemoryError_, UsageError, WeightsError
 from rvrt_cli.inference.device import Choice
 from rvrt_cli.inference.memory import explained, memory_ran_out
-from rvrt_cli.inference.model_restorer import ModelRestorer, pad_window
+from rvrt_cli.inference.model_restorer import ModelRestorer, pad_frame
+from rvrt_cli.inference.programs import PREPARE, step_programs
 from rvrt_cli.inference.restorer import DenoisingRestorer, describe_engine, load_restorer
 from rvrt_cli.model.config import PRESETS
 from rvrt_cli.model.initialise import initial_tensors
@@ -29,14 +32,20 @@ def weights(name: str, seed: int = 0) -> Weights:
 
 
 class Enlarger:
-    """Repeats every pixel; records the sizes it is given."""
+    """Steps that repeat every pixel; records the sizes it is given."""
 
     def __init__(self, scale: int, sizes: list[tuple[int, ...]]) -> None:
         self.scale, self.sizes = scale, sizes
 
-    def run(self, lq: np.ndarray) -> np.ndarray:
-        self.sizes.append(lq.shape)
-        return lq[..., :3].repeat(self.scale, 2).repeat(self.scale, 3)
+    def run(self, program: str, inputs: Sequence[Any]) -> list[Any]:
+        if program == "reconstruct":
+            return [inputs[0].repeat(self.scale, 2).repeat(self.scale, 3)]
+        if program == "prepare":
+            self.sizes.append(inputs[0].shape)
+        return [np.zeros(1), np.zeros(1)]
+
+    def numbers(self, value: Any) -> np.ndarray:
+        return value
 
 
 @pytest.mark.parametrize("name", ["light-s", "light", "rvrt", "deblur", "denoise"])
@@ -47,13 +56,13 @@ def test_any_size_is_padded_to_what_the_model_takes_and_cropped_back(
     config, sizes = PRESETS[name], []
     restorer = ModelRestorer(weights("light-s"), CPU, name=name)
     restorer.config, restorer.scale, restorer.channels = config, config.upscale, config.in_channels
-    monkeypatch.setattr(restorer, "_compile", lambda size, mixed: Enlarger(config.upscale, sizes))
+    monkeypatch.setattr(restorer, "_start", lambda height, width: Enlarger(config.upscale, sizes))
     lq = np.random.default_rng(0).random((*size, config.in_channels), dtype=np.float32)
     y = restorer(lq)
     np.testing.assert_array_equal(y, lq[..., :3].repeat(config.upscale, 1).repeat(config.upscale, 2))
+    assert len(sizes) == -(-size[0] // 2)
     _, t, h, w, _ = sizes[0]
-    assert t % 2 == 0
-    assert t - size[0] in (0, 1)
+    assert t == 2
     for padded, given in ((h, size[1]), (w, size[2])):
         assert padded % config.size_multiple == 0
         assert padded >= max(config.min_size, given)
@@ -61,27 +70,27 @@ def test_any_size_is_padded_to_what_the_model_takes_and_cropped_back(
 
 
 def test_padding_mirrors_without_repeating_the_edge() -> None:
-    lq = np.arange(5, dtype=np.float32).reshape(1, 1, 5, 1).repeat(3, 3)
-    padded = pad_window(lq, replace(PRESETS["light-s"], window=(2, 8, 8)))
-    assert padded.shape == (2, 8, 8, 3)
-    np.testing.assert_array_equal(padded[1, 7, :, 0], [0, 1, 2, 3, 4, 3, 2, 1])
+    lq = np.arange(5, dtype=np.float32).reshape(1, 5, 1).repeat(3, 2)
+    padded = pad_frame(lq, replace(PRESETS["light-s"], window=(2, 8, 8)))
+    assert padded.shape == (8, 8, 3)
+    np.testing.assert_array_equal(padded[7, :, 0], [0, 1, 2, 3, 4, 3, 2, 1])
 
 
-def test_one_program_is_kept_and_freed_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_programs_of_one_size_are_kept_and_freed_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[tuple[int, ...]] = []
     restorer = ModelRestorer(weights("light-s"), CPU, name="light-s")
     alive: weakref.WeakSet[Enlarger] = weakref.WeakSet()
 
-    def compile_(size: tuple[int, int, int], mixed: bool) -> Enlarger:
-        assert not alive, "the program before takes memory meanwhile"
-        made.append(size)
-        program = Enlarger(4, [])
-        alive.add(program)
-        return program
+    def start(height: int, width: int) -> Enlarger:
+        assert not alive, "the programs before take memory meanwhile"
+        made.append((height, width))
+        programs = Enlarger(4, [])
+        alive.add(programs)
+        return programs
 
-    monkeypatch.setattr(restorer, "_compile", compile_)
-    for side in (8, 8, 16, 16, 8):
-        restorer(np.zeros((2, side, side, 3), np.float32))
+    monkeypatch.setattr(restorer, "_start", start)
+    for side, frames in ((8, 2), (8, 5), (16, 2), (16, 2), (8, 2)):
+        restorer(np.zeros((frames, side, side, 3), np.float32))
     assert [size[1] for size in made] == [8, 16, 8]
 
 
@@ -169,7 +178,7 @@ def test_changed_code_is_another_graph(monkeypatch: pytest.MonkeyPatch, tmp_path
                 "rvrt_cli.inference.model_restorer.OpenVinoSession",
                 lambda graph, *_, **__: entries.append(graph._path),
             )
-            restorer._compile((2, 8, 8), False)
+            restorer._compile(step_programs(restorer.config, 8, 8)[PREPARE], (8, 8), False)
         return restorer.fingerprint, entries[0]
 
     seen = {found()}
@@ -190,15 +199,23 @@ def test_input_of_another_shape_is_refused() -> None:
 
 def test_running_out_of_memory_frees_the_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     class Full:
-        def run(self, lq: np.ndarray) -> np.ndarray:
+        def run(self, program: str, inputs: Sequence[Any]) -> list[Any]:
             with explained("OpenVINO"):
                 raise RuntimeError("Exception from src: std::bad_alloc")
 
     restorer = ModelRestorer(weights("light-s"), CPU, name="light-s")
-    monkeypatch.setattr(restorer, "_compile", lambda size, mixed: Full())
+    monkeypatch.setattr(restorer, "_start", lambda height, width: Full())
     with pytest.raises(OutOfMemoryError_, match="smaller --tile"):
         restorer(np.zeros((2, 8, 8, 3), np.float32))
-    assert restorer._program is None
+    assert restorer._programs is None
+
+
+def test_memory_is_asked_for_by_size_and_window() -> None:
+    for name in ("light-s", "light", "rvrt", "denoise"):
+        restorer = ModelRestorer(weights(name), CPU, name=name)
+        small = restorer.memory_bytes(64, 64, 8, 4)
+        assert small < restorer.memory_bytes(64, 64, 24, 4) < restorer.memory_bytes(64, 64, 24, 8)
+        assert restorer.memory_bytes(64, 64, 24, 8) < restorer.memory_bytes(128, 64, 24, 8)
 
 
 def test_engine_errors_are_explained() -> None:

@@ -22,7 +22,7 @@ from rvrt_cli.upscale.memory import (
 )
 from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.plan import plan_work
-from rvrt_cli.upscale.tiles import TilePlan, check_tiles
+from rvrt_cli.inference.tiles import TilePlan, check_tiles
 
 GIB = 1 << 30
 NEED = Need(1080, 1920, 4)

@@ -6,7 +6,7 @@ import pytest
 
 from rvrt_cli.errors import UsageError
 from rvrt_cli.upscale.options import UpscaleOptions
-from rvrt_cli.upscale.tiles import TilePlan
+from rvrt_cli.inference.tiles import TilePlan
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from rvrt_cli.upscale.events import MemoryReduced, Progress, SegmentDone
 from rvrt_cli.upscale.finish import Finish
 from rvrt_cli.upscale.job import PipelineSettings
 from rvrt_cli.upscale.pipeline import run_pipeline
-from rvrt_cli.upscale.tiles import TilePlan
+from rvrt_cli.inference.tiles import TilePlan
 
 HEIGHT, WIDTH = 40, 48
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rvrt_cli.errors import UsageError
 from rvrt_cli.imaging.fixed_point import TOP, UNIT, to_float
 from rvrt_cli.inference.restorer import BicubicRestorer, IdentityRestorer
-from rvrt_cli.upscale.tiles import (
+from rvrt_cli.inference.tiles import (
     ALIGN,
     TilePlan,
     check_tiles,

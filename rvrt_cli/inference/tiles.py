@@ -116,7 +116,7 @@ def restore_tiled(restore: Restore, lq: np.ndarray, scale: int, plan: TilePlan) 
     count, height, width, _ = lq.shape
     if not is_cut(height, width, plan):
         return restore(lq)
-    rows, columns = _checked_spans(height, width, scale, plan)
+    rows, columns = spans_of(height, width, scale, plan)
     out = np.zeros((count, scale * height, scale * width, 3), np.float32)
     for (top, bottom), row_weight in zip(rows, span_weights(height, rows, scale), strict=True):
         for (left, right), column_weight in zip(columns, span_weights(width, columns, scale), strict=True):
@@ -137,37 +137,55 @@ def restore_packed(restore: Restore, lq: np.ndarray, scale: int, plan: TilePlan)
     count, height, width, _ = lq.shape
     if not is_cut(height, width, plan):
         return restore(lq)
-    rows, columns = _checked_spans(height, width, scale, plan)
+    rows, columns = spans_of(height, width, scale, plan)
     out = np.zeros((count, scale * height, scale * width, 3), np.uint16)
     flat = out.reshape(count, scale * height, scale * width * 3)
-    # A tile takes its share of all weight so far. Rounded weighted parts would add up to another black and white; so, what
-    # tiles agree on stays as it is.
-    above = np.zeros(scale * height)
-    for (top, bottom), row_weight in zip(rows, span_weights(height, rows, scale), strict=True):
-        before = np.zeros(scale * width)
-        for (left, right), column_weight in zip(columns, span_weights(width, columns, scale), strict=True):
-            before[scale * left : scale * right] += column_weight
+    for row, (top, bottom) in enumerate(rows):
+        for column, (left, right) in enumerate(columns):
             sr = restore(np.ascontiguousarray(lq[:, top:bottom, left:right]))
             for block in row_blocks(sr.shape[1], sr[0, 0].size):
                 y = slice(scale * top + block.start, scale * top + block.stop)
-                share = _share(
-                    row_weight[block], column_weight, above[y], before[scale * left : scale * right]
-                )
+                share = tile_share(rows, columns, scale, row, column, block)
                 for frame, picture in zip(flat, sr, strict=True):
                     blend_into(frame[y, 3 * scale * left : 3 * scale * right], picture[block], share)
-        above[scale * top : scale * bottom] += row_weight
     return out
 
 
-def _share(row: np.ndarray, column: np.ndarray, above: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """Share (h, 3*w) of a tile in what it and those before it make: one where it is the first with weight.
+def tile_share(
+    rows: tuple[tuple[int, int], ...],
+    columns: tuple[tuple[int, int], ...],
+    scale: int,
+    row: int,
+    column: int,
+    block: slice,
+) -> np.ndarray:
+    """Share (h, 3*w) float32 of a tile in what it and those before it make, in the rows ``block`` of its output.
 
-    ``row`` and ``column``: its weights; ``above``: those of the rows of tiles above; ``before``: of its row, itself included.
+    A tile takes its share of all weight so far, one where it is the first with weight. Rounded weighted parts would add up
+    to another black and white; so, what tiles agree on stays as it is.
     """
-    weight = row[:, None].astype(np.float64) * column
-    total = above[:, None] + row[:, None].astype(np.float64) * before
+    own_rows, above = _weights_until(rows, scale)[row]
+    own_columns, before = _weights_until(columns, scale)[column]
+    part = own_rows[block, None].astype(np.float64)
+    weight = part * own_columns
+    total = above[block, None] + part * (before + own_columns)
     share = np.divide(weight, total, out=np.zeros_like(weight), where=weight > 0)
     return np.repeat(share.astype(np.float32), 3, axis=1)
+
+
+@lru_cache(maxsize=64)
+def _weights_until(
+    spans: tuple[tuple[int, int], ...], scale: int
+) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    """Per span its weights and the sum, float64, of those of the spans before it where it lies."""
+    length = spans[-1][1]
+    total = np.zeros(scale * length)
+    result = []
+    for (start, stop), weight in zip(spans, span_weights(length, spans, scale), strict=True):
+        place = slice(scale * start, scale * stop)
+        result.append((weight, total[place].copy()))
+        total[place] += weight
+    return tuple(result)
 
 
 def is_cut(height: int, width: int, plan: TilePlan) -> bool:
@@ -175,7 +193,7 @@ def is_cut(height: int, width: int, plan: TilePlan) -> bool:
     return plan.tile_px is not None and (plan.tile_px < height or plan.tile_px < width)
 
 
-def _checked_spans(
+def spans_of(
     height: int, width: int, scale: int, plan: TilePlan
 ) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:
     """The spans of both axes; an error of this program where their weights do not sum to one."""
