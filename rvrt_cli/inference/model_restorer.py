@@ -79,6 +79,7 @@ class ModelRestorer:
         self.scale = weights.config.upscale
         self.channels = weights.config.in_channels
         self.engine = engine_words(choice)
+        self.device, self.precision = choice.device, choice.precision
         self.reason = choice.reason
         self._weights = weights
         self._identity = weights.sha256 or tensors_sha256(weights.tensors)

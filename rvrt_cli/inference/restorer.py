@@ -17,7 +17,7 @@ class Restorer(Protocol):
     """Makes pictures from a window of pictures.
 
     ``scale``: 4 for super-resolution, 1 for denoising and deblurring. ``engine``: in words, for reports.
-    ``fingerprint``: changes whenever output bytes could change (weights, engine, precision).
+    ``device``: "cpu", "gpu:0" ...; ``precision``: "fp32" or "mixed". ``fingerprint``: changes whenever output bytes could change (weights, engine, precision).
     ``channels``: of the input; 3, or 4 where the last one is a noise map (sigma / 255).
     A restorer may carry ``bytes_per_px``, its peak memory per LQ pixel and frame of a tile, and ``reason``, why its
     engine was chosen (see :func:`describe_engine`).
@@ -29,6 +29,10 @@ class Restorer(Protocol):
     def name(self) -> str: ...
     @property
     def engine(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
     @property
     def fingerprint(self) -> str: ...
     @property
@@ -53,6 +57,7 @@ class BicubicRestorer:
     channels = 3
     name = "bicubic"
     engine = "NumPy on CPU, fp32"
+    device, precision = "cpu", "fp32"
     bytes_per_px = 3 * 16 * 3 * 4 // 2  # its result, and half of that while it works
     fingerprint = hashlib.sha256(f"bicubic {__version__}".encode()).hexdigest()
 
@@ -72,6 +77,7 @@ class IdentityRestorer:
     channels = 3
     name = "identity"
     engine = "NumPy on CPU, fp32"
+    device, precision = "cpu", "fp32"
     bytes_per_px = 2 * 3 * 4
     fingerprint = hashlib.sha256(f"identity {__version__}".encode()).hexdigest()
 
@@ -96,7 +102,7 @@ class DenoisingRestorer:
         self._sigma = sigma
         self.scale = inner.scale
         self.name = f"{inner.name} (sigma {sigma:g})"
-        self.engine = inner.engine
+        self.engine, self.device, self.precision = inner.engine, inner.device, inner.precision
         self.reason = getattr(inner, "reason", "")
         self.fingerprint = hashlib.sha256(f"{inner.fingerprint} sigma {sigma!r}".encode()).hexdigest()
         self.bytes_per_px = getattr(inner, "bytes_per_px", None)
@@ -120,6 +126,9 @@ class ChainRestorer:
             self.scale *= part.scale
         self.name = " + ".join(part.name for part in parts)
         self.engine = "; ".join(dict.fromkeys(part.engine for part in parts))
+        # What limits the memory: a network on a device of its own, where one of them runs there.
+        main = next((part for part in parts if part.device != "cpu"), parts[0])
+        self.device, self.precision = main.device, main.precision
         self.reason = "; ".join(dict.fromkeys(filter(None, (getattr(part, "reason", "") for part in parts))))
         self.fingerprint = hashlib.sha256(" ".join(part.fingerprint for part in parts).encode()).hexdigest()
         known = [size for part in parts if (size := getattr(part, "bytes_per_px", None)) is not None]
