@@ -386,6 +386,7 @@ class Journal:
                 self.records[index] = segment
             else:
                 self.damaged.append(index)
+                self.placing = False  # the output cannot have been made of it
         return sum(len(line) for line in lines if line.endswith(b"\n"))
 
     def _is_whole(self, file: FinishedFile) -> bool:

@@ -16,11 +16,8 @@ import numpy as np
 
 from rvrt_cli.errors import InputError
 from rvrt_cli.media.frame import Frame
-from rvrt_cli.upscale.segments import CLIP, PlannerState, SeekPoint, Segment
+from rvrt_cli.upscale.segments import CLIP, SEEK_MARGIN, PlannerState, SeekPoint, Segment
 from rvrt_cli.upscale.shots import LOOKBACK, CutDetector, flag_cuts
-
-SEEK_MARGIN = 3
-"""Frames between a key frame and the first one that is needed: the deinterlacer looks at those before."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +69,11 @@ Step = Begin | Feed | EndRun | End
 class _Lookahead:
     """Frames with their cuts, by index: pulled from the decoder as they are asked for, kept as long as they are needed."""
 
-    def __init__(self, frames: Iterator[tuple[Frame, bool]], first: int) -> None:
+    def __init__(self, frames: Iterator[tuple[Frame, bool]], first: int, keys: Iterable[SeekPoint]) -> None:
         self._frames = frames
         self._held: deque[tuple[Frame, bool]] = deque()
         self._first = first
-        self.keys: deque[SeekPoint] = deque()
+        self._keys = deque(keys)
 
     @property
     def stop(self) -> int:
@@ -89,8 +86,8 @@ class _Lookahead:
             item = next(self._frames, None)
             if item is None:
                 return None
-            if item[0].key_frame:
-                self.keys.append(SeekPoint(self.stop, item[0].pts))
+            if item[0].key_frame and not (self._keys and self._keys[-1].index >= self.stop):
+                self._keys.append(SeekPoint(self.stop, item[0].pts))
             self._held.append(item)
         return self._held[index - self._first]
 
@@ -99,11 +96,11 @@ class _Lookahead:
             self._held.popleft()
             self._first += 1
 
-    def seek_point(self, index: int) -> SeekPoint | None:
-        """The last key frame from which frame ``index`` can be decoded as in one go; earlier ones are forgotten."""
-        while len(self.keys) > 1 and self.keys[1].index <= index - SEEK_MARGIN:
-            self.keys.popleft()
-        return self.keys[0] if self.keys and self.keys[0].index <= index - SEEK_MARGIN else None
+    def keys_for(self, index: int) -> tuple[SeekPoint, ...]:
+        """The last key frame from which frame ``index`` can be decoded as in one go, and those after it."""
+        while len(self._keys) > 1 and self._keys[1].index <= index - SEEK_MARGIN:
+            self._keys.popleft()
+        return tuple(self._keys)
 
     def seen(self, index: int) -> tuple[tuple[int, int], ...]:
         """Timestamps and check sums of the frames from ``index`` on."""
@@ -134,9 +131,7 @@ def plan_segments(
         flagged = flag_cuts(frames, detector, state.first, decided=state.decided, cuts=state.cuts)
     else:
         flagged = ((frame, False) for frame in frames)
-    film = _Lookahead(flagged, state.first)
-    if state.seek is not None:
-        film.keys.append(state.seek)
+    film = _Lookahead(flagged, state.first, state.keys)
     while (until is None or state.start < until) and film.get(state.start) is not None:
         yield Begin(state.index)
         end = yield from _plan_segment(film, settings, state)
@@ -202,7 +197,7 @@ def _plan_segment(
             cuts=tuple(i for i in range(stop, film.stop) if (item := film.get(i)) is not None and item[1]),
             first=needed,
             seen=film.seen(needed),
-            seek=film.seek_point(needed),
+            keys=film.keys_for(needed),
         ),
     )
 

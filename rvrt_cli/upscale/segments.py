@@ -16,6 +16,9 @@ from rvrt_cli.errors import UsageError
 CLIP = 2
 """Frames that RVRT updates together. They are paired from the first frame of a run, so runs keep the parity of their shot."""
 
+SEEK_MARGIN = 3
+"""Frames between a key frame and the first one that is needed: the deinterlacer looks at those before."""
+
 
 @dataclass(frozen=True)
 class SeekPoint:
@@ -82,7 +85,7 @@ class PlannerState:
     ``index`` and ``start``: of the next segment. ``shot_start``: of the shot of the frame before ``start``. ``decided``: of the
     frames before it the cuts are known; ``cuts``: those from ``start`` on. ``first``: the earliest frame that is needed again, and
     ``seen``: (timestamp, check sum of the picture) of it and the frames after it before ``decided``, by which a continued run knows
-    that it decodes the same frames. ``seek``: where it may begin to decode; None for the beginning.
+    that it decodes the same frames. ``keys``: key frames from which that is possible, or will be for later segments.
     """
 
     index: int = 0
@@ -92,7 +95,12 @@ class PlannerState:
     cuts: tuple[int, ...] = ()
     first: int = 0
     seen: tuple[tuple[int, int], ...] = ()
-    seek: SeekPoint | None = None
+    keys: tuple[SeekPoint, ...] = ()
+
+    @property
+    def seek(self) -> SeekPoint | None:
+        """Where to begin to decode; None for the beginning."""
+        return self.keys[0] if self.keys and self.keys[0].index <= self.first - SEEK_MARGIN else None
 
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
@@ -101,13 +109,12 @@ class PlannerState:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> PlannerState:
         """The state of :meth:`to_json`. Errors: TypeError for other fields."""
-        seek = values.get("seek")
         return cls(
             **{
                 **values,
                 "cuts": tuple(values.get("cuts", ())),
                 "seen": tuple((pts, check) for pts, check in values.get("seen", ())),
-                "seek": SeekPoint(**seek) if seek else None,
+                "keys": tuple(SeekPoint(**key) for key in values.get("keys", ())),
             }
         )
 

@@ -1,4 +1,4 @@
-"""What a run tries when memory runs out with the smallest tile and window: each rung must really load."""
+"""What a run tries when memory runs out with the smallest tile and window: each loader must really load."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rvrt_cli.inference.restorer import BicubicRestorer
 from rvrt_cli.model.config import PRESETS
 from rvrt_cli.model.initialise import initial_tensors
 from rvrt_cli.model.shapes import parameter_shapes
-from rvrt_cli.upscale.chain import make_rungs
+from rvrt_cli.upscale.sequential import restorer_loaders
 from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.prepare import Prepared, prepare
 from rvrt_cli.weights import Weights, save_weights
@@ -22,7 +22,10 @@ from rvrt_cli.weights import Weights, save_weights
 class OnGpu(BicubicRestorer):
     """A restorer that says it runs on a GPU."""
 
+    device = "gpu:0"
+
     def __init__(self, precision: str) -> None:
+        self.precision = precision
         self.engine = f"PyTorch 2 on gpu:0, {precision}"
 
 
@@ -35,28 +38,28 @@ def prepared(tmp_path: Path) -> Prepared:
     return prepare(clip, tmp_path / "out.mp4", UpscaleOptions(weights=weights))
 
 
-def rungs_of(prepared: Prepared) -> list:
-    return list(make_rungs(prepared.options, prepared.restorer, brought=prepared.brought))
+def loaders_of(prepared: Prepared) -> list:
+    return list(restorer_loaders(prepared.options, prepared.restorer, external=prepared.external))
 
 
 def test_a_gpu_has_half_precision_and_the_cpu_to_fall_back_on(prepared: Prepared) -> None:
-    rungs = rungs_of(replace(prepared, restorer=OnGpu("fp32")))
-    loaded = [rung() for rung in rungs]
+    loaders = loaders_of(replace(prepared, restorer=OnGpu("fp32")))
+    loaded = [loader() for loader in loaders]
     assert [restorer.engine.rpartition(", ")[2] for restorer in loaded] == ["fp32", "mixed", "fp32"]
     assert " on CPU" in loaded[2].engine
-    assert len(rungs_of(replace(prepared, restorer=OnGpu("mixed")))) == 2
+    assert len(loaders_of(replace(prepared, restorer=OnGpu("mixed")))) == 2
 
 
-def test_the_last_rung_restores(prepared: Prepared) -> None:
-    last = rungs_of(replace(prepared, restorer=OnGpu("mixed")))[-1]()
+def test_the_last_loader_restores(prepared: Prepared) -> None:
+    last = loaders_of(replace(prepared, restorer=OnGpu("mixed")))[-1]()
     assert last(np.zeros((2, 16, 16, 3), np.float32)).shape == (2, 64, 64, 3)
 
 
 def test_what_the_user_fixed_is_kept(prepared: Prepared) -> None:
     fixed = replace(prepared.options, precision="fp32", device="gpu")
-    assert len(rungs_of(replace(prepared, restorer=OnGpu("fp32"), options=fixed))) == 1
+    assert len(loaders_of(replace(prepared, restorer=OnGpu("fp32"), options=fixed))) == 1
 
 
-def test_a_cpu_and_a_callers_restorer_have_no_other_rung(prepared: Prepared) -> None:
-    assert len(rungs_of(prepared)) == 1
-    assert len(rungs_of(replace(prepared, restorer=OnGpu("fp32"), brought=True))) == 1
+def test_a_cpu_and_a_callers_restorer_have_no_other_loader(prepared: Prepared) -> None:
+    assert len(loaders_of(prepared)) == 1
+    assert len(loaders_of(replace(prepared, restorer=OnGpu("fp32"), external=True))) == 1
