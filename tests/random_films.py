@@ -48,6 +48,8 @@ def films(draw: st.DrawFn) -> tuple[list[float], set[int], list[int]]:
     )
     levels: list[float] = []
     for level, length, flickers in pieces:
-        levels += [level + (0.45 if flickers and i % 2 else 0) - (0.4 if level > 0.5 else 0) for i in range(length)]
+        levels += [
+            level + (0.45 if flickers and i % 2 else 0) - (0.4 if level > 0.5 else 0) for i in range(length)
+        ]
     keys = draw(st.sets(st.integers(0, len(levels)), max_size=6))
     return levels, keys, draw(st.lists(st.integers(1, 50), min_size=1, max_size=3))

@@ -13,9 +13,9 @@ from upscale_clips import make_clip
 from rvrt_cli.errors import InputError
 from rvrt_cli.inference.restorer import BicubicRestorer
 from rvrt_cli.media import probe
+from rvrt_cli.upscale.input_fingerprint import InputFingerprint
 from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.run import upscale
-from rvrt_cli.upscale.input_fingerprint import InputFingerprint
 
 
 @pytest.fixture

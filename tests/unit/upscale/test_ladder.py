@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from rvrt_cli.upscale.single import upscale_frame
 from upscale_clips import make_clip
 
 from rvrt_cli.errors import NonFiniteError, OutOfMemoryError_
@@ -14,7 +15,6 @@ from rvrt_cli.inference.restorer import BicubicRestorer
 from rvrt_cli.upscale.estimate import estimate_run
 from rvrt_cli.upscale.events import Event, MemoryReduced
 from rvrt_cli.upscale.options import UpscaleOptions
-from rvrt_cli.upscale.single import upscale_frame
 
 
 class Small(BicubicRestorer):

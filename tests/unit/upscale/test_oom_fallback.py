@@ -13,9 +13,9 @@ from rvrt_cli.inference.restorer import BicubicRestorer
 from rvrt_cli.model.config import PRESETS
 from rvrt_cli.model.initialise import initial_tensors
 from rvrt_cli.model.shapes import parameter_shapes
-from rvrt_cli.upscale.sequential import restorer_loaders
 from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.prepare import Prepared, prepare
+from rvrt_cli.upscale.sequential import restorer_loaders
 from rvrt_cli.weights import Weights, save_weights
 
 

@@ -138,7 +138,9 @@ def test_long_shots_repeat_few_frames():
     for width, height in ((640, 360), (1920, 1080), (3840, 2160), (7680, 4320)):
         length = segment_length(height, width)
         film = [Frame(i, i, 1, np.zeros((1, 1, 3), np.float32)) for i in range(3 * MAX_SEGMENT_FRAMES)]
-        fed = sum(isinstance(step, Feed) for step in plan(film, PlanSettings(length, 24, 6, detect_shots=False)))
+        fed = sum(
+            isinstance(step, Feed) for step in plan(film, PlanSettings(length, 24, 6, detect_shots=False))
+        )
         assert fed <= 1.12 * len(film)
 
 

@@ -136,7 +136,7 @@ def test_one_bad_pixel_is_an_error(value, tile):
             return out
 
     stream = open_stream(Bad(), 40, 48, window=8, lookahead=4, tile=tile)
-    film = [frame for frame in make_film([0.2] * 12, {0}, [1])]
+    film = make_film([0.2] * 12, {0}, [1])
     files, _ = run(film, PlanSettings(12, 8, 4))
     (segment,) = files
     big = [type(f)(f.index, f.pts, None, np.full((40, 48, 3), 0.5, np.float32)) for f in film]
