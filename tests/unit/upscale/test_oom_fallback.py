@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from upscale_clips import make_clip
 
-from rvrt_cli.inference.restorer import BicubicRestorer
+from rvrt_cli.inference.restorer import BicubicRestorer, ChainRestorer, DenoisingRestorer
 from rvrt_cli.model.config import PRESETS
 from rvrt_cli.model.initialise import initial_tensors
 from rvrt_cli.model.shapes import parameter_shapes
+from rvrt_cli.upscale.oom_fallback import Level, OomFallback
 from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.prepare import Prepared, prepare
 from rvrt_cli.upscale.sequential import restorer_loaders
+from rvrt_cli.upscale.tiles import TilePlan
 from rvrt_cli.weights import Weights, save_weights
 
 
@@ -63,3 +65,46 @@ def test_what_the_user_fixed_is_kept(prepared: Prepared) -> None:
 def test_a_cpu_and_a_callers_restorer_have_no_other_loader(prepared: Prepared) -> None:
     assert len(loaders_of(prepared)) == 1
     assert len(loaders_of(replace(prepared, restorer=OnGpu("fp32"), external=True))) == 1
+
+
+def test_bicubic_behind_a_network_keeps_the_networks_fallbacks(prepared: Prepared) -> None:
+    """The bicubic runs on the CPU; what runs out of memory is the network before it."""
+    behind = ChainRestorer([DenoisingRestorer(OnGpu("fp32"), 10), BicubicRestorer()])
+    assert (behind.device, behind.precision) == ("gpu:0", "fp32")
+    assert len(loaders_of(replace(prepared, restorer=behind))) == 3
+    assert ChainRestorer([BicubicRestorer(), BicubicRestorer()]).device == "cpu"
+
+
+class Closing(BicubicRestorer):
+    def __init__(self) -> None:
+        self.closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_levels_are_smaller_tiles_then_shorter_windows_then_another_restorer() -> None:
+    first, second = Closing(), Closing()
+    fallback = OomFallback([lambda: first, lambda: second], Level(8, TilePlan(None)), 2)
+    levels = []
+    while fallback.step_down(48, 64):
+        levels.append(fallback.level)
+    small = TilePlan(32, 16)
+    assert levels == [
+        Level(8, small),
+        Level(4, small),
+        Level(8, TilePlan(None), 1),
+        Level(8, small, 1),
+        Level(4, small, 1),
+    ]
+    assert (first.closed, second.closed) == (1, 0)
+    fallback.close()
+    assert (first.closed, second.closed) == (1, 1)
+
+
+def test_a_run_goes_on_with_the_level_it_had_come_to() -> None:
+    first, second = Closing(), Closing()
+    level = Level(4, TilePlan(32, 16), 1)
+    fallback = OomFallback([lambda: first, lambda: second], Level(8, TilePlan(None)), 2, level)
+    assert (fallback.level, fallback.restorer) == (level, second)
+    assert not fallback.step_down(48, 64)
