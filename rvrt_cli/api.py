@@ -93,7 +93,7 @@ def upscale_video(
     from rvrt_cli.upscale.events import ignore_event
     from rvrt_cli.upscale.run import upscale
 
-    restorer = None if model is None or isinstance(model, str) else _KeptOpen(model)
+    restorer = None if model is None or isinstance(model, str) else model
     return upscale(
         input_path,
         output,
@@ -176,7 +176,7 @@ def upscale_frames(
     model: Restorer | str = "light-s",
     **options: Unpack[FrameOptions],
 ) -> np.ndarray:
-    """Upscale frames in memory, with the windows, tiles, shots and out-of-memory ladder of a video run.
+    """Upscale frames in memory, with the windows, tiles, shots and fallbacks without memory of a video run.
 
     ``frames``: (t, h, w, 3) RGB, uint8 or floating point in [0, 1]. Returns (t, s*h, s*w, 3) in the same type (rounded and
     clipped for uint8, clipped float32 otherwise). Errors: :class:`rvrt_cli.errors.InputError` for another shape or type,
@@ -187,11 +187,14 @@ def upscale_frames(
     from rvrt_cli.inference.restorer import load_restorer
     from rvrt_cli.media.frame import Frame
     from rvrt_cli.upscale.events import ignore_event
+    from rvrt_cli.upscale.executors import RenderJob
+    from rvrt_cli.upscale.executors.local import LocalExecutor
+    from rvrt_cli.upscale.film import frames_in_memory
     from rvrt_cli.upscale.finish import Finish
-    from rvrt_cli.upscale.job import PipelineSettings
-    from rvrt_cli.upscale.pipeline import run_pipeline
+    from rvrt_cli.upscale.oom_fallback import Level, OomFallback
     from rvrt_cli.upscale.plan import plan_work
-    from rvrt_cli.upscale.sinks import CallbackSink
+    from rvrt_cli.upscale.planner import PlanSettings
+    from rvrt_cli.upscale.writers import PictureTaker
 
     if frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
         raise InputError(f"frames must have the shape (t, h, w, 3) and not be empty; got {frames.shape}.")
@@ -200,51 +203,35 @@ def upscale_frames(
     if frames.dtype != np.uint8 and not np.isfinite(frames).all():
         raise InputError("frames hold NaN or infinite values.")
     settled = _checked("upscale_frames", tuple(FrameOptions.__annotations__), dict(options))
-    restorer: Restorer = load_restorer(model) if isinstance(model, str) else _KeptOpen(model)
+    restorer: Restorer = load_restorer(model) if isinstance(model, str) else model
     count, height, width, _ = frames.shape
     scale = restorer.scale
     work = plan_work(settled, restorer, height, width)
     eight_bit = frames.dtype == np.uint8
     out = np.empty((count, scale * height, scale * width, 3), np.uint8 if eight_bit else np.float32)
 
-    @contextmanager
-    def decode(skip: int) -> Iterator[Iterator[Frame]]:
+    def read(first: int) -> Iterator[Frame]:
         factor = np.float32(1 / 255 if eight_bit else 1)
-        yield (Frame(i, i, 1, frames[i].astype(np.float32) * factor) for i in range(skip, count))
+        return (Frame(i, i, 1, frames[i].astype(np.float32) * factor) for i in range(first, count))
 
     def take(frame: Frame, picture: np.ndarray, _alpha: np.ndarray | None) -> None:
         picture = np.clip(picture, 0, 1)
         out[frame.index] = np.rint(picture * 255) if eight_bit else picture
 
-    settings = PipelineSettings(
-        decode=decode,
-        rungs=[lambda: restorer],
+    overlap = settled.shared_frames
+    taker = PictureTaker(take)
+    job = RenderJob(
+        source=frames_in_memory(read, count),
+        settings=PlanSettings(count, work.window, overlap, detect_shots=settled.shots),
+        fallback=OomFallback([lambda: restorer], Level(work.window, work.tile), overlap),
         finish=Finish(scale * height, scale * width),
-        window=work.window,
-        overlap=settled.shared_frames,
-        tile=work.tile,
-        segment_frames=count,
-        frames_total=count,
-        detect_shots=settled.shots,
+        open_file=lambda _index: taker,
+        finished=lambda *_: None,
         overlapped=work.overlapped,
     )
-    run_pipeline(settings, CallbackSink(take), ignore_event)
+    try:
+        LocalExecutor(job, ignore_event).run()
+    finally:
+        if isinstance(model, str):
+            restorer.close()
     return out
-
-
-class _KeptOpen:
-    """A caller's restorer in a run that closes what it used."""
-
-    def __init__(self, inner: Restorer) -> None:
-        self._inner = inner
-        self.scale, self.channels = inner.scale, inner.channels
-        self.name, self.engine, self.fingerprint = inner.name, inner.engine, inner.fingerprint
-        for name in ("stream", "memory_bytes", "reason"):  # what a restorer may lack
-            if hasattr(inner, name):
-                setattr(self, name, getattr(inner, name))
-
-    def __call__(self, lq: np.ndarray) -> np.ndarray:
-        return self._inner(lq)
-
-    def close(self) -> None:
-        """The caller closes it."""

@@ -342,7 +342,7 @@ def _spec(label: str, name: str, settings: dict[str, Any]) -> ModelSpec:
 def _check_feeding(feeding: Any) -> None:
     """Refuse impossible windows and tiles before anything is loaded."""
     from rvrt_cli.inference.tiles import TilePlan, check_tiles
-    from rvrt_cli.upscale.windows import check_window
+    from rvrt_cli.upscale.segments import check_window
 
     if feeding.window is not None:
         check_window(feeding.window, feeding.overlap)

@@ -36,7 +36,7 @@ def run(
         return
     assert output is not None
     if frame_s is not None:
-        from rvrt_cli.upscale.single import upscale_frame
+        from rvrt_cli.upscale.one_frame import upscale_frame
 
         with signals_as_interrupt():
             view(upscale_frame(input_path, output, frame_s, options, on_event=view))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import numpy as np
 from rvrt_cli.errors import NonFiniteError, OutOfMemoryError_, UsageError
 from rvrt_cli.imaging.resize import imresize
 from rvrt_cli.inference.restorer import Restorer, load_restorer
+from rvrt_cli.inference.stream import PictureStream, open_stream
 
 _REPEATS = 6
 """Copies of a frame that stand in for its neighbours."""
@@ -139,9 +142,27 @@ class _Timed:
         self.seconds += time.perf_counter() - start
         self.calls += 1
         self.computed += len(lq)
+        self._check(sr)
+        return sr
+
+    def pictures(self, stream: PictureStream, lq: np.ndarray) -> Iterator[np.ndarray]:
+        """The pictures of ``lq`` (t, h, w, c), one by one."""
+        self.calls += 1
+        self.computed += len(lq)
+        parts = itertools.chain((stream.push(frame) for frame in lq), (stream.finish() for _ in range(1)))
+        made = itertools.chain.from_iterable(parts)
+        while True:
+            start = time.perf_counter()
+            picture = next(made, None)
+            self.seconds += time.perf_counter() - start
+            if picture is None:
+                return
+            self._check(picture)
+            yield picture
+
+    def _check(self, sr: np.ndarray) -> None:
         if not np.isfinite(sr).all():
             raise NonFiniteError(f"{self._label} gave values that are not numbers; try --precision fp32.")
-        return sr
 
 
 def restore_clip(
@@ -160,7 +181,6 @@ def restore_clip(
     Errors: :class:`OutOfMemoryError_` with the option that helps; :class:`NonFiniteError`.
     """
     from rvrt_cli.inference.tiles import TilePlan, restore_tiled
-    from rvrt_cli.upscale.windows import WindowBlender, Windower
 
     timed = _Timed(restorer, label)
     plan = TilePlan(feeding.tile_px, feeding.tile_overlap_px if feeding.tile_px else 0)
@@ -183,16 +203,11 @@ def restore_clip(
             if feeding.window is None or feeding.window >= len(values):
                 frames = [to_uint8(frame, size) for frame in run(values)[:count]]
             else:
-                frames = []
-                windower = Windower(
-                    ((frame, i == 0) for i, frame in enumerate(values)), feeding.window, feeding.overlap
+                height, width = values.shape[1:3]
+                stream = open_stream(
+                    restorer, height, width, window=feeding.window, lookahead=feeding.overlap, tile=plan
                 )
-                blender = WindowBlender()
-                while (item := windower.next()) is not None:
-                    window, inputs = item
-                    frames += [
-                        to_uint8(picture, size) for _, picture in blender.add(window, run(np.stack(inputs)))
-                    ]
+                frames = [to_uint8(picture, size) for picture in timed.pictures(stream, values)]
                 frames = frames[:count]
     except OutOfMemoryError_ as error:
         h, w = lq.shape[1:3]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from rvrt_cli.data.pool import run_parallel
-from rvrt_cli.errors import InputError, InterruptedRun, OutputError, UsageError
+from rvrt_cli.errors import InterruptedRun, OutputError, UsageError
 from rvrt_cli.evaluate.datasets import EvalClip, load_clip, open_dataset
 from rvrt_cli.evaluate.journal import EvalJournal
 from rvrt_cli.evaluate.metrics import psnr, ssim

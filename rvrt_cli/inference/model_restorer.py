@@ -79,6 +79,7 @@ class ModelRestorer:
         self.scale = weights.config.upscale
         self.channels = weights.config.in_channels
         self.engine = engine_words(choice)
+        self.device, self.precision = choice.device, choice.precision
         self.reason = choice.reason
         self._weights = weights
         self._identity = weights.sha256 or tensors_sha256(weights.tensors)
@@ -144,7 +145,8 @@ class ModelRestorer:
             self._identity, self.config.to_json(), program.name, *size, half, self._code, package_version("spox"),
         )  # fmt: skip
         graph = CachedBytes(
-            entry_path("onnx", *key), lambda: record_program(self.config, self._weights.tensors, program, half)
+            entry_path("onnx", *key),
+            lambda: record_program(self.config, self._weights.tensors, program, half),
         )
         index, threads = self.choice.index, self._threads
         if runtime == "openvino":
@@ -176,9 +178,7 @@ class ModelRestorer:
 class ModelStream:
     """A run of frames of any size through a model: padded inside, cropped back."""
 
-    def __init__(
-        self, restorer: ModelRestorer, height: int, width: int, window: int, lookahead: int
-    ) -> None:
+    def __init__(self, restorer: ModelRestorer, height: int, width: int, window: int, lookahead: int) -> None:
         self._restorer, self._settings = restorer, (window, lookahead)
         self._size = (height * restorer.scale, width * restorer.scale)
         self._stepper: Stepper | None = None
@@ -277,7 +277,7 @@ def estimate_memory(config: ModelConfig, height: int, width: int, window: int, l
     features = 2 * config.embed_dim * (1 + config.passes) + (16 if config.uses_flow else 0)
     step = STEP_VALUES * FLOAT_BYTES * config.embed_dim
     waiting = (window + lookahead) * (features / shrink**2 + config.in_channels * FLOAT_BYTES)
-    pictures = 2 * CLIP_SIZE * 3 * config.upscale**2 * FLOAT_BYTES
+    pictures: float = 2 * CLIP_SIZE * 3 * config.upscale**2 * FLOAT_BYTES
     if config.upsampler == "full":
         pictures += CLIP_SIZE * 64 * 16 * FLOAT_BYTES * 3 / shrink**2
     return ENGINE_BYTES + int(height * width * (waiting + step / shrink**2 + pictures))

@@ -20,7 +20,7 @@ class Restorer(Protocol):
     """Makes pictures from a window of pictures.
 
     ``scale``: 4 for super-resolution, 1 for denoising and deblurring. ``engine``: in words, for reports.
-    ``fingerprint``: changes whenever output bytes could change (weights, engine, precision).
+    ``device``: "cpu", "gpu:0" ...; ``precision``: "fp32" or "mixed". ``fingerprint``: changes whenever output bytes could change (weights, engine, precision).
     ``channels``: of the input; 3, or 4 where the last one is a noise map (sigma / 255).
     A restorer may carry ``reason``, why its engine was chosen (see :func:`describe_engine`).
     """
@@ -31,6 +31,10 @@ class Restorer(Protocol):
     def name(self) -> str: ...
     @property
     def engine(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
     @property
     def fingerprint(self) -> str: ...
     @property
@@ -77,6 +81,7 @@ class BicubicRestorer(PerFrame):
     channels = 3
     name = "bicubic"
     engine = "NumPy on CPU, fp32"
+    device, precision = "cpu", "fp32"
     fingerprint = hashlib.sha256(f"bicubic {__version__}".encode()).hexdigest()
 
     def __call__(self, lq: np.ndarray) -> np.ndarray:
@@ -99,6 +104,7 @@ class IdentityRestorer(PerFrame):
     channels = 3
     name = "identity"
     engine = "NumPy on CPU, fp32"
+    device, precision = "cpu", "fp32"
     fingerprint = hashlib.sha256(f"identity {__version__}".encode()).hexdigest()
 
     def __call__(self, lq: np.ndarray) -> np.ndarray:
@@ -126,7 +132,7 @@ class DenoisingRestorer:
         self._sigma = sigma
         self.scale = inner.scale
         self.name = f"{inner.name} (sigma {sigma:g})"
-        self.engine = inner.engine
+        self.engine, self.device, self.precision = inner.engine, inner.device, inner.precision
         self.reason = getattr(inner, "reason", "")
         self.fingerprint = hashlib.sha256(f"{inner.fingerprint} sigma {sigma!r}".encode()).hexdigest()
 
@@ -158,6 +164,9 @@ class ChainRestorer:
             self.scale *= part.scale
         self.name = " + ".join(part.name for part in parts)
         self.engine = "; ".join(dict.fromkeys(part.engine for part in parts))
+        # What limits the memory: a network on a device of its own, where one of them runs there.
+        main = next((part for part in parts if part.device != "cpu"), parts[0])
+        self.device, self.precision = main.device, main.precision
         self.reason = "; ".join(dict.fromkeys(filter(None, (getattr(part, "reason", "") for part in parts))))
         self.fingerprint = hashlib.sha256(" ".join(part.fingerprint for part in parts).encode()).hexdigest()
 

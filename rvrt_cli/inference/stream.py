@@ -225,7 +225,9 @@ class TiledStream:
                     codes.append(np.zeros(self._shape, np.uint16))
                 check_finite(picture)
                 flat = codes[i].reshape(self._shape[0], -1)
-                flat = flat[self._scale * top : self._scale * bottom, 3 * self._scale * left : 3 * self._scale * right]
+                flat = flat[
+                    self._scale * top : self._scale * bottom, 3 * self._scale * left : 3 * self._scale * right
+                ]
                 for block in row_blocks(height, 3 * width):
                     share = tile_share(self._rows, self._columns, self._scale, row, column, block)
                     blend_into(flat[block], picture[block, :width], share)

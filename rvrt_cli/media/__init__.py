@@ -15,6 +15,7 @@ input, ``Y4mWriter(sys.stdout.buffer, y4m_settings(source, width, height))`` wri
 
 from __future__ import annotations
 
+from rvrt_cli.media.decode import NotSeekable
 from rvrt_cli.media.encode import resolve_encoding, with_shape_kept
 from rvrt_cli.media.encode_settings import EncodeOptions, EncodeSettings
 from rvrt_cli.media.ffmpeg import ffmpeg_executable, run_ffmpeg
@@ -41,6 +42,7 @@ __all__ = [
     "HdrMetadata",
     "ImageSequenceWriter",
     "MuxPlan",
+    "NotSeekable",
     "SegmentInfo",
     "SegmentWriter",
     "Source",

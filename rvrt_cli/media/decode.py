@@ -25,6 +25,10 @@ SEEK_MARGIN_S = 1.0
 WITHOUT_DISPLAY_TIMES = frozenset({"avi"})
 
 
+class NotSeekable(Exception):  # noqa: N818 - a message to the caller, who decodes from the start instead
+    """The key frame that was asked for is not where seeking leads."""
+
+
 class FilmDecoder:
     """The frames of ``source`` (a container). threads: of the decoder, 0 for its choice.
 
@@ -79,13 +83,46 @@ class FilmDecoder:
             self.damage.clear()
         yield from self._demux(*self._open())
 
+    def frames_from(self, key_pts: int) -> Iterator[av.VideoFrame]:
+        """Frames from the key frame with the timestamp ``key_pts`` on. Errors: :class:`NotSeekable` where it is not found."""
+        if self._source.clock_jumps:  # a time that occurs twice in the file
+            raise NotSeekable
+        container, stream = self._open()
+        try:
+            container.seek(key_pts, stream=stream, backward=True)
+            found = self._from(key_pts, self._demux(container, stream))
+            first = next(found)
+        except LIBRARY_ERRORS as error:
+            raise NotSeekable from error
+        except StopIteration:
+            raise NotSeekable from None
+        yield first
+        yield from found
+
+    @staticmethod
+    def _from(key_pts: int, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+        """``frames`` without those shown before the key frame, which refer to frames that were not decoded."""
+        for frame in frames:
+            if frame.pts == key_pts and frame.key_frame:
+                yield frame
+                yield from frames
+            if frame.pts is None or frame.pts >= key_pts:
+                return
+
     def timed(self, frame: av.VideoFrame) -> Decoded:
         """A frame with its time and colour, not yet converted."""
         pts = frame.pts if frame.pts is not None else frame.dts
         if self._source.format in WITHOUT_DISPLAY_TIMES and frame.dts is not None:
             pts = frame.dts
         tags = self._tags(frame)
-        return Decoded(pts, frame.duration or None, frame.is_corrupt, lambda: frame_to_rgb(frame, tags), tags)
+        return Decoded(
+            pts,
+            frame.duration or None,
+            frame.is_corrupt,
+            lambda: frame_to_rgb(frame, tags),
+            tags,
+            frame.key_frame and frame.pts is not None and frame.pts == pts,
+        )
 
     def _tags(self, frame: av.VideoFrame) -> ColorTags:
         """The film's colour with the frame's own matrix and range: a broadcast may change them between programmes."""

@@ -19,7 +19,7 @@ class Frame:
     rgb: float32 (h, w, 3), nominally [0, 1] in the source's own transfer and primaries. Not clipped: values a YUV
     source holds beyond the RGB cube (super-whites, out-of-gamut chroma) survive a round trip.
     alpha: float32 (h, w) in [0, 1], or None. corrupt: the decoder concealed damage in this frame, or
-    gave none for a packet before it.
+    gave none for a packet before it. key_frame: decoding can begin here.
     """
 
     index: int
@@ -28,6 +28,7 @@ class Frame:
     rgb: np.ndarray
     alpha: np.ndarray | None = None
     corrupt: bool = False
+    key_frame: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,3 +40,4 @@ class Decoded:
     corrupt: bool
     convert: Callable[[], tuple[np.ndarray, np.ndarray | None]]
     tags: ColorTags | None = None
+    key_frame: bool = False

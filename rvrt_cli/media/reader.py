@@ -39,9 +39,11 @@ class FrameReader:
         skip_frames: int,
         deinterlace: Deinterlace,
         threads: int,
+        key_frame: tuple[int, int] | None,
     ) -> None:
         self.source = source
-        self.frame_count = 0
+        self.frame_count = key_frame[0] if key_frame else 0
+        self._key_frame = key_frame
         self.resized_frames = 0
         self.recolored_frames = 0
         self.repaired_timestamps = 0
@@ -111,6 +113,7 @@ class FrameReader:
         if (
             self._reached_end
             and self._start_s is None
+            and self._key_frame is None
             and hint is not None
             and self.frame_count + self._film.hidden_frames < 0.98 * hint - 1
         ):
@@ -158,7 +161,15 @@ class FrameReader:
                 alpha = None if alpha is None else _resize(alpha, video.width, video.height)
             if video.has_alpha and alpha is None:
                 alpha = np.ones(rgb.shape[:2], np.float32)
-            yield Frame(index, pts, decoded.duration, rgb, alpha if video.has_alpha else None, corrupt)
+            yield Frame(
+                index,
+                pts,
+                decoded.duration,
+                rgb,
+                alpha if video.has_alpha else None,
+                corrupt,
+                decoded.key_frame and decoded.pts == pts,
+            )
         self._reached_end = True
         if self.frame_count == 0:
             if self.source.kind == "y4m":
@@ -175,7 +186,9 @@ class FrameReader:
     def _decode(self) -> Iterator[Decoded]:
         kind, video = self.source.kind, self.source.video
         if kind == "video":
-            timed = ((self._film.timed(frame), frame) for frame in self._film.frames())
+            key = self._key_frame
+            frames = self._film.frames() if key is None else self._film.frames_from(key[1])
+            timed = ((self._film.timed(frame), frame) for frame in frames)
             if self._deinterlace == "off":
                 return (decoded for decoded, _ in timed)
             return self._deinterlacer.run(timed)
@@ -216,6 +229,7 @@ def read_frames(
     skip_frames: int = 0,
     deinterlace: Deinterlace = "auto",
     threads: int = 0,
+    key_frame: tuple[int, int] | None = None,
 ) -> FrameReader:
     """Read the frames with ``start_s <= time < end_s`` (seconds after ``source.start_s``), at most ``max_frames`` of them.
 
@@ -223,6 +237,8 @@ def read_frames(
     same index, timestamps and pixels as in a run without skipping.
     deinterlace: "auto" runs FFmpeg's bwdif on frames flagged interlaced, "on" on all, one frame out per frame in.
     threads: decoder threads, 0 for the decoder's choice.
+    key_frame: (index, timestamp) of a frame of this range that was read with ``Frame.key_frame``: begin there instead of decoding
+    what comes before. Films in containers only; iterating raises :class:`NotSeekable` where the file does not lead there.
     Errors: :class:`UsageError` for an impossible range; while iterating, :class:`InputError` when nothing can be decoded
     or the range holds no frame.
     """
@@ -240,4 +256,5 @@ def read_frames(
         skip_frames=skip_frames,
         deinterlace=deinterlace,
         threads=threads,
+        key_frame=key_frame,
     )

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from rvrt_cli.errors import OutputError, UsageError
 from rvrt_cli.media import Source, probe
-from rvrt_cli.upscale.losses import varies
+from rvrt_cli.upscale.dropped_features import varies
 from rvrt_cli.upscale.options import UpscaleOptions
-from rvrt_cli.upscale.sinks import image_bit_depth
-from rvrt_cli.upscale.target import OutputKind
+from rvrt_cli.upscale.output_path import OutputKind
+from rvrt_cli.upscale.writers import image_bit_depth
 
 
 def open_source(input_path: Path | str, options: UpscaleOptions) -> Source:

@@ -5,33 +5,36 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
-import time
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from rvrt_cli.errors import InputError, OutOfMemoryError_, UsageError
+from rvrt_cli.errors import InputError, UsageError
 from rvrt_cli.inference.restorer import Restorer
-from rvrt_cli.media import Frame, SegmentWriter, read_frames
+from rvrt_cli.inference.tiles import count_tiles
 from rvrt_cli.media.images import IMAGE_SUFFIXES
 from rvrt_cli.system.memory import MIB
 from rvrt_cli.upscale.advice import compression_advice
 from rvrt_cli.upscale.batch import is_batch, output_suffix
-from rvrt_cli.upscale.chain import engine_reason, make_rungs
-from rvrt_cli.upscale.events import Event, OnEvent, counted, ignore_event
+from rvrt_cli.upscale.events import Event, MemoryReduced, OnEvent, counted, ignore_event
 from rvrt_cli.upscale.film import open_film
-from rvrt_cli.upscale.ladder import Ladder
+from rvrt_cli.upscale.formatting import format_fps, format_size
+from rvrt_cli.upscale.oom_fallback import OomFallback
 from rvrt_cli.upscale.options import UpscaleOptions
+from rvrt_cli.upscale.planner import detector_for
 from rvrt_cli.upscale.prepare import Prepared, prepare
-from rvrt_cli.upscale.shots import CutDetector, flag_cuts
-from rvrt_cli.inference.tiles import count_tiles
-from rvrt_cli.upscale.words import format_fps, format_size
+from rvrt_cli.upscale.render import FinishedFile, SegmentFile
+from rvrt_cli.upscale.run import render_stretches
+from rvrt_cli.upscale.segments import PlannerState, Segment
+from rvrt_cli.upscale.sequential import engine_reason
+from rvrt_cli.upscale.shots import flag_cuts
+from rvrt_cli.upscale.writers import PictureTaker, VideoFile
 
 PLACES = (0.1, 0.5, 0.9)
 """Where in the film windows are measured, as shares of its length."""
+MEASURED_FRAMES = 12
+"""Rendered at each place."""
 SHOT_SCAN_FRAMES = 1500
 """Shots are counted exactly in films of at most this many frames; of longer ones this many are looked at."""
 
@@ -108,103 +111,60 @@ def estimate_run(
         output = str(source_path.with_name(f"{source_path.stem.replace('%', '')}-x4{suffix}"))
     prepared = prepare(input_path, output, replace(options, overwrite=True), restorer, check_place=given)
     try:
-        return _measure(prepared, say, on_event)
+        return _estimate(prepared, say, on_event)
     finally:
-        prepared.restorer.close()
+        if not prepared.external:
+            prepared.restorer.close()
 
 
-def _measure(prepared: Prepared, say: Callable[[str], None], on_event: OnEvent) -> Estimate:
+@dataclass
+class _Measured:
+    """Sums over the places that were measured; ``frames`` of them in all."""
+
+    frames: int = 0
+    decode_s: float = 0.0
+    model_s: float = 0.0
+    encode_s: float = 0.0
+    encoded_bytes: int = 0
+
+
+def _estimate(prepared: Prepared, say: Callable[[str], None], on_event: OnEvent) -> Estimate:
     source, options = prepared.source, prepared.options
-    video = source.video
-    frames_total = prepared.film.frames_total
-    duration = video.duration_s or source.duration_s
-    places = [0.0] if not duration or source.kind == "images" else [duration * share for share in PLACES]
-    decode_s = model_s = encode_s = 0.0
-    decoded = modelled = encoded = 0
-    encoded_bytes = 0
-    warm = False
-    ladder = Ladder(
-        make_rungs(options, prepared.restorer, brought=prepared.brought),
-        prepared.window,
-        options.shared_frames,
-        prepared.tile,
-        on_event,
-    )
-    for number, at_s in enumerate(places, start=1):
-        say(f"Measuring window {number} of {len(places)} ...")
-        before = time.perf_counter()
-        frames = _window_at(prepared, at_s)
-        decode_s += time.perf_counter() - before
-        decoded += len(frames)
-        if not frames:
-            if not modelled and number == len(places) and at_s:
-                # A film of one frame, or a container that is far longer than its film: the beginning is always there.
-                places.append(0.0)
-            continue
-        lq = np.clip(np.stack([frame.rgb for frame in frames]), 0, 1)
-        if not warm:
-            # The first call compiles and allocates; a run pays that once, so it is not measured.
-            _run(ladder, lq)
-            warm = True
-        frames, lq = frames[: ladder.window], lq[: ladder.window]
-        before = time.perf_counter()
-        pictures = _run(ladder, lq)
-        frames = frames[: len(pictures)]
-        model_s += time.perf_counter() - before
-        modelled += len(frames)
-        before = time.perf_counter()
-        encoded_bytes += _encode(prepared, frames, pictures)
-        encode_s += time.perf_counter() - before
-        encoded += len(frames)
-    if not modelled:
-        raise InputError(f"{source.path} gave no frame to measure; it may be damaged.")
-    prepared = replace(prepared, window=ladder.window, tile=ladder.tile, restorer=ladder.restorer)
+    fallback = prepared.fallback()
+    try:
+        measured = _measure(prepared, fallback, say, on_event)
+    finally:
+        fallback.close()
+    level = fallback.level
+    prepared = replace(prepared, window=level.window, tile=level.tile, restorer=fallback.restorer)
     say("Counting shots ...")
     shots, scanned, exact = _count_shots(prepared)
-    if frames_total is None and exact:
-        frames_total = scanned
-    if not exact and frames_total:
-        shots = max(shots, round(shots * frames_total / scanned))
-    step = prepared.window - options.shared_frames
-    windows = (
-        None
-        if frames_total is None
-        else shots + max(0, math.ceil((frames_total - shots * prepared.window) / step))
-    )
-    # Overlapped frames are computed twice.
-    model_frames = (
-        1.0
-        if not frames_total or windows is None
-        else max(1.0, min(windows * prepared.window, 2 * frames_total) / frames_total)
-    )
-    per_model, per_decode, per_encode = (
-        model_s / modelled * model_frames,
-        decode_s / decoded,
-        encode_s / encoded,
+    frames = prepared.film.frames_total
+    if frames is None and exact:
+        frames = scanned
+    if not exact and frames:
+        shots = max(shots, round(shots * frames / scanned))
+    windows = None if frames is None else max(shots, math.ceil(frames / level.window))
+    per_decode, per_model, per_encode = (
+        seconds / measured.frames for seconds in (measured.decode_s, measured.model_s, measured.encode_s)
     )
     # On a CPU the three stages share the cores; beside an accelerator they run at the same time.
     per_frame = (
         per_model + per_decode + per_encode
-        if "cpu" in prepared.restorer.engine.lower()
+        if prepared.restorer.device == "cpu"
         else max(per_model, per_decode, per_encode)
     )
     height, width = prepared.picture_size
-    settings = prepared.settings
-    output_bytes = None if frames_total is None else round(encoded_bytes / encoded * frames_total)
-    # Segments and the joined file exist at the same time.
-    free, warnings = free_bytes(prepared), prepared.warnings
-    if output_bytes is not None and free is not None and 2 * output_bytes > free:
-        warnings = (
-            *warnings,
-            f"The disk has {free / 1e9:.1f} GB free, less than the {2 * output_bytes / 1e9:.1f} GB that the run needs.",
-        )
+    settings, video = prepared.settings, source.video
+    output_bytes = None if frames is None else round(measured.encoded_bytes / measured.frames * frames)
+    free = free_bytes(prepared)
     return Estimate(
         input=str(source.path),
         output=str(prepared.output),
         format=source.format,
         codec=video.codec,
         pix_fmt=video.pix_fmt,
-        frames=frames_total,
+        frames=frames,
         fps=float(video.average_rate) if video.average_rate else None,
         width=video.width,
         height=video.height,
@@ -214,11 +174,11 @@ def _measure(prepared: Prepared, say: Callable[[str], None], on_event: OnEvent) 
         output_pix_fmt=settings.pix_fmt if settings else "rgb",
         model=prepared.restorer.name,
         engine=prepared.restorer.engine,
-        window=prepared.window,
+        window=level.window,
         overlap=options.shared_frames,
         windows=windows,
-        tiles=str(prepared.tile),
-        tiles_per_window=count_tiles(video.height, video.width, prepared.tile),
+        tiles=str(level.tile),
+        tiles_per_window=count_tiles(video.height, video.width, level.tile),
         shots=shots,
         shots_exact=exact,
         segment_frames=prepared.segment_frames,
@@ -226,28 +186,86 @@ def _measure(prepared: Prepared, say: Callable[[str], None], on_event: OnEvent) 
         decode_s_per_frame=per_decode,
         encode_s_per_frame=per_encode,
         expected_fps=1 / per_frame,
-        expected_s=None if frames_total is None else per_frame * frames_total,
+        expected_s=None if frames is None else per_frame * frames,
         memory_bytes=prepared.work.peak_bytes,
         memory_limit_bytes=prepared.work.limit_bytes,
         output_bytes=output_bytes,
-        warnings=warnings,
+        warnings=(*prepared.warnings, *_disk_warning(output_bytes, free)),
         free_bytes=free,
         reason=engine_reason(prepared.restorer),
         advice=compression_advice(source, prepared.restorer.name),
     )
 
 
-def _run(ladder: Ladder, lq: np.ndarray) -> np.ndarray:
-    """The pictures of a window, or of its first frames where memory is too short for all of them."""
-    while True:
+def _measure(
+    prepared: Prepared, fallback: OomFallback, say: Callable[[str], None], on_event: OnEvent
+) -> _Measured:
+    """Render a few frames at each place, as a run does. Errors: :class:`InputError` where there is none anywhere."""
+    source = prepared.source
+    duration = source.video.duration_s or source.duration_s
+    places = [0.0] if not duration or source.kind == "images" else [duration * share for share in PLACES]
+    measured, warm = _Measured(), False
+    for number, at_s in enumerate(places, start=1):
+        say(f"Measuring window {number} of {len(places)} ...")
+        if not warm:
+            # The first pictures wait for the compilation; a run pays that once, so it is not measured.
+            warm = _render_at(prepared, fallback, at_s, _Measured(), on_event)
+        found = _render_at(prepared, fallback, at_s, measured, on_event)
+        if not found and not measured.frames and number == len(places) and at_s:
+            # A film of one frame, or a container that is far longer than its film: the beginning is always there.
+            places.append(0.0)
+    if not measured.frames:
+        raise InputError(f"{source.path} gave no frame to measure; it may be damaged.")
+    return measured
+
+
+def _render_at(
+    prepared: Prepared, fallback: OomFallback, at_s: float, measured: _Measured, on_event: OnEvent
+) -> bool:
+    """Render the frames from ``at_s`` on and add what that took to ``measured``; False where there are none."""
+    options = replace(
+        prepared.options, start_s=at_s or None, end_s=None, preview=None, frames=MEASURED_FRAMES
+    )
+    short = replace(prepared, film=open_film(prepared.source, options), segment_frames=MEASURED_FRAMES)
+    sizes: list[int] = []
+
+    def tell(event: Event) -> None:
+        if isinstance(event, MemoryReduced):
+            on_event(event)
+
+    with tempfile.TemporaryDirectory() as folder:
+
+        def open_file(index: int) -> SegmentFile:
+            if prepared.settings is None or prepared.kind != "video":
+                return PictureTaker(lambda _frame, picture, _alpha: sizes.append(picture.size // 2))
+            return VideoFile(Path(folder), index, prepared.settings)
+
+        def finished(_segment: Segment, file: FinishedFile, _after: PlannerState) -> None:
+            if file.name:
+                sizes.append((Path(folder) / file.name).stat().st_size)
+
         try:
-            return ladder.run(lq[: ladder.window])
-        except (OutOfMemoryError_, MemoryError) as error:
-            if not ladder.step_down(*lq.shape[1:3]):
-                raise OutOfMemoryError_(
-                    f"memory ran out even with {ladder.tile} and windows of {ladder.window} frames; close other programs, use "
-                    "a machine with more memory, or upscale a smaller video."
-                ) from error
+            result = render_stretches(short, fallback, open_file, finished, tell, threading.Event())
+        except InputError:
+            # A place after the last frame, where the container's duration is too long: the other places count.
+            if at_s == 0:
+                raise
+            return False
+    measured.frames += result.frames
+    measured.decode_s += result.times.decode_s
+    measured.model_s += result.times.model_s
+    measured.encode_s += result.times.encode_s
+    measured.encoded_bytes += sum(sizes)
+    return result.frames > 0
+
+
+def _disk_warning(output_bytes: int | None, free: int | None) -> tuple[str, ...]:
+    # Segments and the joined file exist at the same time.
+    if output_bytes is None or free is None or 2 * output_bytes <= free:
+        return ()
+    return (
+        f"The disk has {free / 1e9:.1f} GB free, less than the {2 * output_bytes / 1e9:.1f} GB that the run needs.",
+    )
 
 
 def free_bytes(prepared: Prepared) -> int | None:
@@ -260,51 +278,14 @@ def free_bytes(prepared: Prepared) -> int | None:
     return None
 
 
-def _window_at(prepared: Prepared, at_s: float) -> list[Frame]:
-    try:
-        with read_frames(
-            prepared.source,
-            start_s=at_s or None,
-            max_frames=prepared.window,
-            deinterlace=prepared.options.deinterlace,
-            threads=prepared.options.threads,
-        ) as reader:
-            return list(reader)
-    except InputError:
-        # A place after the last frame, where the container's duration is too long: the other places count.
-        if at_s == 0:
-            raise
-        return []
-
-
-def _encode(prepared: Prepared, frames: list[Frame], pictures: np.ndarray) -> int:
-    """Finish and encode a window as the run would; return the bytes it took."""
-    finished: list[tuple[Frame, np.ndarray, Any]] = [
-        (
-            frame,
-            prepared.finish.picture(frame.rgb, sr),
-            prepared.finish.alpha(frame.alpha) if frame.alpha is not None else None,
-        )
-        for frame, sr in zip(frames, pictures, strict=True)
-    ]
-    if prepared.settings is None or prepared.kind != "video":
-        return sum(picture.size for _, picture, _ in finished) // 2
-    with tempfile.TemporaryDirectory() as folder:
-        writer = SegmentWriter(Path(folder) / "measure.mkv", prepared.settings)
-        with writer:
-            for frame, picture, alpha in finished:
-                writer.write(
-                    picture, frame.pts, frame.duration, alpha if prepared.settings.has_alpha else None
-                )
-            return writer.close().size_bytes
-
-
 def _count_shots(prepared: Prepared) -> tuple[int, int, bool]:
     """(shots, frames looked at, whether that was the whole run)."""
     shots = frames = 0
     film = open_film(prepared.source, prepared.options)
-    with film.decode(0) as stream:
-        for index, (_, starts_shot) in enumerate(flag_cuts(stream, CutDetector(forced=film.forced_cuts))):
+    state = PlannerState()
+    with film.open(state, lambda _: None) as stream:
+        flagged = flag_cuts(stream, detector_for(state, film.forced_cuts))
+        for index, (_, starts_shot) in enumerate(flagged):
             if index >= SHOT_SCAN_FRAMES:
                 return shots, frames, False
             shots += starts_shot or index == 0

@@ -1,10 +1,10 @@
-"""The journal of a run: which segments are finished, so that a killed run continues and ends in the same bytes.
+"""The journal of a run: a map from segment to finished file, so that a killed run continues and ends in the same bytes.
 
 A work directory holds ``journal.jsonl`` and the finished segments. The first line of the journal says what the run is
-(version, input, options, weights); each further line is one finished segment with its SHA-256 and the state from which
-planning continues, or a new plan for the rest of the run; the last ones tell how far the output is. Lines are appended,
-carry a check sum and are fsynced; a line that a crash cut off is ignored, and so is a segment whose file does not match, with
-everything after it.
+(version, input, options, weights); each further line is one finished segment, in any order, with its file's SHA-256 and the state
+in which planning goes on behind it, or a new plan for the rest of the run; the last ones tell how far the output is. Lines are
+appended, carry a check sum and are fsynced. A line that a crash cut off is ignored, and so is a segment whose file does not match:
+that one alone is made again. What cannot be continued, because something has changed, is kept under another name.
 """
 
 from __future__ import annotations
@@ -12,55 +12,57 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from rvrt_cli.errors import OutputError
 from rvrt_cli.system.files import explain_os_error, explained_writing, sync_directory
 from rvrt_cli.system.locks import try_lock_where_possible
+from rvrt_cli.upscale.output_path import exists_already
+from rvrt_cli.upscale.render import FinishedFile
+from rvrt_cli.upscale.segments import PlannerState, Segment
 
 JOURNAL_NAME = "journal.jsonl"
+LOCK_NAME = "lock"
 WORK_SUFFIX = ".rvrt-work"
-FORMAT = 1
+FORMAT = 2
 WHOLE_HASH_BYTES = 1 << 30
 SAMPLES = 64
 SAMPLE_BYTES = 1 << 20
-
-
-@dataclass(frozen=True)
-class Restart:
-    """From where planning continues after a segment: the window that made the segment's last frame.
-
-    ``decode_from``: index of the first frame to decode for the detector and the window; ``rung``: the step of the
-    out-of-memory ladder that worked.
-    """
-
-    decode_from: int
-    shot_start: int
-    origin: int
-    window: int
-    tile_px: int | None
-    tile_overlap_px: int = 0
-    rung: int = 0
+LOCK_TRIES = 100
+"""How often a work folder that another run removes at the same moment is made again."""
 
 
 @dataclass(frozen=True)
 class SegmentRecord:
-    """A finished segment: frames ``start`` to ``stop`` (exclusive) in the file ``name``."""
+    """A finished segment, its file in the work directory, and the state of planning behind it."""
 
-    index: int
-    name: str
-    start: int
-    stop: int
-    sha256: str
-    restart: Restart
-    shots: int = 0
-    corrupt: int = 0
+    segment: Segment
+    file: FinishedFile
+    after: PlannerState
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "segment": self.segment.to_json(),
+            "file": {"name": self.file.name, "sha256": self.file.sha256, "corrupt": self.file.corrupt},
+            "after": self.after.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> SegmentRecord:
+        """The record of :meth:`to_json`. Errors: KeyError, TypeError for other fields."""
+        return cls(
+            Segment.from_json(values["segment"]),
+            FinishedFile(**values["file"]),
+            PlannerState.from_json(values["after"]),
+        )
 
 
 def hash_file(path: Path) -> str:
@@ -79,8 +81,8 @@ def hash_file(path: Path) -> str:
 def identify_file(path: Path) -> dict[str, Any]:
     """What tells one input from another: its size and content.
 
-    Files above 1 GiB are identified by 64 samples of their content and their modification time, so that a run on a
-    film of 50 GB does not start with minutes of reading.
+    Of files above 1 GiB 64 samples of their content are taken, so that a run on a film of 50 GB does not start with minutes of
+    reading. When a file was written is no part of it: copies and touched files are the same film.
     """
     size = path.stat().st_size
     if size <= WHOLE_HASH_BYTES:
@@ -90,7 +92,7 @@ def identify_file(path: Path) -> dict[str, Any]:
         for i in range(SAMPLES):
             stream.seek((size - SAMPLE_BYTES) * i // (SAMPLES - 1))
             digest.update(stream.read(SAMPLE_BYTES))
-    return {"size": size, "samples_sha256": digest.hexdigest(), "mtime_ns": path.stat().st_mtime_ns}
+    return {"size": size, "samples_sha256": digest.hexdigest()}
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -156,15 +158,18 @@ def ended_at_the_output(folder: Path) -> bool:
 
 
 class Journal:
-    """The work directory of one run, locked for this run. Use as a context manager.
+    """The work directory of one run, locked for this run until it is gone. Use as a context manager.
 
     ``identity`` (nested dict of JSON values) is what the output's bytes depend on. ``resolved`` is what was chosen for
     the run from the machine's state (tile and window of "auto"); on a continued run the earlier choice is kept until
-    :meth:`amend` replaces it. After opening, ``segments`` are the finished ones; ``started_anew`` says in words why older
-    work was thrown away; ``amended``: the choice was replaced after the last segment. ``placing``: the earlier run went as far
-    as making the output; ``finished``: the file ``output`` is what it made, and only the work was left.
+    :meth:`amend` replaces it. After opening, ``records`` maps the index of each finished segment to its record; ``damaged``: indices
+    of those that were finished once and whose files are no longer what they were; ``started_anew`` says in words why older work is
+    not continued, and ``kept`` where that lies now; ``amended``: the choice was replaced after the last segment. ``placing``: the earlier run went as far
+    as making the output; ``finished``: the file ``output`` is what it made, and only the work was left. ``overwrite`` False: where
+    ``output`` exists and nothing is continued, nothing is touched.
+    ``once``: the input cannot be read again, so that nobody will continue this run.
     Folders above the directory that the run, or the one it continues, had to make go with it once they are empty.
-    Errors: :class:`OutputError` when another run holds the directory or it cannot be written.
+    Errors: :class:`OutputError` when another run holds the directory, it cannot be written, or the output exists.
     """
 
     def __init__(
@@ -175,15 +180,22 @@ class Journal:
         *,
         resume: bool = True,
         output: Path | None = None,
+        overwrite: bool = True,
+        once: bool = False,
     ) -> None:
         self.folder = folder
         self.identity = json.loads(json.dumps(identity))
         self.resolved: dict[str, Any] = json.loads(json.dumps(resolved))
-        self.segments: list[SegmentRecord] = []
+        self.records: dict[int, SegmentRecord] = {}
+        self.damaged: list[int] = []
         self.started_anew: str | None = None
+        self.kept: Path | None = None
         self.amended = self.placing = self.finished = False
         self._resume = resume
         self._output = output
+        self._overwrite = overwrite
+        self._once = once
+        self._worth_keeping = resume
         self._made: set[str] = set()
         self._file: IO[bytes] | None = None
         self._lock: IO[bytes] | None = None
@@ -192,16 +204,40 @@ class Journal:
     def path(self) -> Path:
         return self.folder / JOURNAL_NAME
 
+    @property
+    def frames_done(self) -> int:
+        """Frames in finished segments."""
+        return sum(record.segment.frames for record in self.records.values())
+
+    @property
+    def last(self) -> SegmentRecord | None:
+        """The finished segment that lies farthest in the film."""
+        return self.records[max(self.records)] if self.records else None
+
+    def gaps(self) -> list[tuple[PlannerState, int | None]]:
+        """What has no finished segments: from a state of planning to the frame where the next one begins, None for the end."""
+        gaps: list[tuple[PlannerState, int | None]] = []
+        state = PlannerState()
+        for index in sorted(self.records):
+            record = self.records[index]
+            if index != state.index:
+                gaps.append((state, record.segment.start))
+            state = record.after
+        return [*gaps, (state, None)]
+
+    def files(self) -> list[Path]:
+        """The files (or folders) of the finished segments, in the film's order."""
+        return [self.folder / self.records[index].file.name for index in sorted(self.records)]
+
     def __enter__(self) -> Journal:
         try:
-            self._prepare_folder()
             self._take_lock()
             self._made.update((_header(self.path) or {}).get("made", ()))
             good_bytes = self._read() if self._resume else 0
             if good_bytes == 0:
                 self._start_anew()
             else:
-                # What follows the last good line was cut off by a crash; the next line must not be appended to it.
+                # A last line that a crash cut off: the next one must not be appended to it.
                 os.truncate(self.path, good_bytes)
                 self._remove_strays()
                 self._file = open(self.path, "ab")
@@ -222,8 +258,8 @@ class Journal:
 
     def append(self, record: SegmentRecord) -> None:
         """Record a finished segment whose file is already on the disk. Errors: :class:`OutputError`, :class:`DiskFullError`."""
-        self._write({"kind": "segment", **asdict(record)})
-        self.segments.append(record)
+        self._write({"kind": "segment", **record.to_json()})
+        self.records[record.segment.index] = record
         self.amended = False
 
     def amend(self, resolved: Mapping[str, Any]) -> None:
@@ -247,14 +283,28 @@ class Journal:
         self.remove()
 
     def remove(self) -> None:
-        """Remove the work directory, as the run is finished or its work is not wanted, and the empty folders made for it."""
-        self.__exit__()
+        """Remove the work directory, as the run is finished or its work is not wanted, and the empty folders made for it.
+
+        The lock is held until the folder is gone. A run that begins meanwhile is refused, or finds no folder and makes its own.
+        """
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()
+            self._file = None
         # The journal last: who is killed here finds it when the same command is given again.
+        for path in self._others():
+            if stat.S_ISDIR(path.lstat().st_mode):
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                with suppress(OSError):
+                    path.unlink()
+        if os.name == "nt":
+            self.__exit__()  # Windows removes no open file
         with suppress(OSError):
-            for path in self.folder.iterdir():
-                if path.name != JOURNAL_NAME:
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
-        shutil.rmtree(self.folder, ignore_errors=True)
+            self.path.unlink(missing_ok=True)
+            (self.folder / LOCK_NAME).unlink(missing_ok=True)
+            self.folder.rmdir()
+        self.__exit__()
         for above in self.folder.resolve().parents:
             if str(above) not in self._made:
                 return
@@ -270,26 +320,33 @@ class Journal:
             self._file.flush()
             os.fsync(self._file.fileno())
 
-    def _prepare_folder(self) -> None:
+    def _take_lock(self) -> None:
+        """Make the folder where it is absent and lock it."""
         if self.folder.suffix != WORK_SUFFIX:
             raise ValueError(
                 f"a work directory's name ends in {WORK_SUFFIX}, because everything else in it is removed: {self.folder}"
             )
-        self._made = {str(above) for above in self.folder.resolve().parents if not above.exists()}
-        self.folder.mkdir(parents=True, exist_ok=True)
-        sync_directory(self.folder.parent)
-
-    def _take_lock(self) -> None:
-        lock = open(self.folder / "lock", "ab")  # noqa: SIM115 - held until __exit__
-        if not try_lock_where_possible(lock.fileno()):
-            lock.close()
-            raise OutputError(
-                f"another run is working in {self.folder}; wait for it, or choose another --work-dir."
-            )
-        self._lock = lock
+        self._made |= {str(above) for above in self.folder.resolve().parents if not above.exists()}
+        for _ in range(LOCK_TRIES):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            sync_directory(self.folder.parent)
+            try:
+                lock = open(self.folder / LOCK_NAME, "ab")  # noqa: SIM115 - held until __exit__
+            except FileNotFoundError:
+                continue  # the run that held the folder has just removed it
+            if not try_lock_where_possible(lock.fileno()):
+                lock.close()
+                break
+            if _is_there(lock, self.folder / LOCK_NAME):
+                self._lock = lock
+                return
+            lock.close()  # of a folder that was removed after it was opened
+        raise OutputError(
+            f"another run is working in {self.folder}; wait for it, or choose another --work-dir."
+        )
 
     def _read(self) -> int:
-        """Read the journal; return how many of its bytes are good, 0 to start anew."""
+        """Read the journal; return how many of its bytes are whole lines, 0 to start anew."""
         if not self.path.exists():
             return 0
         with open(self.path, "rb") as file:
@@ -301,39 +358,40 @@ class Journal:
         if header.get("format") != FORMAT:
             self.started_anew = "the earlier run was made by another version of rvrt"
             return 0
+        if header.get("once"):
+            self._worth_keeping = False
+            return 0
         changed = differences(header["identity"], self.identity)
         if changed:
             self.started_anew = "changed since the earlier run: " + ", ".join(changed)
             return 0
         self.resolved = header["resolved"]
         self.finished = self._output_is_made(_parse(lines[-1]))
-        good_bytes = len(lines[0])
-        for line in lines[1:]:
-            record = _parse(line)
-            if record is None:
-                break
+        found: dict[int, SegmentRecord] = {}
+        for record in filter(None, map(_parse, lines[1:])):
             kind = record.pop("kind")
-            if kind != "segment":
-                if kind == "plan":
-                    self.resolved, self.amended = record["resolved"], True
-                self.placing = kind in ("placing", "placed")
-                good_bytes += len(line)
-                continue
-            try:
-                segment = SegmentRecord(**{**record, "restart": Restart(**record["restart"])})
-            except (TypeError, KeyError):
-                self.started_anew = "the earlier run was made by another version of rvrt"
-                return 0
-            file_path = self.folder / segment.name
-            follows = segment.start == (self.segments[-1].stop if self.segments else 0)
-            whole = self.finished or (file_path.exists() and hash_file(file_path) == segment.sha256)
-            if not follows or not whole:
-                self.started_anew = f"segment {segment.index} of the earlier run is damaged; continuing from the one before it"
-                break
-            self.segments.append(segment)
-            self.amended = False
-            good_bytes += len(line)
-        return good_bytes
+            self.placing = kind in ("placing", "placed")
+            if kind == "plan":
+                self.resolved, self.amended = record["resolved"], True
+            if kind == "segment":
+                try:
+                    segment = SegmentRecord.from_json(record)
+                except (TypeError, KeyError):
+                    self.started_anew = "the earlier run was made by another version of rvrt"
+                    return 0
+                found[segment.segment.index] = segment
+                self.amended = False
+        for index, segment in found.items():
+            if self.finished or self._is_whole(segment.file):
+                self.records[index] = segment
+            else:
+                self.damaged.append(index)
+                self.placing = False  # the output cannot have been made of it
+        return sum(len(line) for line in lines if line.endswith(b"\n"))
+
+    def _is_whole(self, file: FinishedFile) -> bool:
+        path = self.folder / file.name
+        return path.name == file.name and path.exists() and hash_file(path) == file.sha256
 
     def _output_is_made(self, last: dict[str, Any] | None) -> bool:
         """Whether the last record says so, and the output is still that file."""
@@ -343,7 +401,14 @@ class Journal:
         return all(last[name] == value for name, value in stamp.items())
 
     def _start_anew(self) -> None:
-        self.segments, self.amended, self.placing, self.finished = [], False, False, False
+        """An empty journal. Work of an earlier run that cannot be continued is kept beside; with ``resume`` False it is not wanted."""
+        self.records, self.amended, self.placing, self.finished = {}, False, False, False
+        if self._worth_keeping and any(
+            re.fullmatch(r"\d{6}(\.\w+)?", path.name) for path in self.folder.iterdir()
+        ):
+            if self._output is not None and self._output.exists() and not self._overwrite:
+                raise exists_already(self._output)
+            self._set_aside()
         self.path.unlink(missing_ok=True)
         self._remove_strays()
         try:
@@ -355,6 +420,7 @@ class Journal:
                     "identity": self.identity,
                     "resolved": self.resolved,
                     "made": sorted(self._made),
+                    "once": self._once,
                 }
             )
             sync_directory(self.folder)
@@ -362,13 +428,40 @@ class Journal:
             self.remove()  # nothing can be continued from here
             raise
 
+    def _set_aside(self) -> None:
+        """Keep the folder under another name and go on in a new one."""
+        stem, number = self.folder.name.removesuffix(WORK_SUFFIX), 1
+        while (kept := self.folder.with_name(f"{stem}.kept-{number}{WORK_SUFFIX}")).exists():
+            number += 1
+        if os.name == "nt":
+            self.__exit__()  # Windows renames no folder of open files
+        os.replace(self.folder, kept)
+        self.__exit__()
+        self.kept = kept
+        self._take_lock()
+
+    def _others(self) -> list[Path]:
+        """What lies in the folder beside journal and lock."""
+        try:
+            return [path for path in self.folder.iterdir() if path.name not in (JOURNAL_NAME, LOCK_NAME)]
+        except OSError:
+            return []
+
     def _remove_strays(self) -> None:
         """Remove half-written segments of a killed run."""
-        keep = {JOURNAL_NAME, "lock", *(segment.name for segment in self.segments)}
-        for path in self.folder.iterdir():
+        keep = {record.file.name for record in self.records.values()}
+        for path in self._others():
             if path.name in keep:
                 continue
             if stat.S_ISDIR(path.lstat().st_mode):
                 shutil.rmtree(path)
             else:
                 path.unlink()
+
+
+def _is_there(file: IO[bytes], path: Path) -> bool:
+    """Whether ``path`` is still the open ``file``."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except OSError:
+        return False

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from rvrt_cli.errors import UsageError
-from rvrt_cli.system.memory import MIB
 from rvrt_cli.inference.tiles import ALIGN, MIN_TILE, TilePlan, is_cut
+from rvrt_cli.system.memory import MIB
 
 GIB = 1 << 30
 FLOAT_BYTES = 4
@@ -38,6 +38,8 @@ Hunger = Callable[[int, int, int, int], int]
 def unknown_hunger(height: int, width: int, window: int, lookahead: int) -> int:
     """For a restorer that does not say what it needs."""
     return height * width * (window + lookahead) * DEFAULT_BYTES_PER_PX
+
+
 GOOD_TILE = 96
 AUTO_TILES = (1024, 768, 512, 384, 256, 192, 128, 96, 64, MIN_TILE)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rvrt_cli.inference.restorer import Restorer
+from rvrt_cli.inference.tiles import TilePlan
 from rvrt_cli.system.memory import total_memory
 from rvrt_cli.upscale.memory import (
     DEFAULT_SHARE,
@@ -15,7 +16,6 @@ from rvrt_cli.upscale.memory import (
     unknown_hunger,
 )
 from rvrt_cli.upscale.options import DEFAULT_WINDOW, UpscaleOptions
-from rvrt_cli.inference.tiles import TilePlan
 
 SHORTEST_WINDOW = 8
 """Offered where memory is short: shorter ones show where they meet."""
@@ -54,25 +54,20 @@ def plan_work(
     width: int,
     *,
     encoder_bytes: int = 0,
-    longest_window: int | None = None,
 ) -> WorkPlan:
     """Window and tiles for pictures of (height, width) LQ pixels within ``--memory-limit`` or half of the machine's memory.
 
-    ``encoder_bytes``: what the encoder holds, see :func:`rvrt_cli.upscale.memory.encoder_bytes`. ``longest_window``: a run
-    that goes on may shorten its windows but not lengthen them, for frames before its restart are not decoded again.
+    ``encoder_bytes``: what the encoder holds, see :func:`rvrt_cli.upscale.memory.encoder_bytes`.
     """
     hunger = getattr(restorer, "memory_bytes", unknown_hunger)
     need = Need(height, width, restorer.scale, hunger, encoder_bytes, options.shared_frames)
     limit = parse_size(options.memory_limit) if options.memory_limit else int(total_memory() * DEFAULT_SHARE)
-    fixed = options.window
-    if fixed is not None and longest_window is not None:
-        fixed = min(fixed, longest_window)
     auto = plan_auto(
         need,
         limit,
-        fixed,
+        options.window,
         options.fixed_tile(),
-        default_window=longest_window or DEFAULT_WINDOW,
+        default_window=DEFAULT_WINDOW,
         overlap=options.shared_frames,
         tile_overlap=options.tile_overlap,
     )

@@ -9,6 +9,7 @@ from typing import Literal
 
 from rvrt_cli.errors import UsageError
 from rvrt_cli.inference.restorer import Restorer
+from rvrt_cli.inference.tiles import TilePlan
 from rvrt_cli.media import (
     EncodeOptions,
     EncodeSettings,
@@ -23,17 +24,16 @@ from rvrt_cli.media.color import planar_format
 from rvrt_cli.media.images import is_pattern
 from rvrt_cli.media.y4m import y4m_settings
 from rvrt_cli.system.files import explained_writing, fitting_name
-from rvrt_cli.upscale.chain import load_chain
 from rvrt_cli.upscale.checks import check_kind, open_source
 from rvrt_cli.upscale.choose_model import for_size
-from rvrt_cli.upscale.film import Film, open_film
+from rvrt_cli.upscale.dropped_features import dropped_features
+from rvrt_cli.upscale.film import FrameSource, open_film
 from rvrt_cli.upscale.finish import Finish, output_size
 from rvrt_cli.upscale.journal import WORK_SUFFIX, ended_at_the_output
-from rvrt_cli.upscale.losses import losses
 from rvrt_cli.upscale.memory import encoder_bytes
+from rvrt_cli.upscale.oom_fallback import Level, OomFallback
 from rvrt_cli.upscale.options import UpscaleOptions
-from rvrt_cli.upscale.plan import WorkPlan, plan_work
-from rvrt_cli.upscale.target import (
+from rvrt_cli.upscale.output_path import (
     OutputKind,
     PictureNames,
     check_target,
@@ -42,11 +42,14 @@ from rvrt_cli.upscale.target import (
     picture_names,
     stay_warnings,
 )
-from rvrt_cli.inference.tiles import TilePlan
+from rvrt_cli.upscale.plan import WorkPlan, plan_work
+from rvrt_cli.upscale.planner import PlanSettings
+from rvrt_cli.upscale.sequential import load_sequence, restorer_loaders
 
-SEGMENT_PIXELS = 96 * 1920 * 1080
-"""Pixels in a segment: 96 frames of full HD. A killed run loses at most one segment; each begins with a key frame."""
-MIN_SEGMENT_FRAMES = 24
+SEGMENT_PIXELS = 120 * 1920 * 1080
+"""Pixels in a segment: 120 frames of full HD. A killed run loses at most one segment; each begins with a key frame."""
+MIN_SEGMENT_FRAMES = 120
+"""Up to 14 frames more are computed for a segment inside a shot, as context at its edges: an eighth at most."""
 MAX_SEGMENT_FRAMES = 240
 
 
@@ -55,7 +58,7 @@ class Prepared:
     """Everything that is settled before the first frame.
 
     ``source``: as the output shows it, which is upright for a comparison. ``settings`` and ``mux_plan`` are None for
-    images, ``names`` for everything else. ``brought``: the restorer is the caller's, not the options'. ``losses``: what
+    images, ``names`` for everything else. ``external``: the restorer is the caller's, not the options'. ``dropped``: what
     this kind of output cannot hold, in sentences.
     """
 
@@ -63,7 +66,7 @@ class Prepared:
     output: Path | Literal["-"]
     kind: OutputKind
     options: UpscaleOptions
-    film: Film
+    film: FrameSource
     restorer: Restorer
     finish: Finish
     settings: EncodeSettings | None
@@ -74,8 +77,8 @@ class Prepared:
     segment_frames: int
     work: WorkPlan
     encoder_bytes: int = 0
-    brought: bool = False
-    losses: tuple[str, ...] = ()
+    external: bool = False
+    dropped: tuple[str, ...] = ()
 
     @property
     def work_folder(self) -> Path:
@@ -99,12 +102,36 @@ class Prepared:
         return height, width
 
     @property
+    def encoder_fingerprint(self) -> str:
+        """Changes whenever the encoder could make other bytes of the same pictures."""
+        return self.settings.fingerprint if self.settings else "png"
+
+    @property
+    def plan_settings(self) -> PlanSettings:
+        """What is the same in all segments of the film."""
+        return PlanSettings(
+            self.segment_frames,
+            self.window,
+            self.options.shared_frames,
+            self.tile.tile_px,
+            self.tile.overlap_px,
+            model=self.restorer.fingerprint,
+            encoder=self.encoder_fingerprint,
+            detect_shots=self.options.shots,
+        )
+
+    def fallback(self, level: Level | None = None) -> OomFallback:
+        """What is tried when memory runs out; ``level``: what an earlier run had come to."""
+        loaders = restorer_loaders(self.options, self.restorer, external=self.external)
+        return OomFallback(loaders, Level(self.window, self.tile), self.options.shared_frames, level)
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences to show before the run: guesses about the input, fallbacks, streams the container cannot hold."""
         settings = self.settings.notes if self.settings else ()
         plan = self.mux_plan.warnings if self.mux_plan else ()
         memory = (self.work.warning,) if self.work.warning else ()
-        return (*self.source.notes, *settings, *plan, *self.losses, *memory)
+        return (*self.source.notes, *settings, *plan, *self.dropped, *memory)
 
 
 def work_folder(output: Path, options: UpscaleOptions, names: PictureNames | None) -> Path:
@@ -123,34 +150,40 @@ def prepare(
     restorer: Restorer | None = None,
     *,
     check_place: bool = True,
+    one_picture: bool = False,
 ) -> Prepared:
     """Probe, check and plan; writes nothing.
 
     ``restorer`` replaces the one that ``options`` name (tests, in-memory use). ``check_place`` False: nothing is going to
-    be written, so it does not matter what is there. Errors: those of :mod:`rvrt_cli.errors`.
+    be written, so it does not matter what is there. ``one_picture``: ``output`` is a PNG file for one picture of the film, whatever
+    its name. Errors: those of :mod:`rvrt_cli.errors`.
     """
     options.check()
     source = open_source(input_path, options)
     target: Path | Literal["-"] = "-" if str(output) == "-" else Path(output)
     names = None
     with explained_writing(Path(output)):
-        kind = output_kind(output, source, one_frame=options.frames == 1 or len(source.images) == 1)
+        kind: OutputKind = "images"
+        if not one_picture:
+            kind = output_kind(output, source, one_frame=options.frames == 1 or len(source.images) == 1)
         check_kind(source, kind, options)
         if target != "-":
             if kind == "images":
                 names = picture_names(target, source, preview=options.preview is not None)
+                if one_picture:
+                    names = PictureNames(target.parent, target.name)
             elif options.work_dir is not None and options.work_dir.resolve() == target.resolve():
                 raise UsageError("--work-dir is OUT itself; name another folder, or leave it out.")
             if check_place:
                 # The file of a run that was killed between placing it and removing its work: the run says what it is.
                 own = kind == "video" and ended_at_the_output(work_folder(target, options, names))
                 check_target(target, source, kind, names, overwrite=options.overwrite or own)
-        lost = [*gap_warnings(source), *stay_warnings(names)]
-    lost += losses(source, kind)
-    brought = restorer is not None
+        dropped = [*gap_warnings(source), *stay_warnings(names)]
+    dropped += dropped_features(source, kind)
+    external = restorer is not None
     if restorer is None:
         options = for_size(options, source.video)
-        restorer = load_chain(options)
+        restorer = load_sequence(options)
     video = source.video
     even = kind != "images"
     height, width = wanted_size(options, video, restorer.scale, even=even)
@@ -192,8 +225,8 @@ def prepare(
         segment_frames=segment_frames,
         work=work,
         encoder_bytes=held,
-        brought=brought,
-        losses=tuple(lost),
+        external=external,
+        dropped=tuple(dropped),
     )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 
 from rvrt_cli.system.memory import peak_rss_mib
-from rvrt_cli.upscale.chain import engine_reason
 from rvrt_cli.upscale.events import Report, Started
-from rvrt_cli.upscale.job import PipelineResult
+from rvrt_cli.upscale.executors import RenderResult
+from rvrt_cli.upscale.oom_fallback import Level
 from rvrt_cli.upscale.prepare import Prepared
+from rvrt_cli.upscale.sequential import engine_reason
 
 
 def started_event(prepared: Prepared, done: int) -> Started:
@@ -37,7 +38,7 @@ def started_event(prepared: Prepared, done: int) -> Started:
 
 def final_report(
     prepared: Prepared,
-    result: PipelineResult,
+    result: RenderResult,
     began: float,
     *,
     frames: int,
@@ -49,6 +50,7 @@ def final_report(
 ) -> Report:
     """The report of a run that began at ``began`` (``time.perf_counter``); ``frames`` includes the ``resumed`` ones."""
     elapsed = time.perf_counter() - began
+    level = result.level or Level(prepared.window, prepared.tile)
     height, width = prepared.picture_size
     return Report(
         input=str(prepared.source.path),
@@ -63,9 +65,9 @@ def final_report(
         output_height=height,
         model=result.model,
         engine=result.engine,
-        window=result.window,
+        window=level.window,
         overlap=prepared.options.shared_frames,
-        tiles=str(result.tile),
+        tiles=str(level.tile),
         elapsed_s=elapsed,
         fps=(frames - resumed) / max(elapsed - result.skipped_s, 1e-6),
         stages=result.times.shares(result.elapsed_s),

@@ -95,15 +95,27 @@ class CutDetector:
 
 
 def flag_cuts(
-    frames: Iterable[FrameT], detector: CutDetector, first_index: int = 0
+    frames: Iterable[FrameT],
+    detector: CutDetector,
+    first_index: int = 0,
+    *,
+    decided: int = 0,
+    cuts: Collection[int] = (),
 ) -> Iterator[tuple[FrameT, bool]]:
-    """Yield every frame with whether it starts a new shot, ``NEIGHBOURS`` frames late. ``first_index`` as in the detector."""
+    """Yield every frame with whether it starts a new shot, ``NEIGHBOURS`` frames late. ``first_index`` as in the detector.
+
+    Frames before ``decided`` were decided before: those in ``cuts`` start a shot, and the detector is not asked again.
+    """
+
+    def starts_shot(index: int) -> bool:
+        return index in cuts if index < decided else detector.starts_shot(index)
+
     waiting: deque[tuple[int, FrameT]] = deque()
     for index, frame in enumerate(frames, start=first_index):
         detector.push(frame.rgb)
         waiting.append((index, frame))
         if len(waiting) > NEIGHBOURS:
             ready, oldest = waiting.popleft()
-            yield oldest, detector.starts_shot(ready)
+            yield oldest, starts_shot(ready)
     for ready, oldest in waiting:
-        yield oldest, detector.starts_shot(ready)
+        yield oldest, starts_shot(ready)

@@ -93,9 +93,9 @@ def test_upscale_and_eval_take_and_name_it(monkeypatch: pytest.MonkeyPatch, tmp_
         return BicubicRestorer()
 
     import rvrt_cli.evaluate.models
-    import rvrt_cli.upscale.chain
+    import rvrt_cli.upscale.sequential
 
-    monkeypatch.setattr(rvrt_cli.upscale.chain, "load_restorer", load)
+    monkeypatch.setattr(rvrt_cli.upscale.sequential, "load_restorer", load)
     monkeypatch.setattr(rvrt_cli.evaluate.models, "load_restorer", load)
     clip = make_clip(tmp_path / "in.mp4", 4, "32x32")
     done = CliRunner().invoke(app, ["upscale", str(clip), str(tmp_path / "out.mp4"), "--light"])

@@ -98,7 +98,7 @@ def test_a_frame_never_replaces_the_picture_it_is_made_from(tmp_path):
 
 
 def test_a_frame_without_a_folder_is_refused_before_the_model_is_loaded(clip, tmp_path, monkeypatch):
-    monkeypatch.setattr("rvrt_cli.upscale.single.load_chain", None)
+    monkeypatch.setattr("rvrt_cli.upscale.prepare.load_sequence", None)
     with pytest.raises(OutputError, match="create it first"):
         run(clip, tmp_path / "no" / "frame.png", "--frame", "0")
 

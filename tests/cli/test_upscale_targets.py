@@ -262,14 +262,14 @@ def test_an_output_that_appears_meanwhile_is_kept(clip, tmp_path, monkeypatch):
     from rvrt_cli.upscale import run as run_module
 
     output = tmp_path / "out.mp4"
-    real = run_module.run_pipeline
+    real = run_module.render_stretches
 
-    def meanwhile(*arguments):
-        result = real(*arguments)
+    def meanwhile(*arguments, **options):
+        result = real(*arguments, **options)
         output.write_bytes(b"mine")
         return result
 
-    monkeypatch.setattr(run_module, "run_pipeline", meanwhile)
+    monkeypatch.setattr(run_module, "render_stretches", meanwhile)
     with pytest.raises(OutputError, match="appeared"):
         run(clip, output)
     assert output.read_bytes() == b"mine"

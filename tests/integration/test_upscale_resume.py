@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -186,15 +187,119 @@ def test_a_second_run_says_that_it_continues(clip, whole, tmp_path):
     assert output.read_bytes() == whole
 
 
-def test_a_changed_option_starts_anew_with_a_message(clip, tmp_path):
+def test_a_changed_option_starts_anew_with_a_message(clip, whole, tmp_path):
     output = tmp_path / "out.mp4"
     leave_interrupted(clip, output)
     done = upscale(clip, output, *OPTIONS, "--crf", "30")
     assert done.returncode == 0
+    kept = tmp_path / "out.mp4.kept-1.rvrt-work"
     assert b"Changed since the earlier run: encoder, options.crf; starting anew." in done.stderr
+    assert f"The work of the earlier run is kept in {kept}.".encode() in done.stderr
     fresh = tmp_path / "fresh.mp4"
     assert upscale(clip, fresh, *OPTIONS, "--crf", "30").returncode == 0
     assert output.read_bytes() == fresh.read_bytes()
+    # Renamed back, the old work is continued by the old command.
+    kept.rename(tmp_path / "out.mp4.rvrt-work")
+    done = upscale(clip, output, *OPTIONS, "--overwrite")
+    assert b"Continuing an earlier run after frame 24." in done.stderr
+    assert output.read_bytes() == whole
+
+
+def records(output: Path) -> list[dict]:
+    """The journal's segments, in the order in which they were finished."""
+    journal = output.with_name(output.name + ".rvrt-work") / "journal.jsonl"
+    lines = [json.loads(line.split(b" ", 1)[1]) for line in journal.read_bytes().splitlines()]
+    return [line for line in lines if line["kind"] == "segment"]
+
+
+def test_damage_costs_the_damaged_segments_only(clip, whole, tmp_path):
+    output = tmp_path / "out.mp4"
+    assert upscale(clip, output, *OPTIONS, "--keep-work").returncode == 0
+    output.unlink()
+    work = tmp_path / "out.mp4.rvrt-work"
+    (work / "000004.mkv").unlink()
+    (work / "000007.mkv").write_bytes(b"damaged")
+    before = {path.name: path.stat().st_mtime_ns for path in work.glob("*.mkv")}
+    done = upscale(clip, output, *OPTIONS, "--keep-work")
+    assert done.returncode == 0, done.stderr.decode()
+    text = done.stderr.decode()
+    assert "Segment 4 of the earlier run is damaged and is made again." in text
+    assert "Segment 7 of the earlier run is damaged and is made again." in text
+    assert "Continuing an earlier run of which 80 frames are finished." in text
+    assert output.read_bytes() == whole
+    after = {path.name: path.stat().st_mtime_ns for path in work.glob("*.mkv")}
+    changed = {name for name, time_ns in after.items() if before.get(name) != time_ns}
+    assert changed == {"000004.mkv", "000007.mkv"}
+
+
+@pytest.fixture(scope="module", params=["strobe", "variable", "long-gop"])
+def hard(request, tmp_path_factory) -> Path:
+    """Films on which continuing went wrong, or could: a strobe, uneven times, a single key frame."""
+    path = tmp_path_factory.mktemp("hard") / "in.mkv"
+    level = "if(between(n\\,10\\,16)*not(mod(n\\,2))+gt(n\\,16)\\,110\\,0)"
+    graphs = {
+        "strobe": f"testsrc2=size=64x48:rate=25,geq=lum='lum(X,Y)*0.5+20+{level.replace('n', 'N')}':cb=128:cr=128",
+        "variable": "testsrc2=size=64x48:rate=25,select='not(mod(n\\,3)*mod(n\\,5))'",
+        "long-gop": "testsrc2=size=64x48:rate=25",
+    }
+    codec = (
+        ("ffv1",)
+        if request.param == "strobe"
+        else ("libx264", "-g", "12" if request.param == "variable" else "500")
+    )
+    run_ffmpeg(
+        "-f", "lavfi", "-i", graphs[request.param].replace("\\\\", "\\"), "-frames:v", "48", "-fps_mode", "passthrough",
+        "-pix_fmt", "yuv420p", "-c:v", *codec, path,
+    )  # fmt: skip
+    return path
+
+
+def test_hard_films_continue_after_every_segment(hard, tmp_path):
+    """In one process: each number of finished segments, by what a kill leaves; none of them is made again."""
+    from rvrt_cli.upscale.options import UpscaleOptions
+    from rvrt_cli.upscale.run import upscale as run
+
+    output, kept = tmp_path / "out.mkv", tmp_path / "kept"
+    options = UpscaleOptions(
+        model="bicubic",
+        codec="ffv1",
+        segment_frames=7,
+        window=8,
+        overlap=4,
+        threads=1,
+        overwrite=True,
+        keep_work=True,
+    )
+    run(hard, output, options)
+    whole, work = output.read_bytes(), tmp_path / "out.mkv.rvrt-work"
+    work.rename(kept)
+    lines = (kept / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    segments = [line for line in lines if b'"kind":"segment"' in line]
+    for finished in range(1, len(segments) + 1):
+        shutil.copytree(kept, work)
+        (work / "journal.jsonl").write_bytes(b"".join(lines[: 1 + finished]))
+        before = {path.name: path.stat().st_mtime_ns for path in work.glob("*.mkv")}
+        said: list = []
+        run(hard, output, options, on_event=said.append)
+        assert output.read_bytes() == whole
+        messages = [getattr(event, "message", "") for event in said]
+        assert not any("damaged" in message or "sought" in message for message in messages), messages
+        assert records(output)[:finished] == [
+            json.loads(line.split(b" ", 1)[1]) for line in segments[:finished]
+        ]
+        untouched = [f"{index:06d}.mkv" for index in range(finished)]
+        assert all((work / name).stat().st_mtime_ns == before[name] for name in untouched)
+        shutil.rmtree(work)
+
+
+def test_a_touched_film_is_continued(clip, whole, tmp_path):
+    output, film = tmp_path / "out.mp4", tmp_path / "in.mp4"
+    shutil.copyfile(clip, film)
+    leave_interrupted(film, output)
+    os.utime(film, (1, 1))
+    done = upscale(film, output, *OPTIONS)
+    assert b"Continuing an earlier run after frame 24." in done.stderr
+    assert output.read_bytes() == whole
 
 
 def test_ctrl_c_finishes_the_segment_and_says_how_to_continue(tmp_path):

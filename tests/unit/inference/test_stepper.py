@@ -67,7 +67,7 @@ class Counting:
             clip, previous = inputs
             return [clip[0, :, 0, 0, 0].astype(float), (previous[0, -1, 0, 0, 0], clip[0, 0, 0, 0, 0])]
         if program == RECONSTRUCT:
-            rgb, *stages = inputs
+            stages = inputs[1:]
             return [np.repeat(stages[-1][None, :, None, None, None], 3, 4)]
         gate, state, key, *rest = inputs
         index = self.programs[program].index
@@ -111,7 +111,20 @@ def test_a_backward_pass_looks_ahead_and_a_forward_pass_carries_on() -> None:
     frames = list(range(1, 13))
     seen = pictures(Stepper(Counting(config), config, 4, 2), frames)
     # Windows 1 to 4 (looking at 5 and 6), 5 to 8 (at 9 and 10), then the rest at once.
-    assert seen == [1 + 3 + 5, 2 + 3 + 5, 3 + 5, 4 + 5, 5 + 7 + 9, 6 + 7 + 9, 7 + 9, 8 + 9, 9 + 11, 10 + 11, 11, 12]
+    assert seen == [
+        1 + 3 + 5,
+        2 + 3 + 5,
+        3 + 5,
+        4 + 5,
+        5 + 7 + 9,
+        6 + 7 + 9,
+        7 + 9,
+        8 + 9,
+        9 + 11,
+        10 + 11,
+        11,
+        12,
+    ]
 
 
 @pytest.mark.parametrize("config", [LIGHT_S, FOUR])

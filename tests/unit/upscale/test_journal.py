@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,16 +12,16 @@ from rvrt_cli.errors import DiskFullError, OutputError
 from rvrt_cli.upscale import journal as journal_module
 from rvrt_cli.upscale.journal import (
     Journal,
-    Restart,
     SegmentRecord,
     differences,
     find_work,
     hash_file,
     identify_file,
 )
+from rvrt_cli.upscale.render import FinishedFile
+from rvrt_cli.upscale.segments import PlannerState, SeekPoint, Segment
 
 IDENTITY = {"input": {"size": 3}, "options": {"crf": 17}, "version": "1"}
-RESTART = Restart(decode_from=5, shot_start=0, origin=8, window=16, tile_px=None)
 
 
 @pytest.fixture
@@ -31,21 +32,34 @@ def folder(tmp_path):
 def add_segment(journal: Journal, index: int) -> SegmentRecord:
     path = journal.folder / f"{index:06d}.mkv"
     path.write_bytes(b"segment %d" % index)
-    record = SegmentRecord(index, path.name, 10 * index, 10 * index + 10, hash_file(path), RESTART)
+    record = record_of(index, FinishedFile(path.name, hash_file(path), index % 2))
     journal.append(record)
     return record
 
 
+def record_of(index: int, file: FinishedFile) -> SegmentRecord:
+    start, stop = 10 * index, 10 * index + 10
+    segment = Segment(
+        index, start, stop, min(4, start), 4, (start,), start, None, 16, 4, None, 0, 0, "m", "e"
+    )
+    state = PlannerState(index + 1, stop, start, stop + 4, (), stop - 8, ((7, 8),), (SeekPoint(start, 40),))
+    return SegmentRecord(segment, file, state)
+
+
+def finished(journal: Journal) -> list[SegmentRecord]:
+    return [journal.records[index] for index in sorted(journal.records)]
+
+
 def make(folder, segments=3):
     with Journal(folder, IDENTITY, {"window": 16}) as journal:
-        assert journal.segments == []
+        assert journal.records == {}
         return [add_segment(journal, i) for i in range(segments)]
 
 
 def test_segments_are_found_again(folder):
     records = make(folder)
     with Journal(folder, IDENTITY, {"window": 8}) as journal:
-        assert journal.segments == records
+        assert finished(journal) == records
         assert journal.resolved == {"window": 16}
         assert journal.started_anew is None
 
@@ -56,47 +70,126 @@ def test_a_torn_last_line_is_ignored_and_overwritten(folder, cut):
     path = folder / "journal.jsonl"
     path.write_bytes(path.read_bytes()[:-cut])
     with Journal(folder, IDENTITY, {}) as journal:
-        assert journal.segments == records[:2]
+        assert finished(journal) == records[:2]
         add_segment(journal, 2)
     with Journal(folder, IDENTITY, {}) as journal:
-        assert [s.index for s in journal.segments] == [0, 1, 2]
+        assert sorted(journal.records) == [0, 1, 2]
 
 
 def test_every_torn_length_is_survived(folder):
     make(folder)
     path = folder / "journal.jsonl"
     whole = path.read_bytes()
-    for length in range(0, len(whole), 7):
+    for length in range(0, len(whole), 31):
         path.write_bytes(whole[:length])
         for i in range(3):
             (folder / f"{i:06d}.mkv").write_bytes(b"segment %d" % i)
         with Journal(folder, IDENTITY, {}) as journal:
-            assert len(journal.segments) == max(0, whole[:length].count(b"\n") - 1)
+            assert len(journal.records) == max(0, whole[:length].count(b"\n") - 1)
 
 
-def test_a_damaged_segment_and_all_after_it_are_done_again(folder):
-    records = make(folder)
-    (folder / "000001.mkv").write_bytes(b"other")
+def test_segments_are_found_in_any_order(folder):
     with Journal(folder, IDENTITY, {}) as journal:
-        assert journal.segments == records[:1]
-        assert "segment 1" in journal.started_anew
-        assert not (folder / "000002.mkv").exists()
+        records = {index: add_segment(journal, index) for index in (2, 0, 3)}
+        assert journal.gaps() == [(records[0].after, 20), (records[3].after, None)]
+    with Journal(folder, IDENTITY, {}) as journal:
+        assert journal.records == records
+        assert [path.name for path in journal.files()] == ["000000.mkv", "000002.mkv", "000003.mkv"]
+        assert journal.frames_done == 30
+        assert journal.last == records[3]
+        records[1] = add_segment(journal, 1)
+        assert journal.gaps() == [(records[3].after, None)]
+    with Journal(folder, IDENTITY, {}) as journal:
+        assert journal.records == records
 
 
-def test_changes_start_anew_and_are_named(folder):
+@pytest.mark.parametrize("how", ["other", "gone"])
+def test_a_damaged_segment_alone_is_made_again(folder, how):
+    records = make(folder)
+    if how == "gone":
+        (folder / "000001.mkv").unlink()
+    else:
+        (folder / "000001.mkv").write_bytes(b"other")
+    with Journal(folder, IDENTITY, {}) as journal:
+        assert finished(journal) == [records[0], records[2]]
+        assert journal.damaged == [1]
+        assert journal.gaps() == [(records[0].after, 20), (records[2].after, None)]
+        again = add_segment(journal, 1)
+    with Journal(folder, IDENTITY, {}) as journal:
+        assert finished(journal) == [records[0], again, records[2]]
+        assert journal.damaged == []
+
+
+def test_nothing_finished_is_one_gap(folder):
+    with Journal(folder, IDENTITY, {}) as journal:
+        assert journal.gaps() == [(PlannerState(), None)]
+        assert journal.last is None
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_work_that_cannot_be_continued_is_kept_beside(folder):
+    """Whatever has changed: finished segments are never removed for it, also when it happens again."""
+    for number in (1, 2):
+        make(folder)
+        before = content(folder)
+        changed = {"input": {"size": 4}, "options": {"crf": 18}, "version": "1"}
+        with Journal(folder, changed, {"window": 8}) as journal:
+            assert journal.records == {}
+            assert journal.resolved == {"window": 8}
+            assert journal.started_anew == "changed since the earlier run: input.size, options.crf"
+            assert journal.kept == folder.with_name(f"out.mp4.kept-{number}.rvrt-work")
+            assert content(journal.kept) == before
+            assert sorted(p.name for p in folder.iterdir()) == ["journal.jsonl", "lock"]
+            journal.remove()
+    kept = folder.with_name("out.mp4.kept-1.rvrt-work")
+    os.replace(kept, folder)
+    with Journal(folder, IDENTITY, {}) as journal:
+        assert len(journal.records) == 3
+
+
+def test_a_run_without_a_finished_segment_leaves_nothing_behind(folder):
+    make(folder, segments=0)
+    with Journal(folder, {"other": 1}, {}) as journal:
+        assert journal.kept is None
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_the_work_of_a_pipe_is_worth_nothing(folder):
+    with Journal(folder, IDENTITY, {}, once=True) as journal:
+        add_segment(journal, 0)
+    with Journal(folder, IDENTITY, {}, once=True) as journal:
+        assert (journal.records, journal.started_anew, journal.kept) == ({}, None, None)
+
+
+def test_a_pipe_keeps_the_work_of_a_film(folder):
     make(folder)
-    changed = {"input": {"size": 4}, "options": {"crf": 18}, "version": "1"}
-    with Journal(folder, changed, {"window": 8}) as journal:
-        assert journal.segments == []
-        assert journal.resolved == {"window": 8}
-        assert journal.started_anew == "changed since the earlier run: input.size, options.crf"
-    assert sorted(p.name for p in folder.iterdir()) == ["journal.jsonl", "lock"]
+    with Journal(folder, {**IDENTITY, "input": {}}, {}, once=True) as journal:
+        assert journal.kept is not None
+        assert len(content(journal.kept)) == 5
+
+
+def test_nothing_is_touched_where_the_output_exists_and_nothing_is_continued(folder):
+    make(folder)
+    output = folder.with_name("out.mp4")
+    output.write_bytes(b"mine")
+    before = content(folder)
+    with (
+        pytest.raises(OutputError, match="exists"),
+        Journal(folder, {"other": 1}, {}, output=output, overwrite=False),
+    ):
+        pass
+    assert content(folder) == before
+    with Journal(folder, {"other": 1}, {}, output=output, overwrite=True) as journal:
+        assert journal.kept is not None
 
 
 def test_no_resume_starts_anew(folder):
     make(folder)
     with Journal(folder, IDENTITY, {}, resume=False) as journal:
-        assert journal.segments == []
+        assert journal.records == {}
 
 
 needs_full_disk = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -122,7 +215,7 @@ def test_a_full_disk_later_keeps_what_is_done(folder):
         with pytest.raises(DiskFullError, match="free some space"):
             add_segment(journal, 2)
     with Journal(folder, IDENTITY, {}) as journal:
-        assert journal.segments == records
+        assert finished(journal) == records
 
 
 def test_half_written_segments_are_removed(folder):
@@ -155,13 +248,51 @@ def test_remove(folder):
     assert not folder.exists()
 
 
+def test_the_lock_is_held_until_the_folder_is_gone(folder, monkeypatch):
+    """A run that begins while another removes its work is refused, until it can make a folder of its own."""
+    make(folder)
+    real, refused = Path.unlink, []
+
+    def unlink(path, missing_ok=False):
+        with pytest.raises(OutputError, match="another run"), Journal(folder, IDENTITY, {}):
+            pass
+        refused.append(path.name)
+        real(path, missing_ok=missing_ok)
+
+    with Journal(folder, IDENTITY, {}) as journal, monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", unlink)
+        journal.remove()
+    assert sorted(refused) == ["000000.mkv", "000001.mkv", "000002.mkv", "journal.jsonl", "lock"]
+    assert not folder.exists()
+    assert len(make(folder)) == 3
+
+
+def test_a_folder_that_vanishes_while_it_is_locked_is_made_again(folder, monkeypatch):
+    make(folder)
+    real, tries = journal_module.try_lock_where_possible, []
+
+    def lock(descriptor):
+        if not tries:
+            shutil.rmtree(folder)  # the run that held it has just removed it
+        tries.append(descriptor)
+        return real(descriptor)
+
+    monkeypatch.setattr(journal_module, "try_lock_where_possible", lock)
+    with Journal(folder, IDENTITY, {}) as journal:
+        assert len(tries) == 2
+        add_segment(journal, 0)
+    monkeypatch.undo()
+    with Journal(folder, IDENTITY, {}) as journal:
+        assert sorted(journal.records) == [0]
+
+
 def test_folders_made_for_the_work_go_with_it(tmp_path):
     """Also where a later run ends what an earlier one began; what was there before stays."""
     (tmp_path / "mine").mkdir()
     folder = tmp_path / "mine" / "a" / "b" / "out.mp4.rvrt-work"
     make(folder)
     with Journal(folder, IDENTITY, {}) as journal:
-        assert len(journal.segments) == 3
+        assert len(journal.records) == 3
         journal.remove()
     assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
 
@@ -169,7 +300,7 @@ def test_folders_made_for_the_work_go_with_it(tmp_path):
 @pytest.mark.parametrize("resume", [True, False])
 def test_work_that_is_thrown_away_still_knows_who_made_its_folder(tmp_path, resume):
     folder = tmp_path / "work" / "out.mp4.rvrt-work"
-    make(folder)
+    make(folder, segments=3 if not resume else 0)
     with Journal(folder, {"other": 1}, {}, resume=resume) as journal:
         journal.remove()
     assert list(tmp_path.iterdir()) == []
@@ -190,7 +321,7 @@ def test_work_moved_by_hand_leaves_the_folder_that_it_was_moved_to(tmp_path):
     moved = tmp_path / "mine" / "out.mp4.rvrt-work"
     (tmp_path / "made" / "out.mp4.rvrt-work").rename(moved)
     with Journal(moved, IDENTITY, {}) as journal:
-        assert len(journal.segments) == 3
+        assert len(journal.records) == 3
         journal.remove()
     assert list((tmp_path / "mine").iterdir()) == []
 
@@ -211,7 +342,10 @@ def test_large_files_are_sampled(tmp_path, monkeypatch):
     path.write_bytes(bytes(range(256)))
     before = identify_file(path)
     path.write_bytes(bytes(range(255)) + b"\0")
-    assert differences(before, identify_file(path)) == ["mtime_ns", "samples_sha256"]
+    assert differences(before, identify_file(path)) == ["samples_sha256"]
+    path.write_bytes(bytes(range(256)))
+    os.utime(path, (1, 1))
+    assert identify_file(path) == before, "when a file was written is no part of it"
 
 
 def test_another_plan_is_kept_for_the_rest_of_a_run(folder):
@@ -225,7 +359,7 @@ def test_another_plan_is_kept_for_the_rest_of_a_run(folder):
 
 @pytest.mark.parametrize("line", range(4))
 @pytest.mark.parametrize("place", [0, 20, -2])
-def test_a_flipped_bit_ends_what_is_believed(folder, line, place):
+def test_a_flipped_bit_costs_one_segment(folder, line, place):
     records = make(folder)
     path = folder / "journal.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
@@ -234,39 +368,42 @@ def test_a_flipped_bit_ends_what_is_believed(folder, line, place):
     lines[line] = bytes(damaged)
     path.write_bytes(b"".join(lines))
     with Journal(folder, IDENTITY, {}) as journal:
-        assert journal.segments == records[: max(0, line - 1)]
+        left = [] if line == 0 else [record for record in records if record.segment.index != line - 1]
+        assert finished(journal) == left
         assert (journal.started_anew == "the journal of the earlier run is damaged") == (line == 0)
+        assert (journal.kept is not None) == (line == 0)
 
 
 def test_work_of_another_format_starts_anew(folder, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(journal_module, "FORMAT", 2)
+        patch.setattr(journal_module, "FORMAT", 1)
         make(folder)
     with Journal(folder, IDENTITY, {}) as journal:
-        assert journal.segments == []
+        assert journal.records == {}
         assert journal.started_anew == "the earlier run was made by another version of rvrt"
+        assert len(content(journal.kept)) == 5
 
 
-@pytest.mark.parametrize("change", [{"colour": "red"}, {"restart": {"unknown": 1}}])
+@pytest.mark.parametrize("change", [{"segment": {"colour": "red"}}, {"after": {"unknown": 1}}, {"file": {}}])
 def test_segments_with_other_fields_start_anew(folder, change):
     make(folder, segments=1)
     with Journal(folder, IDENTITY, {}) as journal:
-        path = folder / "000001.mkv"
-        path.write_bytes(b"segment 1")
-        record = {"index": 1, "name": path.name, "start": 10, "stop": 20, "sha256": hash_file(path)}
-        journal._write({"kind": "segment", "restart": {}, **record, **change})
+        values = record_of(1, FinishedFile("000001.mkv", "0")).to_json()
+        journal._write({"kind": "segment", **values, **change})
     with Journal(folder, IDENTITY, {}) as journal:
-        assert journal.segments == []
+        assert journal.records == {}
         assert journal.started_anew == "the earlier run was made by another version of rvrt"
+        assert journal.kept is not None
     assert sorted(p.name for p in folder.iterdir()) == ["journal.jsonl", "lock"]
 
 
-def test_a_segment_that_leaves_a_gap_is_not_believed(folder):
-    records = make(folder, segments=1)
+def test_a_name_that_leads_out_of_the_folder_is_not_believed(folder, tmp_path):
+    (tmp_path / "mine").write_bytes(b"mine")
+    make(folder, segments=0)
     with Journal(folder, IDENTITY, {}) as journal:
-        add_segment(journal, 2)
+        journal.append(record_of(0, FinishedFile("../mine", hash_file(tmp_path / "mine"))))
     with Journal(folder, IDENTITY, {}) as journal:
-        assert journal.segments == records
+        assert (journal.records, journal.damaged) == ({}, [0])
 
 
 def test_the_hash_of_a_folder_covers_names_and_contents(tmp_path):
@@ -293,7 +430,7 @@ def test_work_that_was_moved_is_taken_up(folder, tmp_path):
     assert find_work(named, moved, IDENTITY) == named
     assert not moved.exists()
     with Journal(named, IDENTITY, {}) as journal:
-        assert journal.segments == records
+        assert finished(journal) == records
 
 
 def test_moved_work_without_a_usable_journal_stays(folder, tmp_path):

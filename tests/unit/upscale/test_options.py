@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rvrt_cli.errors import UsageError
-from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.inference.tiles import TilePlan
+from rvrt_cli.upscale.options import UpscaleOptions
 
 
 @pytest.mark.parametrize(
@@ -58,22 +58,22 @@ def test_identity_has_what_changes_bytes_and_nothing_else(tmp_path):
 def test_bicubic_behind_a_network_needs_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Alone it refuses --device gpu, which it would ignore; here the network before it takes that."""
     from rvrt_cli.inference.restorer import IdentityRestorer
-    from rvrt_cli.upscale import chain as chain_module
+    from rvrt_cli.upscale import sequential
 
-    real, asked = chain_module.load_restorer, []
+    real, asked = sequential.load_restorer, []
 
     def load(model: str, weights: object = None, **settings: object) -> object:
         asked.append((model, settings.get("device")))
         return real(model, **settings) if model == "bicubic" else IdentityRestorer()
 
-    monkeypatch.setattr(chain_module, "load_restorer", load)
-    chain = chain_module.load_chain(
+    monkeypatch.setattr(sequential, "load_restorer", load)
+    chain = sequential.load_sequence(
         UpscaleOptions(model="bicubic", deblur=True, device="gpu", precision="mixed")
     )
     assert chain.scale == 4
     assert asked == [("deblur", "gpu"), ("bicubic", None)]
     with pytest.raises(UsageError, match="leave out --device gpu"):
-        chain_module.load_chain(UpscaleOptions(model="bicubic", device="gpu"))
+        sequential.load_sequence(UpscaleOptions(model="bicubic", device="gpu"))
 
 
 @pytest.mark.parametrize(("window", "shared"), [(None, 6), (24, 6), (12, 6), (8, 4), (6, 2), (2, 0)])

@@ -1,4 +1,4 @@
-"""Shots: hard cuts are found, motion and slow fades are not, and a restart decides alike."""
+"""Shots: hard cuts are found, motion and slow fades are not, and what is decided is not asked again."""
 
 from __future__ import annotations
 
@@ -57,13 +57,18 @@ def test_a_flash_gives_at_most_one_cut_and_shots_have_a_minimum_length():
     assert len(cuts(frames)) <= 1
 
 
-def test_restart_decides_alike():
+def test_decided_frames_are_not_asked_about_again():
+    """A detector that begins to look there would decide otherwise, and the planner has its record."""
     frames = film(20, 31, 12, 25)
     whole = cuts(frames)
-    for window_start, shot_start in ((20, 20), (30, 20), (48, 20), (51, 51), (60, 51)):
-        first = window_start - LOOKBACK
-        again = cuts(frames[first:], first_index=first, shot_start=shot_start)
-        assert [c for c in again if c > window_start] == [c for c in whole if c > window_start]
+    for decided in (22, 31, 50, 53, 70):
+        first = decided - LOOKBACK - 8
+        known = [cut for cut in whole if first <= cut < decided]
+        detector = CutDetector(first, max(cut for cut in [0, *whole] if cut < decided))
+        again = flag_cuts(frames[first:], detector, first, decided=decided, cuts=known)
+        assert [first + i for i, (_, cut) in enumerate(again) if cut] == [
+            cut for cut in whole if cut >= first
+        ]
 
 
 def test_every_frame_comes_out_once():

@@ -13,9 +13,9 @@ from upscale_clips import make_clip
 from rvrt_cli.errors import InputError
 from rvrt_cli.inference.restorer import BicubicRestorer
 from rvrt_cli.media import probe
+from rvrt_cli.upscale.input_fingerprint import InputFingerprint
 from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.run import upscale
-from rvrt_cli.upscale.unchanged import InputWatch
 
 
 @pytest.fixture
@@ -24,25 +24,25 @@ def film(tmp_path) -> Path:
 
 
 def test_a_touched_or_moved_back_film_is_the_same(film):
-    watch = InputWatch.begin(probe(film))
-    watch.check()
+    fingerprint = InputFingerprint.begin(probe(film))
+    fingerprint.check()
     os.utime(film, (1, 1))
-    watch.check()
+    fingerprint.check()
     film.rename(film.with_suffix(".old"))
     with pytest.raises(InputError, match=r"cannot be read \(No such file"):
-        watch.check()
+        fingerprint.check()
     film.write_bytes(film.with_suffix(".old").read_bytes())
-    watch.check()
+    fingerprint.check()
 
 
 def test_a_picture_that_changes_is_noticed(tmp_path):
     for number in range(3):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((8, 8, 3), number, np.uint8))
-    watch = InputWatch.begin(probe(tmp_path))
-    watch.check()
+    fingerprint = InputFingerprint.begin(probe(tmp_path))
+    fingerprint.check()
     cv2.imwrite(str(tmp_path / "1.png"), np.full((8, 8, 3), 99, np.uint8))
     with pytest.raises(InputError, match="was changed while it was read"):
-        watch.check()
+        fingerprint.check()
 
 
 def test_the_sound_of_another_film_never_gets_under_the_pictures(film, tmp_path):

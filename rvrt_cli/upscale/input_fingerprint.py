@@ -23,15 +23,15 @@ def input_identity(source: Source) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class InputWatch:
-    """The input as it was when the run began."""
+class InputFingerprint:
+    """The input as it was when the run began. ``identity``: of its content; ``stamps``: what the file system says of it."""
 
     source: Source
     stamps: tuple[Stamp, ...]
     identity: dict[str, Any]
 
     @classmethod
-    def begin(cls, source: Source) -> InputWatch:
+    def begin(cls, source: Source) -> InputFingerprint:
         """Look at the input for the first time. Errors: :class:`InputError`."""
         stamps = _stamps(source)  # before the content: a change in between is noticed then, too
         return cls(source, stamps, input_identity(source))

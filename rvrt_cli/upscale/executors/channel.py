@@ -14,10 +14,8 @@ class Aborted(Exception):  # noqa: N818 - it is a message between threads, not a
     """Another thread failed or the run was stopped: leave quietly."""
 
 
-END = object()
+STOP = object()
 """Nothing follows."""
-NOTHING = object()
-"""Taken when the item before is done with."""
 
 
 class Channel:
@@ -25,7 +23,6 @@ class Channel:
 
     def __init__(self, size: int, abort: threading.Event) -> None:
         self._queue: queue.Queue[Any] = queue.Queue(size)
-        self._taken = threading.Semaphore(0)
         self._abort = abort
 
     def put(self, item: Any) -> None:
@@ -36,26 +33,20 @@ class Channel:
                 continue
         raise Aborted
 
-    def get(self) -> Any:
+    def wait(self, event: threading.Event) -> None:
+        """Wait for what the other side sets."""
+        while not event.wait(POLL_S):
+            if self._abort.is_set():
+                raise Aborted
+
+    def __iter__(self) -> Iterator[Any]:
         while not self._abort.is_set():
             try:
                 item = self._queue.get(timeout=POLL_S)
             except queue.Empty:
                 continue
-            self._taken.release()
-            return item
-        raise Aborted
-
-    def hand_over(self, item: Any) -> None:
-        """Put ``item`` and wait until the other side has taken it, which it does when it is done with the item before."""
-        self.put(item)
-        while not self._abort.is_set():
-            if self._taken.acquire(timeout=POLL_S):
+            if item is STOP:
                 return
-        raise Aborted
-
-    def __iter__(self) -> Iterator[Any]:
-        while (item := self.get()) is not END:
-            if item is not NOTHING:
-                yield item
+            yield item
             del item  # it may be large, and the next one can be long in coming
+        raise Aborted

@@ -9,7 +9,7 @@ from rvrt_cli.inference.restorer import ChainRestorer, DenoisingRestorer, Restor
 from rvrt_cli.upscale.options import UpscaleOptions
 
 
-def load_chain(
+def load_sequence(
     options: UpscaleOptions, *, device: str | None = None, precision: str | None = None
 ) -> Restorer:
     """Load what the options name: denoise, then deblur, then super-resolution (left out for scale 1)."""
@@ -38,23 +38,21 @@ def load_chain(
     return parts[0] if len(parts) == 1 else ChainRestorer(parts)
 
 
-def make_rungs(
-    options: UpscaleOptions, restorer: Restorer, *, brought: bool
+def restorer_loaders(
+    options: UpscaleOptions, restorer: Restorer, *, external: bool
 ) -> Sequence[Callable[[], Restorer]]:
     """The restorer in use, then what to try when memory runs out with the smallest tile and window.
 
-    A restorer that the caller ``brought`` has no further rungs: ``options`` do not say which model it holds.
+    An ``external`` restorer, which the caller made, has no others: ``options`` do not say which model it holds.
     """
-    engine = restorer.engine.lower()
-    rungs: list[Callable[[], Restorer]] = [lambda: restorer]
-    on_cpu = "cpu" in engine
-    if brought or on_cpu:
-        return rungs
-    if options.precision == "auto" and "mixed" not in engine:
-        rungs.append(lambda: load_chain(options, precision="mixed"))
+    loaders: list[Callable[[], Restorer]] = [lambda: restorer]
+    if external or restorer.device == "cpu":
+        return loaders
+    if options.precision == "auto" and restorer.precision != "mixed":
+        loaders.append(lambda: load_sequence(options, precision="mixed"))
     if options.device == "auto":
-        rungs.append(lambda: load_chain(options, device="cpu", precision="fp32"))
-    return rungs
+        loaders.append(lambda: load_sequence(options, device="cpu", precision="fp32"))
+    return loaders
 
 
 def engine_reason(restorer: Restorer) -> str:

@@ -8,13 +8,13 @@ from itertools import pairwise
 from rvrt_cli.media import Source
 from rvrt_cli.media.guard import LIBRARY_ERRORS
 from rvrt_cli.media.probe import open_container
-from rvrt_cli.upscale.target import OutputKind
+from rvrt_cli.upscale.output_path import OutputKind
 
 PACKETS_LOOKED_AT = 600
 """Enough to see a variable frame rate, few enough for a film on a slow disk."""
 
 
-def losses(source: Source, kind: OutputKind) -> list[str]:
+def dropped_features(source: Source, kind: OutputKind) -> list[str]:
     """Sentences for what PNG images or y4m leave behind; nothing for a video, whose container is asked by ``plan_mux``."""
     if kind == "video" or source.kind != "video":
         return []

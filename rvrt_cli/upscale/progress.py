@@ -9,36 +9,38 @@ from contextlib import contextmanager
 from rvrt_cli.upscale.events import Progress, StageTimes
 
 
-class Pace:
+class RunClock:
     """Times one run; each method belongs to one thread, :meth:`progress` to any.
 
-    A continued run first decodes the ``decode_from`` frames that are done and throws them away. That time is kept apart
-    (``skip_s``): it says nothing about how fast the rest will be. ``frames_read``: how many frames the decoder has passed.
+    ``frames_done``: those that an earlier run has made. A continued run first decodes ``skip_frames`` frames and throws them away.
+    That time is kept apart (``skip_s``): it says nothing about how fast the rest will be. ``frames_read``: how many frames the
+    decoder has passed.
     """
 
     def __init__(
         self,
-        start_frame: int,
+        frames_done: int,
         frames_total: int | None,
-        decode_from: int = 0,
+        skip_frames: int = 0,
         frames_read: Callable[[], int] = lambda: 0,
     ) -> None:
-        self.start_frame = start_frame
+        self.start_frame = frames_done
         self.frames_total = frames_total
-        self.frames_done = start_frame
-        self.decode_from = decode_from
+        self.frames_done = frames_done
+        self.skip_frames = skip_frames
         self.frames_read = frames_read
-        self.skipping = decode_from > 0
+        self.skipping = skip_frames > 0
         self.skip_s = 0.0
         self.model_span_s = 0.0
-        """From the first window's start to the last one's end."""
+        """From the first frame that the model got to the last picture it gave."""
         self._began = time.perf_counter()
         self._doing = "reading the first frames"
         self._busy = {"decode": 0.0, "model": 0.0, "encode": 0.0}
         # One entry a stage, always: its thread sets it while the run's thread looks at all of them.
         self._since: dict[str, float | None] = dict.fromkeys(self._busy)
         self._model_began: float | None = None
-        self._first_window: tuple[float, int] | None = None
+        self._pictures = 0
+        self._steady: tuple[float, int] | None = None
         self._s_per_frame: float | None = None
 
     @contextmanager
@@ -57,22 +59,22 @@ class Pace:
             self.skip_s, self.skipping = self._elapsed(), False
             self._busy["decode"] = 0.0
 
-    def window_begins(self, doing: str) -> None:
-        """The model gets a window; ``doing`` says so in words until frames come out."""
+    def model_begins(self, doing: str) -> None:
+        """The model gets a frame; ``doing`` says in words what goes on until pictures come out."""
         if self._model_began is None:
             self._model_began = time.perf_counter()
             self._doing = doing
 
-    def window_done(self, final: int) -> None:
-        """The model is done with a window; frames before ``final`` can come out."""
+    def picture_made(self, window: int) -> None:
+        """The model gave a picture. The first ``window`` pictures say nothing about the others: the model is compiled meanwhile."""
         now = time.perf_counter()
         assert self._model_began is not None
         self.model_span_s = now - self._model_began
-        if self._first_window is None:
-            # The first window's time holds the compilation, which says nothing about the others.
-            self._first_window = (now, final)
-        elif final > self._first_window[1]:
-            self._s_per_frame = (now - self._first_window[0]) / (final - self._first_window[1])
+        self._pictures += 1
+        if self._steady is None:
+            self._steady = (now, self._pictures) if self._pictures >= window else None
+        else:
+            self._s_per_frame = (now - self._steady[0]) / (self._pictures - self._steady[1])
 
     def times(self) -> StageTimes:
         """How long each stage was busy since skipping ended, what it is at now included."""
@@ -99,7 +101,7 @@ class Pace:
         doing, share = (None if done else self._doing), None
         if self.skipping:
             doing = f"skipping to frame {self.start_frame}"
-            share = min(1.0, self.frames_read() / self.decode_from)
+            share = min(1.0, self.frames_read() / self.skip_frames)
         return Progress(
             frames_done=self.frames_done,
             frames_total=self.frames_total,

@@ -1,0 +1,59 @@
+"""What takes over when memory runs out: smaller tiles, then shorter windows, then another precision or device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rvrt_cli.inference.restorer import Restorer
+from rvrt_cli.inference.tiles import TilePlan
+from rvrt_cli.upscale.memory import smaller_steps
+
+
+@dataclass(frozen=True)
+class Level:
+    """How segments are made: ``window`` in frames, ``tile``, and the number of the restorer (0: the one that was planned)."""
+
+    window: int
+    tile: TilePlan
+    restorer: int = 0
+
+
+class OomFallback:
+    """The level in use and its restorer. ``loaders``: of the restorers, the first until memory runs out with it.
+
+    ``planned``: the level of a new run, with whose window and tiles each further restorer begins. ``level``: the one to begin with
+    where it is another one, as in a run that goes on. ``overlap``: bounds how short windows may become.
+    """
+
+    def __init__(
+        self,
+        loaders: Sequence[Callable[[], Restorer]],
+        planned: Level,
+        overlap: int,
+        level: Level | None = None,
+    ) -> None:
+        self._loaders = loaders
+        self._planned = planned
+        self._overlap = overlap
+        self.level = level or planned
+        self.restorer = loaders[self.level.restorer]()
+
+    def close(self) -> None:
+        """Close the restorer in use, unless it is the first one, which belongs to whoever began the run."""
+        if self.level.restorer:
+            self.restorer.close()
+
+    def step_down(self, height: int, width: int) -> bool:
+        """Take the next level for pictures of (height, width) LQ pixels; False when there is none."""
+        level = self.level
+        smaller = next(smaller_steps(level.window, level.tile, self._overlap, height, width), None)
+        if smaller is not None:
+            self.level = Level(*smaller, level.restorer)
+        elif level.restorer + 1 < len(self._loaders):
+            self.restorer.close()
+            self.level = Level(self._planned.window, self._planned.tile, level.restorer + 1)
+            self.restorer = self._loaders[self.level.restorer]()
+        else:
+            return False
+        return True
