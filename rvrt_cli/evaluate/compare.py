@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from rvrt_cli.errors import InputError, OutputError, UsageError
-from rvrt_cli.evaluate.films import FilmSet, Moment, look_at, open_films, walk
+from rvrt_cli.evaluate.films import FilmSet, describe_film, look_at, open_films, walk
 from rvrt_cli.evaluate.measure import LUMA_STATEMENT, METRICS, VMAF_STATEMENT, FrameMeter, luma
 from rvrt_cli.evaluate.metrics import psnr
-from rvrt_cli.evaluate.page import Curve, Page, PageFilm, Place, render_page
+from rvrt_cli.evaluate.page import MAX_PICTURE_BYTES, Curve, Page, PageFilm, Place, render_page
 from rvrt_cli.evaluate.page_pictures import encode_alike, thumbnail
 from rvrt_cli.evaluate.report import jsonable
 from rvrt_cli.evaluate.vmaf import VMAF_MODELS, check_libvmaf
@@ -44,7 +44,7 @@ class CompareOptions:
     end_s: float | None = None
     max_frames: int | None = None
     metrics: tuple[str, ...] = tuple(METRICS)
-    max_bytes: float = 16e6
+    max_bytes: float = MAX_PICTURE_BYTES
 
 
 @dataclass
@@ -227,7 +227,7 @@ def choose_places(measured: Measured, options: CompareOptions) -> dict[int, str]
 
 
 def _place(films: FilmSet, time_s: float, point: int, why: str, budget_bytes: float) -> Place:
-    moment: Moment = look_at(films, time_s)
+    moment = look_at(films, time_s)
     aspect = float(films.clock.pixel_aspect)
     small = thumbnail(moment.pictures[min(1, len(moment.pictures) - 1)], aspect)
     return Place(
@@ -276,10 +276,12 @@ def _page(films: FilmSet, measured: Measured, places: list[Place], notes: list[s
     if len(films.compared) > 1:
         lines = [(index + 1, difference) for index, difference in enumerate(measured.differences)]
         curves.append(Curve(f"PSNR-Y beside {first}", "dB", 2, lines))
-    labels = [film.label for film in films.films]
     return Page(
-        title=" | ".join(labels),
-        films=[PageFilm(film.label, films.described(film)) for film in films.films],
+        title=" | ".join(film.label for film in films.films),
+        films=[
+            PageFilm(f"{film.label} (bicubic)" if films.enlarges(film) else film.label, describe_film(film))
+            for film in films.films
+        ],
         places=places,
         frames=measured.times_s,
         frame_names=[name_time(time_s) for time_s in measured.times_s],

@@ -108,14 +108,14 @@ class FilmSet:
         known = [duration for duration in durations if duration]
         return min(known) if len(known) == len(durations) else None
 
-    def described(self, film: ComparedFilm) -> str:
-        """Size and rate of a film, and that it is enlarged where it is."""
-        words = f"{film.width}x{film.height}, {float(film.rate):.5g} frames/s"
-        return words + (", enlarged by bicubic" if self.enlarges(film) else "")
-
     def enlarges(self, film: ComparedFilm) -> bool:
         """Whether ``film`` is smaller than what it is compared with."""
         return (film.height, film.width) != (self.height, self.width)
+
+
+def describe_film(film: ComparedFilm) -> str:
+    """Size and rate in words."""
+    return f"{film.width}x{film.height}, {float(film.rate):.5g} frames/s"
 
 
 def open_films(paths: Sequence[Path], gt: Path | None = None, labels: Sequence[str] = ()) -> FilmSet:
@@ -141,8 +141,7 @@ def open_films(paths: Sequence[Path], gt: Path | None = None, labels: Sequence[s
     for film in films:
         if abs(film.shape / target.shape - 1) > _SAME_SHAPE:
             raise InputError(
-                f"{film.source.path} is shown as {film.width}x{film.height} and {target.source.path} as "
-                f"{target.width}x{target.height}: pictures of another shape cannot lie on one another; crop one of them first."
+                f"{film.source.path} is shown as {_shown_size(film)} and {target.source.path} as {_shown_size(target)}: pictures of another shape cannot lie on one another; crop one of them first."
             )
         if gt is not None and film.width * film.height > target.width * target.height:
             raise InputError(
@@ -161,6 +160,10 @@ def _open(source: Source, label: str) -> ComparedFilm:
     if video.rotation % 180:
         sides = (video.width, video.height, 1 / video.sar)
     return ComparedFilm(label, source, origin_s, *sides)
+
+
+def _shown_size(film: ComparedFilm) -> str:
+    return f"{round(film.width * film.pixel_aspect)}x{film.height}"
 
 
 def _labels(paths: Sequence[Path], labels: Sequence[str]) -> list[str]:
@@ -247,8 +250,8 @@ class _Follower:
             self._shown, self._next = self._next, next(self._frames, None)
         if self._shown is None:
             return self._next
-        ended = film.time(self._shown) + _shown_for_s(film, self._shown) + film.early_s()
-        return None if self._next is None and time_s > ended else self._shown
+        ended = film.time(self._shown) + _shown_for_s(film, self._shown) - film.early_s()
+        return None if self._next is None and time_s >= ended else self._shown
 
 
 def _shown_for_s(film: ComparedFilm, frame: Frame) -> float:

@@ -29,7 +29,7 @@ METRICS = {
 }
 """Every figure this package measures per frame; higher is better in all of them."""
 LUMA_STATEMENT = "PSNR and SSIM on Y of BT.601 studio range, 8 bits, no border crop"
-VMAF_STATEMENT = "VMAF by libvmaf on luma, 8 bits, models vmaf_v0.6.1 and vmaf_v0.6.1neg (made for 1080p)"
+VMAF_STATEMENT = "VMAF by libvmaf on luma, 8 bits, models vmaf_v0.6.1 and vmaf_v0.6.1neg (made for 1080p); a first frame has no motion to go by"
 
 
 def parse_metrics(text: str) -> tuple[str, ...]:

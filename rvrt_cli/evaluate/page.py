@@ -20,6 +20,8 @@ from typing import Any
 from rvrt_cli import __version__
 from rvrt_cli.evaluate.page_pictures import Encoded
 
+MAX_PICTURE_BYTES = 16e6
+"""What the pictures of a page take unless the user says otherwise."""
 MAX_POINTS = 2000
 """Longer curves are drawn with each point the mean of a run of frames: a page of an hour's film stays small."""
 
