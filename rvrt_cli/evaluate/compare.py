@@ -52,13 +52,13 @@ class Measured:
     """Figures of the frames that were looked at, in order. differences[i]: of film i + 1 beside film 0, PSNR of Y in dB.
 
     The ground truth counts there only where there is nothing else beside film 0. figures[i]: of film i against the ground
-    truth, by name; empty without one. complete: no frame was left out.
+    truth, by name; empty without one. sampled_s: where only some frames were looked at, the range they are spread over.
     """
 
     times_s: list[float] = field(default_factory=list)
     differences: list[list[float]] = field(default_factory=list)
     figures: list[dict[str, list[float]]] = field(default_factory=list)
-    complete: bool = True
+    sampled_s: tuple[float, float] | None = None
 
     def add_difference(self, planes: Sequence[np.ndarray]) -> None:
         for index, line in enumerate(self.differences):
@@ -135,11 +135,14 @@ def compare_films(options: CompareOptions, output: Path, on_progress: OnProgress
 def _check_places(options: CompareOptions, films: FilmSet) -> None:
     if not options.at_s and not options.places and not options.differing:
         raise UsageError("No place to look at: give --at, --places or --differing.")
+    start_s, end_s = options.start_s or 0.0, options.end_s
+    if end_s is not None and end_s <= start_s:
+        raise UsageError(f"--end {end_s:g} is not behind --start {start_s:g}; swap them.")
     duration = films.duration_s
     for time_s in options.at_s:
         if duration is not None and time_s > duration:
             raise UsageError(f"--at {time_s:g} is behind the end of the shortest film, {duration:.3f} s.")
-        if time_s < (options.start_s or 0) or (options.end_s is not None and time_s >= options.end_s):
+        if time_s < start_s or (end_s is not None and time_s >= end_s):
             raise UsageError(f"--at {time_s:g} is outside of the range of --start and --end.")
 
 
@@ -165,7 +168,7 @@ def _measure(films: FilmSet, options: CompareOptions, report: OnProgress) -> Mea
     else:
         probes = options.differing and _PROBES
         times = sorted({*even_times(*span, options.places), *even_times(*span, probes), *options.at_s})
-        measured.complete = False
+        measured.sampled_s = span
         for done, time_s in enumerate(times):
             moment = look_at(films, time_s)
             if not measured.times_s or moment.time_s > measured.times_s[-1]:
@@ -198,31 +201,30 @@ def even_times(start_s: float, end_s: float, count: int) -> list[float]:
 
 
 def choose_places(measured: Measured, options: CompareOptions) -> dict[int, str]:
-    """Index of a frame → why it is looked at, in order: asked for, evenly spaced, and those that differ most."""
+    """Index of a frame → why it is looked at, in order: asked for, those that differ most, evenly spaced ones.
+
+    Neighbours differ alike, so those that differ most keep a distance from one another; equal pictures do not differ.
+    """
     times = measured.times_s
+    frame_s = (times[-1] - times[0]) / max(1, len(times) - 1)
+    span = measured.sampled_s or (times[0], times[-1] + frame_s)
+    apart_s = (span[1] - span[0]) / (3 * max(1, options.places + options.differing))
 
     def nearest(time_s: float) -> int:
         return min(range(len(times)), key=lambda i: abs(times[i] - time_s))
 
-    chosen: dict[int, str] = {}
-    for time_s in options.at_s:
-        chosen.setdefault(nearest(time_s), "chosen")
-    span = (
-        times[0],
-        times[-1] + (times[-1] - times[0]) / max(1, len(times) - 1) if measured.complete else times[-1],
-    )
+    chosen = {nearest(time_s): "chosen" for time_s in options.at_s}
+    lowest = [min(line[i] for line in measured.differences) for i in range(len(times))]
+    differing: list[int] = []
+    for point in sorted(range(len(times)), key=lowest.__getitem__):
+        if len(differing) == options.differing or math.isinf(lowest[point]):
+            break
+        if all(abs(times[point] - times[other]) > apart_s for other in differing):
+            differing.append(point)
+    for point in differing:
+        chosen.setdefault(point, "differs most")
     for time_s in even_times(*span, options.places):
         chosen.setdefault(nearest(time_s), "evenly spaced")
-    # Neighbours differ alike: those that differ most keep a distance from one another and from the others.
-    apart = (span[1] - span[0]) / (3 * (len(chosen) + options.differing) or 1)
-    lowest = [min(line[i] for line in measured.differences) for i in range(len(times))]
-    wanted = options.differing
-    for point in sorted(range(len(times)), key=lowest.__getitem__):
-        if not wanted:
-            break
-        if all(abs(times[point] - times[other]) > apart for other in chosen):
-            chosen[point] = "differs most"
-            wanted -= 1
     return dict(sorted(chosen.items()))
 
 
@@ -252,7 +254,7 @@ def _statements(films: FilmSet, measured: Measured, options: CompareOptions) -> 
             notes.append(f"{LUMA_STATEMENT}.")
         if set(VMAF_MODELS) & set(options.metrics):
             notes.append(f"{VMAF_STATEMENT}.")
-    if not measured.complete:
+    if measured.sampled_s is not None:
         notes.append(
             f"The difference was looked at in {len(measured.times_s)} frames spread over the film, not in all."
         )
