@@ -19,6 +19,10 @@ ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # WebDriver's name of the field
 KEYS = {"left": "\ue012", "up": "\ue013", "right": "\ue014", "down": "\ue015", "home": "\ue011", "end": "\ue010",
         "page up": "\ue00e", "page down": "\ue00f", "tab": "\ue004", "space": " "}  # fmt: skip
 
+_HERE = urllib.request.build_opener(
+    urllib.request.ProxyHandler({})
+)  # a proxy knows nothing of this machine's ports
+
 
 def missing_browser() -> str:
     """Why no page can be looked at here; empty when it can."""
@@ -54,7 +58,7 @@ class Browser:
             self._base + path, body, {"Content-Type": "application/json"}, method=method
         )
         try:
-            with urllib.request.urlopen(request, timeout=120) as answer:
+            with _HERE.open(request, timeout=120) as answer:
                 return json.load(answer)["value"]
         except urllib.error.HTTPError as error:
             raise RuntimeError(json.load(error)["value"]["message"]) from error
@@ -69,6 +73,14 @@ class Browser:
     def script(self, text: str, *arguments: Any) -> Any:
         """The value of ``return …`` in the page."""
         return self.do("POST", "/execute/sync", {"script": text, "args": list(arguments)})
+
+    def wait(self, text: str, seconds: float = 30) -> None:
+        """Until ``return …`` is true in the page."""
+        deadline = time.monotonic() + seconds
+        while not self.script(text):
+            if time.monotonic() > deadline:
+                raise TimeoutError(text)
+            time.sleep(0.05)
 
     def devtools(self, command: str, **parameters: Any) -> Any:
         return self.do("POST", "/goog/cdp/execute", {"cmd": command, "params": parameters})
@@ -139,7 +151,7 @@ def open_browser(folder: Path) -> Iterator[Browser]:
         deadline = time.monotonic() + 60
         while True:
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=5):
+                with _HERE.open(f"http://127.0.0.1:{port}/status", timeout=5):
                     break
             except OSError:
                 if time.monotonic() > deadline or driver.poll() is not None:
