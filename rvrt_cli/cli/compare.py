@@ -99,7 +99,7 @@ def compare_command(
             min=0,
             max=100,
             metavar="N",
-            help="Places where the films differ most; in long films without --gt sought among 48.",
+            help="Places where the films differ most; in long films without --gt sought among 32.",
             rich_help_panel=PLACES,
         ),
     ] = 3,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from rvrt_cli.errors import InputError, OutputError, UsageError
-from rvrt_cli.evaluate.films import FilmSet, describe_film, look_at, open_films, walk
+from rvrt_cli.evaluate.films import ComparedFilm, FilmSet, describe_film, look_at, open_films, walk
 from rvrt_cli.evaluate.measure import LUMA_STATEMENT, METRICS, VMAF_STATEMENT, FrameMeter, luma
 from rvrt_cli.evaluate.metrics import psnr
 from rvrt_cli.evaluate.page import MAX_PICTURE_BYTES, Curve, Page, PageFilm, Place, render_page
@@ -23,8 +23,8 @@ from rvrt_cli.system.files import write_bytes
 
 LOOKED_THROUGH = 600
 """Films with so many frames, and films with a ground truth, are looked through as a whole."""
-_PROBES = 48
-"""In longer films the places that differ most are looked for at so many even distances."""
+_PROBES = 32
+"""In longer films the places that differ most are looked for at so many even distances. Every one costs the decoding from a key frame on, in each film."""
 
 OnProgress = Callable[[int, "int | None"], None]
 """Called with (frames looked at, frames in all as far as known)."""
@@ -158,12 +158,13 @@ def _range(films: FilmSet, options: CompareOptions) -> tuple[float, float] | Non
 
 
 def _measure(films: FilmSet, options: CompareOptions, report: OnProgress) -> Measured:
-    """Look through the films: all of their frames, or some where they are long and nothing but places is wanted."""
+    """Look through the films: all of their frames, or some where they are long, can be sought in and have no ground truth."""
     span = _range(films, options)
     count = None if span is None else max(1, round((span[1] - span[0]) * films.clock.rate))
     beside = max(1, len(films.compared) - 1)
     measured = Measured(differences=[[] for _ in range(beside)])
-    if films.has_gt or count is None or span is None or count <= LOOKED_THROUGH:
+    seekable = not any(film.source.clock_jumps for film in films.films)
+    if films.has_gt or count is None or span is None or count <= LOOKED_THROUGH or not seekable:
         _measure_all(films, options, count, measured, report)
     else:
         probes = options.differing and _PROBES
@@ -254,6 +255,10 @@ def _statements(films: FilmSet, measured: Measured, options: CompareOptions) -> 
             notes.append(f"{LUMA_STATEMENT}.")
         if set(VMAF_MODELS) & set(options.metrics):
             notes.append(f"{VMAF_STATEMENT}.")
+    if len(films.compared) > 1:
+        notes.append(
+            f"{_likeness(films)} says how like that film another one is, frame by frame, not which is better."
+        )
     if measured.sampled_s is not None:
         notes.append(
             f"The difference was looked at in {len(measured.times_s)} frames spread over the film, not in all."
@@ -267,6 +272,15 @@ def _statements(films: FilmSet, measured: Measured, options: CompareOptions) -> 
     return notes
 
 
+def _likeness(films: FilmSet) -> str:
+    """Title of the curve of differences."""
+    return f"PSNR-Y against {_shown_label(films, films.films[0])}"
+
+
+def _shown_label(films: FilmSet, film: ComparedFilm) -> str:
+    return f"{film.label} (bicubic)" if films.enlarges(film) else film.label
+
+
 def _page(films: FilmSet, measured: Measured, places: list[Place], notes: list[str]) -> Page:
     curves = []
     if measured.figures:
@@ -274,16 +288,12 @@ def _page(films: FilmSet, measured: Measured, places: list[Place], notes: list[s
             metric = METRICS[name]
             lines = [(index, figures[name]) for index, figures in enumerate(measured.figures)]
             curves.append(Curve(metric.title, metric.unit, metric.digits, lines))
-    first = films.films[0].label
     if len(films.compared) > 1:
         lines = [(index + 1, difference) for index, difference in enumerate(measured.differences)]
-        curves.append(Curve(f"PSNR-Y beside {first}", "dB", 2, lines))
+        curves.append(Curve(_likeness(films), "dB", 2, lines))
     return Page(
         title=" | ".join(film.label for film in films.films),
-        films=[
-            PageFilm(f"{film.label} (bicubic)" if films.enlarges(film) else film.label, describe_film(film))
-            for film in films.films
-        ],
+        films=[PageFilm(_shown_label(films, film), describe_film(film)) for film in films.films],
         places=places,
         frames=measured.times_s,
         frame_names=[name_time(time_s) for time_s in measured.times_s],

@@ -87,14 +87,14 @@ def test_the_page_of_two_films_and_their_ground_truth(rvrt, films: Path, tmp_pat
     data = data_of(page)
     assert [film["label"] for film in data["films"]] == ["lq.mkv (bicubic)", "sr.mkv", "ground truth"]
     curves = {curve["title"]: curve["lines"] for curve in data["curves"]}
-    assert list(curves) == ["PSNR-Y", "SSIM-Y", "VMAF", "VMAF-NEG", "PSNR-Y beside lq.mkv"]
+    assert list(curves) == ["PSNR-Y", "SSIM-Y", "VMAF", "VMAF-NEG", "PSNR-Y against lq.mkv (bicubic)"]
     shown = [pictures(films / f"{name}.mkv") for name in ("lq", "sr", "gt")]
     for name, figure in (("PSNR-Y", psnr), ("SSIM-Y", ssim)):
         for index in (0, 1):
             expected = [figure(a, b, y_channel=True) for a, b in zip(shown[index], shown[2], strict=True)]
             assert curves[name][index] == {"film": index, "values": pytest.approx(expected, abs=1e-4)}
     beside = [psnr(a, b, y_channel=True) for a, b in zip(shown[0], shown[1], strict=True)]
-    assert curves["PSNR-Y beside lq.mkv"][0]["values"] == pytest.approx(beside, abs=1e-4)
+    assert curves["PSNR-Y against lq.mkv (bicubic)"][0]["values"] == pytest.approx(beside, abs=1e-4)
     assert all(0 <= value <= 100 for line in curves["VMAF-NEG"] for value in line["values"])
     # The pictures of a place are those of its frame, lossless here.
     (place,) = [place for place in data["places"] if place["why"] == "chosen"]
