@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rvrt_cli.errors import InputError, OutputError, UsageError
+from rvrt_cli.errors import InputError, InterruptedRun, OutputError, UsageError
 from rvrt_cli.evaluate.films import ComparedFilm, FilmSet, describe_film, look_at, open_films, walk
 from rvrt_cli.evaluate.measure import LUMA_STATEMENT, METRICS, VMAF_STATEMENT, FrameMeter, luma
 from rvrt_cli.evaluate.metrics import psnr
@@ -100,14 +100,22 @@ def compare_films(options: CompareOptions, output: Path, on_progress: OnProgress
     """Write the page that compares ``options.films`` to ``output``, atomically; check it with :func:`check_page_path` first.
 
     Errors: those of :func:`rvrt_cli.evaluate.films.open_films` and of reading; :class:`UsageError` for places outside the
-    films and options without a use; :class:`rvrt_cli.errors.DeviceError` where ffmpeg has no libvmaf.
+    films and options without a use; :class:`rvrt_cli.errors.DeviceError` where ffmpeg has no libvmaf; :class:`InterruptedRun`.
     """
+    try:
+        return _compare(options, output, on_progress or (lambda done, total: None))
+    except KeyboardInterrupt as error:
+        raise InterruptedRun(
+            f"Stopped; {output} was not written. Run the same command again for the page."
+        ) from error
+
+
+def _compare(options: CompareOptions, output: Path, on_progress: OnProgress) -> Comparison:
     if options.gt is not None and set(options.metrics) & set(VMAF_MODELS):
         check_libvmaf()
     films = open_films(options.films, options.gt, options.labels)
     _check_places(options, films)
-    report = on_progress or (lambda done, total: None)
-    measured = _measure(films, options, report)
+    measured = _measure(films, options, on_progress)
     if not measured.times_s:
         raise InputError(
             f"{films.clock.source.path} has no frame that all films show in the chosen range; choose another one."

@@ -255,7 +255,8 @@ class _Follower:
 
 
 def _shown_for_s(film: ComparedFilm, frame: Frame) -> float:
-    return float(frame.duration * film.source.video.time_base if frame.duration else 1 / film.rate)
+    """How long ``frame`` is shown, at least as long as others are: some containers state a single tick."""
+    return float(max((frame.duration or 0) * film.source.video.time_base, 1 / film.rate))
 
 
 def look_at(films: FilmSet, time_s: float) -> Moment:

@@ -160,6 +160,25 @@ def test_pictures_of_several_results_keep_within_the_limit(rvrt, films: Path, tm
     assert len(data_of(page)["places"][0]["pictures"]) == 4
 
 
+def test_an_interrupted_comparison_leaves_nothing(
+    rvrt, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rvrt_cli.cli.compare._Progress.show", interrupt)
+    page = tmp_path / "report.html"
+    page.write_text("the one before")
+    result = rvrt("compare", films / "sr.mkv", "--gt", films / "gt.mkv", "-o", page, "--overwrite")
+    assert result.code == ExitCode.INTERRUPTED
+    assert result.err == f"rvrt: Stopped; {page} was not written. Run the same command again for the page.\n"
+    assert page.read_text() == "the one before"
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
 def test_a_page_that_is_there_is_kept(rvrt, films: Path, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     page.write_text("mine")

@@ -21,6 +21,7 @@ def write_film(
     levels: list[int],
     size: tuple[int, int] = (32, 48),
     rate: str = "25",
+    stated_ms: int | None = None,
 ) -> Path:
     """Grey frames of the given levels, lossless, shown at the given times."""
     with av.open(str(path), "w") as container:
@@ -31,7 +32,9 @@ def write_film(
             picture = np.full((*size, 4), (level, level, level, 255), np.uint8)
             frame = av.VideoFrame.from_ndarray(picture, format="bgra")
             frame.pts, frame.time_base = time_ms, Fraction(1, 1000)
-            container.mux(stream.encode(frame))
+            for packet in stream.encode(frame):
+                packet.duration = packet.duration if stated_ms is None else stated_ms
+                container.mux(packet)
         container.mux(stream.encode())
     return path
 
@@ -59,6 +62,13 @@ def test_times_rounded_by_a_container_are_the_same_times(tmp_path: Path) -> None
     for moment in walk(films):
         assert len(set(levels(moment.pictures))) == 1
         assert levels(look_at(films, moment.time_s).pictures) == levels(moment.pictures)
+
+
+def test_the_last_frame_counts_where_a_container_states_a_tick_as_its_length(tmp_path: Path) -> None:
+    paths = [write_film(tmp_path / f"{name}.mkv", [0, 40, 80], [10, 20, 30], stated_ms=1) for name in "ab"]
+    films = open_films(paths)
+    assert [frame.duration for frame in films.clock.read()] == [1, 1, 1]  # the case is the one meant
+    assert [levels(moment.pictures) for moment in walk(films)] == [[10, 10], [20, 20], [30, 30]]
 
 
 def test_a_frame_shown_for_long_is_found_again(tmp_path: Path) -> None:
