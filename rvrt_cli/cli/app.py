@@ -15,7 +15,16 @@ from rvrt_cli.errors import ExitCode, RvrtError
 from rvrt_cli.package import __version__
 from rvrt_cli.system.standard_streams import drop, tolerate_lost_stderr
 
-COMMANDS: tuple[str, ...] = ("upscale", "weights", "preprocess", "evaluate", "train", "doctor", "devices")
+COMMANDS: tuple[str, ...] = (
+    "upscale",
+    "compare",
+    "weights",
+    "preprocess",
+    "evaluate",
+    "train",
+    "doctor",
+    "devices",
+)
 """Modules of :mod:`rvrt_cli.cli` with a ``register(app)`` function, in the order of ``rvrt --help``."""
 
 app = typer.Typer(

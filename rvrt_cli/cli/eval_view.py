@@ -85,6 +85,10 @@ def print_report(report: EvalReport) -> None:
             table.add_column(f"{model}\nwarp err.", justify="right")
             table.add_column("\nflicker", justify="right")
             table.add_column("\ntOF px", justify="right")
+    vmaf = [name for name in ("vmaf", "vmaf_neg") if getattr(report.totals[0], name) is not None]
+    for name in vmaf:
+        for model in models:
+            table.add_column(f"{model}\n{name.upper().replace('_', '-')}", justify="right")
     table.add_column(f"{models[0]}\ns/call", justify="right")
     table.add_column("\nframes/s", justify="right")
     table.add_column("peak\nMiB", justify="right")
@@ -95,9 +99,9 @@ def print_report(report: EvalReport) -> None:
     if hidden > 0:
         clips = sorted(clips, key=lambda clip: by_key[clip, models[0]].psnr)[:_MAX_ROWS]
     for clip in clips:
-        table.add_row(clip, *_cells([by_key[clip, model] for model in models], temporal))
+        table.add_row(clip, *_cells([by_key[clip, model] for model in models], temporal, vmaf))
     table.add_section()
-    table.add_row("mean", *_cells(report.totals, temporal), style="bold")
+    table.add_row("mean", *_cells(report.totals, temporal, vmaf), style="bold")
     if any(total.published_psnr is not None for total in report.totals):
         cells = []
         for total in report.totals:
@@ -124,6 +128,10 @@ def describe_report(report: EvalReport) -> list[str]:
             line += f" and {total.peak_device_mib:.0f} MiB on the device"
         if total.warp_error is not None:
             line += f"; warping error {total.warp_error:.2f} levels (ground truth {total.gt_warp_error:.2f}), flicker of the error {total.flicker:.2f} levels, tOF {total.tof_px:.3f} px"
+        if total.vmaf is not None:
+            line += f"; VMAF {total.vmaf:.2f}"
+        if total.vmaf_neg is not None:
+            line += f"; VMAF-NEG {total.vmaf_neg:.2f}"
         if total.published_psnr is not None:
             ssim = f"/{total.published_ssim:.4f}" if total.published_ssim is not None else ""
             line += f"; published {total.published_psnr:.2f}{ssim} ({total.published_source})"
@@ -133,7 +141,7 @@ def describe_report(report: EvalReport) -> list[str]:
     return lines
 
 
-def _cells(rows: Sequence[ClipScore] | Sequence[Total], temporal: bool) -> list[str]:
+def _cells(rows: Sequence[ClipScore] | Sequence[Total], temporal: bool, vmaf: Sequence[str]) -> list[str]:
     cells = []
     for row in rows:
         cells += [_number(row.psnr, 2), _number(row.ssim, 4)]
@@ -145,6 +153,7 @@ def _cells(rows: Sequence[ClipScore] | Sequence[Total], temporal: bool) -> list[
     if temporal:
         for row in rows:
             cells += [_number(row.warp_error, 2), _number(row.flicker, 2), _number(row.tof_px, 3)]
+    cells += [_number(getattr(row, name), 2) for name in vmaf for row in rows]
     first = rows[0]
     return [*cells, _number(first.seconds_per_call, 3), _number(first.fps, 2), _number(first.peak_rss_mib, 0)]
 

@@ -200,6 +200,15 @@ def evaluate_command(
             "--resume/--no-resume", help="Go on with an interrupted run, or start anew.", rich_help_panel=RUN
         ),
     ] = True,
+    metrics: Annotated[
+        str,
+        typer.Option(
+            "--metrics",
+            metavar="NAMES",
+            help="psnr and ssim are always measured; vmaf and vmaf-neg, separated by commas, are measured beside them.",
+            rich_help_panel=RESULT,
+        ),
+    ] = "psnr,ssim",
     temporal: Annotated[
         bool,
         typer.Option(
@@ -223,11 +232,23 @@ def evaluate_command(
             rich_help_panel=RESULT,
         ),
     ] = None,
+    report_page: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            metavar="FILE.html",
+            help="Write a page with a wipe between the models on up to 12 clips, and the curves of all frames.",
+            rich_help_panel=RESULT,
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a --report that is there.", rich_help_panel=RESULT)
+    ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Measure PSNR and SSIM of a model by the field's protocols, per clip and in total."""
+    """Measure PSNR, SSIM and VMAF of a model by the field's protocols, per clip and in total."""
     import json
     from dataclasses import replace
 
@@ -236,10 +257,13 @@ def evaluate_command(
     from rvrt_cli.cli.stopping import signals_as_interrupt
     from rvrt_cli.data.degrade import DEGRADATIONS
     from rvrt_cli.errors import InputError, UsageError
+    from rvrt_cli.evaluate.compare import check_page_path
+    from rvrt_cli.evaluate.measure import parse_metrics
     from rvrt_cli.evaluate.models import Feeding
     from rvrt_cli.evaluate.protocols import find_protocol
     from rvrt_cli.evaluate.run import EvalOptions, evaluate
     from rvrt_cli.evaluate.save import check_metrics_path, save_report
+    from rvrt_cli.evaluate.vmaf import VMAF_MODELS
 
     enable_debug(debug)
     if (dataset is None) == (gt is None):
@@ -256,6 +280,10 @@ def evaluate_command(
         raise UsageError(f"--degradation {degradation!r} is none of {', '.join(DEGRADATIONS)}.")
     if save_metrics is not None:
         check_metrics_path(save_metrics)
+    if report_page is not None:
+        check_page_path(report_page, overwrite)
+    elif overwrite:
+        raise UsageError("--overwrite is for --report; name a page with it, or leave it out.")
     if save_images is not None and save_images.is_file():
         raise InputError(f"{save_images} is a file; --save-images needs a folder.")
     feeding = Feeding(window, overlap, tile, tile_overlap, no_neighbours)
@@ -281,6 +309,8 @@ def evaluate_command(
         frames=frames,
         feeding=feeding,
         temporal=temporal,
+        vmaf=tuple(name for name in parse_metrics(metrics) if name in VMAF_MODELS),
+        page=report_page,
         devices=devices,
         save_images=save_images,
         work_dir=work_dir,

@@ -31,6 +31,10 @@ class ClipScore:
     gt_warp_error: float | None = None
     flicker: float | None = None
     tof_px: float | None = None
+    vmaf: float | None = None
+    vmaf_neg: float | None = None
+    frame_vmaf: tuple[float, ...] = ()
+    frame_vmaf_neg: tuple[float, ...] = ()
 
     @property
     def seconds_per_call(self) -> float:
@@ -60,6 +64,8 @@ class Total:
     published_psnr: float | None
     published_ssim: float | None
     published_source: str | None
+    vmaf: float | None = None
+    vmaf_neg: float | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,6 @@ def jsonable(value: Any) -> Any:
 def score_from_dict(value: Mapping[str, Any]) -> ClipScore:
     """The row that :func:`jsonable` was given as a dict."""
     fields: dict[str, Any] = {key: float("inf") if item == "inf" else item for key, item in value.items()}
-    for key in ("frame_psnr", "frame_ssim"):
+    for key in ("frame_psnr", "frame_ssim", "frame_vmaf", "frame_vmaf_neg"):
         fields[key] = tuple(float(item) for item in fields[key])
     return ClipScore(**fields)

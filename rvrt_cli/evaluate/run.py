@@ -14,6 +14,7 @@ import numpy as np
 from rvrt_cli.data.pool import run_parallel
 from rvrt_cli.errors import InterruptedRun, OutputError, UsageError
 from rvrt_cli.evaluate.datasets import EvalClip, load_clip, open_dataset
+from rvrt_cli.evaluate.eval_page import PictureShelf, write_eval_page
 from rvrt_cli.evaluate.journal import EvalJournal
 from rvrt_cli.evaluate.metrics import psnr, ssim
 from rvrt_cli.evaluate.models import Feeding, ModelSpec, restore_clip, spread_devices
@@ -21,6 +22,7 @@ from rvrt_cli.evaluate.protocols import Protocol, find_published
 from rvrt_cli.evaluate.report import ClipScore, EvalReport, Total, jsonable, score_from_dict
 from rvrt_cli.evaluate.scales import settle_scale
 from rvrt_cli.evaluate.temporal import TemporalJudge
+from rvrt_cli.evaluate.vmaf import VmafMeter, check_libvmaf
 from rvrt_cli.imaging.images import write_png
 from rvrt_cli.inference.restorer import Restorer, describe_engine
 from rvrt_cli.package import __version__
@@ -49,8 +51,12 @@ class EvalOptions:
     frames: int | None = None
     feeding: Feeding = field(default_factory=Feeding)
     temporal: bool = False
+    vmaf: tuple[str, ...] = ()
+    """Names of VMAF's kinds to measure too."""
     devices: int = 1
     save_images: Path | None = None
+    page: Path | None = None
+    """The HTML report; check it with :func:`rvrt_cli.evaluate.compare.check_page_path` first."""
     work_dir: Path | None = None
     resume: bool = True
     seed: int = 0
@@ -69,6 +75,7 @@ class _Evaluator:
     def __init__(self, options: EvalOptions, specs: Sequence[ModelSpec]) -> None:
         self.options = options
         self.specs = tuple(specs)
+        self.shelf: PictureShelf | None = None
         self.restorers: list[Restorer] = []
         try:
             for spec in self.specs:
@@ -89,6 +96,7 @@ class _Evaluator:
         gt, lq = load_clip(clip, self.scale, options.degradation, options.seed)
         judge = TemporalJudge(gt) if options.temporal and len(gt) > 1 else None
         scores = []
+        results = []
         for spec, restorer in zip(self.specs, self.restorers, strict=True):
             restored = restore_clip(
                 restorer, spec.label, lq, options.feeding, mirror=options.protocol.mirror, scale=self.scale
@@ -103,20 +111,49 @@ class _Evaluator:
                     peak_rss_mib=peak_rss_mib(),
                     peak_device_mib=peak_device_mib(restorer),
                     **(asdict(judge.score(restored.frames)) if judge else {}),
+                    **measure_vmaf(restored.frames, gt, options),
                 )
             )
+            if self.shelf is not None:
+                results.append(restored.frames)
             if options.save_images is not None:
                 save_frames(options.save_images, spec.label, clip, restored.frames, options.protocol)
+        if self.shelf is not None:
+            self.shelf.keep(clip.name, [*results, gt], compared_frames(options.protocol, len(gt)))
         return scores
 
 
 def compare(clip: str, model: str, sr: np.ndarray, gt: np.ndarray, protocol: Protocol) -> ClipScore:
     """PSNR and SSIM of (t, h, w, 3) uint8 frames after ``protocol``, without any timing."""
-    chosen = [len(gt) // 2] if protocol.centre_only else range(len(gt))
+    chosen = compared_frames(protocol, len(gt))
     arguments: dict[str, Any] = {"crop": protocol.crop_px, "y_channel": protocol.y_channel}
     psnrs = tuple(psnr(sr[i], gt[i], **arguments) for i in chosen)
     ssims = tuple(ssim(sr[i], gt[i], **arguments) for i in chosen)
     return ClipScore(clip, model, float(np.mean(psnrs)), float(np.mean(ssims)), psnrs, ssims, 0.0, 0, 0, 0.0)
+
+
+def compared_frames(protocol: Protocol, count: int) -> Sequence[int]:
+    """Which of a clip's frames count."""
+    return [count // 2] if protocol.centre_only else range(count)
+
+
+def measure_vmaf(sr: np.ndarray, gt: np.ndarray, options: EvalOptions) -> dict[str, Any]:
+    """The fields of :class:`ClipScore` about VMAF, for (t, h, w, 3) uint8 frames; none where it is not asked for.
+
+    Every frame is measured, because VMAF looks at the motion between them; those that the protocol compares count.
+    """
+    if not options.vmaf:
+        return {}
+    with VmafMeter(gt.shape[1], gt.shape[2], options.vmaf) as meter:
+        for restored, true in zip(sr, gt, strict=True):
+            meter.add(restored, true)
+        figures = meter.finish()
+    fields: dict[str, Any] = {}
+    for name, values in figures.items():
+        counted = tuple(values[i] for i in compared_frames(options.protocol, len(gt)))
+        field_name = name.replace("-", "_")
+        fields |= {field_name: float(np.mean(counted)), f"frame_{field_name}": counted}
+    return fields
 
 
 def peak_device_mib(restorer: Restorer) -> float | None:
@@ -139,7 +176,7 @@ def save_frames(folder: Path, label: str, clip: EvalClip, frames: np.ndarray, pr
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{target} cannot be made: {error.strerror or error}.") from error
-    for i in [len(frames) // 2] if protocol.centre_only else range(len(frames)):
+    for i in compared_frames(protocol, len(frames)):
         write_png(target / f"{clip.gt[i].stem}.png", frames[i])
 
 
@@ -155,6 +192,8 @@ def _identity(
         "frames": options.frames,
         "feeding": asdict(options.feeding),
         "temporal": options.temporal,
+        "vmaf": options.vmaf,
+        "page": options.page is not None,
         "seed": options.seed,
         "models": [
             [spec.label, restorer.fingerprint]
@@ -185,6 +224,8 @@ def evaluate(
     labels = [spec.label for spec in options.models]
     if len(set(labels)) != len(labels):
         raise UsageError(f"{labels[0]} would be compared with itself; name two different models.")
+    if options.vmaf:
+        check_libvmaf()
     clips = open_dataset(
         options.protocol,
         options.root,
@@ -208,6 +249,11 @@ def evaluate(
     journal = EvalJournal(
         _work_folder(options), _identity(options, clips, evaluator.restorers, scale), resume=options.resume
     )
+    shelf = None
+    if options.page is not None:
+        shelf = evaluator.shelf = PictureShelf(
+            journal.path.with_suffix(".pictures"), [clip.name for clip in clips]
+        )
     resumed = [clip.name for clip in clips if clip.name in journal.finished]
     pending = [clip for clip in clips if clip.name not in journal.finished]
     done = len(resumed)
@@ -218,7 +264,7 @@ def evaluate(
             # The worker processes hold the models from here on.
             evaluator.close()
             evaluator = None
-            results = _evaluate_spread(options, pending)
+            results = _evaluate_spread(options, pending, shelf)
         else:
             results = ((clip.name, evaluator.evaluate(clip)) for clip in pending)
         for name, scores in results:
@@ -259,6 +305,9 @@ def evaluate(
         scores,
         totals,
     )
+    if options.page is not None and shelf is not None:
+        write_eval_page(options.page, report, shelf)
+        shelf.remove()
     journal.remove()
     return report
 
@@ -268,11 +317,11 @@ def _work_folder(options: EvalOptions) -> Path:
 
 
 # State of a worker process.
-_pending_share: tuple[EvalOptions, tuple[ModelSpec, ...]] | None = None
+_pending_share: tuple[EvalOptions, tuple[ModelSpec, ...], PictureShelf | None] | None = None
 _worker: _Evaluator | None = None
 
 
-def _evaluate_spread(options: EvalOptions, clips: Sequence[EvalClip]) -> Any:
+def _evaluate_spread(options: EvalOptions, clips: Sequence[EvalClip], shelf: PictureShelf | None) -> Any:
     """Clips over several worker processes, each with its own device."""
     import multiprocessing
 
@@ -286,21 +335,23 @@ def _evaluate_spread(options: EvalOptions, clips: Sequence[EvalClip]) -> Any:
         options.devices,
         threads=threads,
         initializer=_start_evaluator,
-        arguments=(options, shares),
+        arguments=(options, shares, shelf),
     )
 
 
-def _start_evaluator(options: EvalOptions, shares: Any) -> None:
+def _start_evaluator(options: EvalOptions, shares: Any, shelf: PictureShelf | None) -> None:
     global _pending_share
     # Loading may fail with an error for the user, which an initializer cannot carry: the first clip loads.
-    _pending_share = (options, shares.get())
+    _pending_share = (options, shares.get(), shelf)
 
 
 def _evaluate_in_worker(clip: EvalClip) -> tuple[str, list[ClipScore]]:
     global _worker
     if _worker is None:
         assert _pending_share is not None
-        _worker = _Evaluator(*_pending_share)
+        options, specs, shelf = _pending_share
+        _worker = _Evaluator(options, specs)
+        _worker.shelf = shelf
     return clip.name, _worker.evaluate(clip)
 
 
@@ -328,6 +379,8 @@ def _total(
         gt_warp_error=mean("gt_warp_error"),
         flicker=mean("flicker"),
         tof_px=mean("tof_px"),
+        vmaf=mean("vmaf"),
+        vmaf_neg=mean("vmaf_neg"),
         published_psnr=figure.psnr if figure else None,
         published_ssim=figure.ssim if figure else None,
         published_source=figure.source if figure else None,

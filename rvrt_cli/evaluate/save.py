@@ -25,6 +25,8 @@ _CSV_COLUMNS = (
     "gt_warp_error",
     "flicker",
     "tof_px",
+    "vmaf",
+    "vmaf_neg",
 )
 
 

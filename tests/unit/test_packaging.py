@@ -69,6 +69,7 @@ def test_wheel_holds_the_weights_and_the_code(built: Path) -> None:
         metadata = archive.read(next(name for name in names if name.endswith("/METADATA"))).decode()
         entry = archive.read(next(name for name in names if name.endswith("/entry_points.txt"))).decode()
     assert {"rvrt_cli/py.typed", "rvrt_cli/__main__.py", "rvrt_cli/cli/app.py"} <= names
+    assert {f"rvrt_cli/evaluate/report_page/{n}" for n in ("template.html", "page.css", "page.js")} <= names
     assert not [
         name for name in names if name.startswith(("tests/", "examples/", "docs/")) or "__pycache__" in name
     ]
