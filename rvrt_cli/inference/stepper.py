@@ -50,6 +50,15 @@ class Clip:
     """By direction (True: backward), the flows that the first pass refined."""
 
 
+@dataclass(frozen=True)
+class Before:
+    """What a pass keeps of the clip that it has just processed: the result, the features of the stage before, the flows."""
+
+    state: Value
+    key: Value
+    flows: Value | None
+
+
 class PassPair:
     """A backward pass and the forward pass after it (absent in a network with an odd number of passes).
 
@@ -68,7 +77,7 @@ class PassPair:
         self._size, self._ahead = size, ahead
         self._due = first
         self._waiting: deque[Clip] = deque()
-        self._before: Clip | None = None
+        self._before: Before | None = None
 
     def push(self, clip: Clip) -> Iterator[Clip]:
         """Take one clip; give those that this pair has finished."""
@@ -94,18 +103,19 @@ class PassPair:
                 self._prepare(clip)
         state: Value = None
         for i in range(len(clips) - 1, -1, -1):
-            later = clips[i + 1] if i + 1 < len(clips) else None
-            state = self._step(self._backward, clips[i], later, state)
+            later = None
+            if i + 1 < len(clips):
+                later = Before(state, clips[i + 1].stages[self._backward], clips[i + 1].flows)
+            state = self._step(self._backward, clips[i], later)
             if i < count:
                 clips[i].stages.append(state)
         del clips, state
         for _ in range(count):
             clip = self._waiting.popleft()
             if self._forward is not None:
-                before = self._before
-                state = before.stages[self._forward + 1] if before is not None else None
-                clip.stages.append(self._step(self._forward, clip, before, state))
-                self._before = clip
+                state = self._step(self._forward, clip, self._before)
+                self._before = Before(state, clip.stages[-1], clip.flows)
+                clip.stages.append(state)
             yield clip
 
     def _prepare(self, clip: Clip) -> None:
@@ -114,26 +124,25 @@ class PassPair:
         clip.stages.append(features)
         clip.flows = flows[0] if flows else None
 
-    def _step(self, index: int, clip: Clip, other: Clip | None, state: Value) -> Value:
-        """Pass ``index`` of ``clip`` after ``other``, whose features of this pass are ``state``."""
+    def _step(self, index: int, clip: Clip, before: Before | None) -> Value:
+        """Pass ``index`` of ``clip`` after the clip ``before``."""
         backward = index % 2 == 0
-        link = other.flows if other is not None else None
+        link = before.flows if before is not None else None
         if index >= 2 and self._config.uses_flow:
-            # Missing where the first pass in this direction had nothing before this clip.
             link = clip.refined.get(backward)
-            other = other if link is not None else None
-        gate = np.full((1, 1, 1, 1, 1), other is not None, np.float32)
-        inputs = [gate, clip.stages[index], clip.stages[index]]
-        if other is not None:
-            inputs[1:] = [state, other.stages[index]]
+            if link is None:  # the first pass in this direction had nothing before this clip
+                before = None
+        gate = np.full((1, 1, 1, 1, 1), before is not None, np.float32)
+        own = clip.stages[index]
+        inputs = [gate, own, own] if before is None else [gate, before.state, before.key]
         inputs += clip.stages[: index + 1]
         if self._config.uses_flow:
-            inputs.append(link if other is not None else clip.flows)
+            inputs.append(clip.flows if before is None else link)
         if self._config.needs_own_flows(index):
             inputs.append(clip.flows)
         results = self._engine.run(advance(index), inputs)
         clip.refined.pop(backward, None)
-        if len(results) > 1 and other is not None:
+        if len(results) > 1 and before is not None:
             clip.refined[backward] = results[1]
         return results[0]
 
