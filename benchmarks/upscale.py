@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from rvrt_cli.inference.restorer import Restorer, load_restorer
+from rvrt_cli.inference.tiles import TilePlan, plan_spans, restore_tiled
 from rvrt_cli.media import EncodeOptions, Frame, ffmpeg_executable, probe, read_frames, resolve_encoding
 from rvrt_cli.system.memory import MIB
 from rvrt_cli.upscale.events import ignore_event
@@ -39,7 +40,6 @@ from rvrt_cli.upscale.options import DEFAULT_OVERLAP, DEFAULT_TILE_OVERLAP_PX, D
 from rvrt_cli.upscale.pipeline import run_pipeline
 from rvrt_cli.upscale.plan import plan_work
 from rvrt_cli.upscale.sinks import CallbackSink
-from rvrt_cli.inference.tiles import TilePlan, plan_spans, restore_tiled
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 EXAMPLE = REPOSITORY / "examples" / "bunny.mp4"

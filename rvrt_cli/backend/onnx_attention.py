@@ -128,7 +128,8 @@ def local_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, bias: Tensor | 
 
     def tokens(y: Var, index: np.ndarray) -> Var:
         return op.reshape(
-            op.gather(y, stored(index.ravel()), axis=1), integers([b * index.shape[0], index.shape[1], heads, d])
+            op.gather(y, stored(index.ravel()), axis=1),
+            integers([b * index.shape[0], index.shape[1], heads, d]),
         )
 
     def build(first: bool) -> Var:

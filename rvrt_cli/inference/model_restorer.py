@@ -20,8 +20,8 @@ from rvrt_cli.inference.programs import RECONSTRUCT, Program, step_programs
 from rvrt_cli.inference.sessions import OnnxRuntimeSession, OpenVinoSession, Session
 from rvrt_cli.inference.stepper import StepEngine, Stepper
 from rvrt_cli.model.config import CLIP_SIZE, ModelConfig
-from rvrt_cli.system.memory import return_freed
 from rvrt_cli.system.hardware import ONNX_RUNTIME_PACKAGES, onnx_gpu_cards, package_version
+from rvrt_cli.system.memory import return_freed
 
 if TYPE_CHECKING:
     from rvrt_cli.weights import Weights
@@ -108,9 +108,11 @@ class ModelRestorer:
                 made += 1
         return sr
 
-    def stream(self, height: int, width: int, *, window: int, lookahead: int) -> ModelStream:
+    def stream(
+        self, height: int, width: int, *, window: int, lookahead: int, frugal: bool = False
+    ) -> ModelStream:
         """Pictures of one run of frames; see :func:`rvrt_cli.inference.stream.open_stream`."""
-        return ModelStream(self, height, width, window, lookahead)
+        return ModelStream(self, height, width, window, lookahead, frugal)
 
     def memory_bytes(self, height: int, width: int, window: int, lookahead: int) -> int:
         """See :func:`estimate_memory`."""
@@ -145,7 +147,8 @@ class ModelRestorer:
             self._identity, self.config.to_json(), program.name, *size, half, self._code, package_version("spox"),
         )  # fmt: skip
         graph = CachedBytes(
-            entry_path("onnx", *key), lambda: record_program(self.config, self._weights.tensors, program, half)
+            entry_path("onnx", *key),
+            lambda: record_program(self.config, self._weights.tensors, program, half),
         )
         index, threads = self.choice.index, self._threads
         if runtime == "openvino":
@@ -178,9 +181,9 @@ class ModelStream:
     """A run of frames of any size through a model: padded inside, cropped back."""
 
     def __init__(
-        self, restorer: ModelRestorer, height: int, width: int, window: int, lookahead: int
+        self, restorer: ModelRestorer, height: int, width: int, window: int, lookahead: int, frugal: bool
     ) -> None:
-        self._restorer, self._settings = restorer, (window, lookahead)
+        self._restorer, self._settings = restorer, (window, lookahead, frugal)
         self._size = (height * restorer.scale, width * restorer.scale)
         self._stepper: Stepper | None = None
 

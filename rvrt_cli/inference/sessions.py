@@ -14,7 +14,6 @@ import numpy as np
 
 from rvrt_cli.errors import DeviceError
 from rvrt_cli.inference.cache import CachedBytes, entry_path, open_folder, read_entry, write_entry
-from rvrt_cli.inference.graph import INPUT
 from rvrt_cli.inference.memory import explained, memory_ran_out
 
 PROVIDERS = {

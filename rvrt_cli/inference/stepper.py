@@ -63,11 +63,18 @@ class PassPair:
     """A backward pass and the forward pass after it (absent in a network with an odd number of passes).
 
     ``index``: of the backward pass. ``first``, ``size`` and ``ahead``: clips of the first window, of the others and of the
-    look-ahead. ``last``: whether nothing but reconstruction follows.
+    look-ahead. ``frugal``: after a window the features of the look-ahead are dropped and computed again for the next.
     """
 
     def __init__(
-        self, engine: StepEngine, config: ModelConfig, index: int, first: int, size: int, ahead: int
+        self,
+        engine: StepEngine,
+        config: ModelConfig,
+        index: int,
+        first: int,
+        size: int,
+        ahead: int,
+        frugal: bool,
     ) -> None:
         self._engine = engine
         self._config = config
@@ -75,6 +82,7 @@ class PassPair:
         self._forward = index + 1 if index + 1 < config.passes else None
         self._last = index + 2 >= config.passes
         self._size, self._ahead = size, ahead
+        self._frugal = frugal and index == 0
         self._due = first
         self._waiting: deque[Clip] = deque()
         self._before: Before | None = None
@@ -117,6 +125,9 @@ class PassPair:
                 self._before = Before(state, clip.stages[-1], clip.flows)
                 clip.stages.append(state)
             yield clip
+        if self._frugal:
+            for clip in self._waiting:
+                clip.stages, clip.flows = [], None
 
     def _prepare(self, clip: Clip) -> None:
         inputs = [clip.lq, clip.previous] if self._config.uses_flow else [clip.lq]
@@ -150,11 +161,13 @@ class PassPair:
 class Stepper:
     """A network over one run of frames: frames in, pictures out as soon as they are final.
 
-    ``window`` and ``lookahead`` in frames, at least 2 and 0; see the module.
+    ``window`` and ``lookahead`` in frames, at least 2 and 0; see the module. ``frugal``: hold little between windows.
     """
 
-    def __init__(self, engine: StepEngine, config: ModelConfig, window: int, lookahead: int) -> None:
-        self._engine, self._config = engine, config
+    def __init__(
+        self, engine: StepEngine, config: ModelConfig, window: int, lookahead: int, frugal: bool = False
+    ) -> None:
+        self._engine, self._config, self._frugal = engine, config, frugal
         self._size, self._ahead = max(1, window // CLIP_SIZE), -(-lookahead // CLIP_SIZE)
         self.reset()
 
@@ -174,6 +187,7 @@ class Stepper:
                     first if first > 0 else self._size,
                     self._size,
                     self._ahead,
+                    self._frugal,
                 )
             )
 

@@ -50,12 +50,14 @@ def open_stream(
     one frame at a time use neither. ``tile``: pictures that are cut are put together in 16-bit fixed point.
     """
 
+    cut = is_cut(height, width, tile)
+
     def opened(height: int, width: int) -> PictureStream:
         if not hasattr(restorer, "stream"):
             return WindowStream(restorer, window, lookahead)
-        return restorer.stream(height, width, window=window, lookahead=lookahead)
+        return restorer.stream(height, width, window=window, lookahead=lookahead, frugal=cut)
 
-    if is_cut(height, width, tile):
+    if cut:
         return TiledStream(opened, height, width, restorer.scale, tile)
     return CheckedStream(opened(height, width))
 
@@ -225,7 +227,9 @@ class TiledStream:
                     codes.append(np.zeros(self._shape, np.uint16))
                 check_finite(picture)
                 flat = codes[i].reshape(self._shape[0], -1)
-                flat = flat[self._scale * top : self._scale * bottom, 3 * self._scale * left : 3 * self._scale * right]
+                flat = flat[
+                    self._scale * top : self._scale * bottom, 3 * self._scale * left : 3 * self._scale * right
+                ]
                 for block in row_blocks(height, 3 * width):
                     share = tile_share(self._rows, self._columns, self._scale, row, column, block)
                     blend_into(flat[block], picture[block, :width], share)

@@ -15,8 +15,8 @@ from rvrt_cli.errors import InputError, OutOfMemoryError_, UsageError
 from rvrt_cli.evaluate.metrics import psnr
 from rvrt_cli.imaging.images import read_image
 from rvrt_cli.imaging.resize import imresize_u8
-from rvrt_cli.model.config import ModelConfig
 from rvrt_cli.inference.tiles import TilePlan, restore_tiled
+from rvrt_cli.model.config import ModelConfig
 
 _TILES_LQ_PX = (256, 128, 64)
 """Tried one after the other where a whole frame does not fit into memory."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from rvrt_cli.errors import InputError, OutOfMemoryError_, UsageError
 from rvrt_cli.inference.restorer import Restorer
+from rvrt_cli.inference.tiles import count_tiles
 from rvrt_cli.media import Frame, SegmentWriter, read_frames
 from rvrt_cli.media.images import IMAGE_SUFFIXES
 from rvrt_cli.system.memory import MIB
@@ -27,7 +28,6 @@ from rvrt_cli.upscale.ladder import Ladder
 from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.prepare import Prepared, prepare
 from rvrt_cli.upscale.shots import CutDetector, flag_cuts
-from rvrt_cli.inference.tiles import count_tiles
 from rvrt_cli.upscale.words import format_fps, format_size
 
 PLACES = (0.1, 0.5, 0.9)

@@ -10,12 +10,12 @@ from typing import Protocol
 import numpy as np
 
 from rvrt_cli.inference.restorer import Restorer
+from rvrt_cli.inference.tiles import TilePlan
 from rvrt_cli.media.frame import Frame
 from rvrt_cli.upscale.events import StageTimes
 from rvrt_cli.upscale.finish import Finish
 from rvrt_cli.upscale.journal import Restart
 from rvrt_cli.upscale.shots import CutDetector
-from rvrt_cli.inference.tiles import TilePlan
 
 
 class Sink(Protocol):

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from rvrt_cli.inference.restorer import Restorer
+from rvrt_cli.inference.tiles import TilePlan, restore_packed
 from rvrt_cli.upscale.events import MemoryReduced, OnEvent
 from rvrt_cli.upscale.memory import smaller_steps
-from rvrt_cli.inference.tiles import TilePlan, restore_packed
 
 
 class Ladder:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rvrt_cli.errors import UsageError
+from rvrt_cli.inference.tiles import TilePlan, check_tiles
 from rvrt_cli.upscale.finish import Compare
 from rvrt_cli.upscale.memory import AUTO_TILES, parse_size
-from rvrt_cli.inference.tiles import TilePlan, check_tiles
 from rvrt_cli.upscale.windows import CLIP, check_window
 
 DEFAULT_MODEL = "light-s"

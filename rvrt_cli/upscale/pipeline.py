@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from rvrt_cli.errors import InterruptedRun, NonFiniteError, OutOfMemoryError_
+from rvrt_cli.inference.tiles import TilePlan
 from rvrt_cli.media.frame import Frame
 from rvrt_cli.upscale.channel import END, NOTHING, Aborted, Channel
 from rvrt_cli.upscale.events import OnEvent, SegmentDone, counted
@@ -29,7 +30,6 @@ from rvrt_cli.upscale.journal import Restart
 from rvrt_cli.upscale.ladder import Ladder
 from rvrt_cli.upscale.pace import Pace
 from rvrt_cli.upscale.shots import LOOKBACK, flag_cuts
-from rvrt_cli.inference.tiles import TilePlan
 from rvrt_cli.upscale.windows import Window, WindowBlender, Windower
 
 TICK_S = 0.1

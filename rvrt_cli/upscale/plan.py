@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from rvrt_cli.inference.restorer import Restorer
+from rvrt_cli.inference.tiles import TilePlan
 from rvrt_cli.system.memory import total_memory
 from rvrt_cli.upscale.memory import (
     DEFAULT_SHARE,
@@ -15,7 +16,6 @@ from rvrt_cli.upscale.memory import (
     unknown_hunger,
 )
 from rvrt_cli.upscale.options import DEFAULT_WINDOW, UpscaleOptions
-from rvrt_cli.inference.tiles import TilePlan
 
 SHORTEST_WINDOW = 8
 """Offered where memory is short: shorter ones show where they meet."""

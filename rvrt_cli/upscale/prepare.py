@@ -9,6 +9,7 @@ from typing import Literal
 
 from rvrt_cli.errors import UsageError
 from rvrt_cli.inference.restorer import Restorer
+from rvrt_cli.inference.tiles import TilePlan
 from rvrt_cli.media import (
     EncodeOptions,
     EncodeSettings,
@@ -41,7 +42,6 @@ from rvrt_cli.upscale.target import (
     picture_names,
     stay_warnings,
 )
-from rvrt_cli.inference.tiles import TilePlan
 
 SEGMENT_PIXELS = 96 * 1920 * 1080
 """Pixels in a segment: 96 frames of full HD. A killed run loses at most one segment; each begins with a key frame."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rvrt_cli.errors import InterruptedRun
 from rvrt_cli.inference.restorer import Restorer
+from rvrt_cli.inference.tiles import TilePlan
 from rvrt_cli.media import rehearse
 from rvrt_cli.upscale.chain import make_rungs
 from rvrt_cli.upscale.events import Finishing, Notice, OnEvent, Report, counted, ignore_event
@@ -23,7 +24,6 @@ from rvrt_cli.upscale.report import final_report, started_event
 from rvrt_cli.upscale.resume import amend_plan, resolved_choices, restart_of, run_identity
 from rvrt_cli.upscale.sinks import StreamSink
 from rvrt_cli.upscale.target import exists_already
-from rvrt_cli.inference.tiles import TilePlan
 from rvrt_cli.upscale.unchanged import InputWatch
 
 ANNOUNCED_BYTES = 1 << 30

@@ -1,4 +1,7 @@
-"""Step by step is the whole network: the same pictures, on every engine; and what windows, context and tiles do to them."""
+"""Step by step is the whole network: the same pictures; and what windows, context and tiles do to them.
+
+MindSpore's steps are compared with those of the other engines in ``tests/parity/test_sizes.py``: its whole graph takes a minute.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,6 @@ CASES = {
     "openvino": ("light-s", "three-passes", "rvrt"),
     "onnxruntime": ("light-s", "denoise"),
     "torch": ("light-s", "backward-only", "three-passes", "light", "rvrt", "denoise"),
-    "mindspore": ("light-s",),
 }
 
 
@@ -111,7 +113,20 @@ def test_a_backward_pass_looks_ahead_and_a_forward_pass_carries_on() -> None:
     frames = list(range(1, 13))
     seen = pictures(Stepper(Counting(config), config, 4, 2), frames)
     # Windows 1 to 4 (looking at 5 and 6), 5 to 8 (at 9 and 10), then the rest at once.
-    assert seen == [1 + 3 + 5, 2 + 3 + 5, 3 + 5, 4 + 5, 5 + 7 + 9, 6 + 7 + 9, 7 + 9, 8 + 9, 9 + 11, 10 + 11, 11, 12]
+    assert seen == [
+        1 + 3 + 5,
+        2 + 3 + 5,
+        3 + 5,
+        4 + 5,
+        5 + 7 + 9,
+        6 + 7 + 9,
+        7 + 9,
+        8 + 9,
+        9 + 11,
+        10 + 11,
+        11,
+        12,
+    ]
 
 
 @pytest.mark.parametrize("config", [LIGHT_S, FOUR])
@@ -146,6 +161,15 @@ def test_shallow_features_are_computed_once() -> None:
     pictures(Stepper(engine, LIGHT_S, 4, 2), range(1, 25))
     assert engine.ran.count(PREPARE) == engine.ran.count("pass1") == 12
     assert engine.ran.count("pass0") == 12 + 5
+
+
+@pytest.mark.parametrize("config", [LIGHT_S, FOUR])
+def test_what_is_dropped_between_windows_is_computed_again(config: Any) -> None:
+    """Tiles hold little while they wait; the pictures are the same."""
+    frames = list(range(1, 25))
+    frugal = Stepper(Counting(config), config, 4, 2, frugal=True)
+    assert pictures(frugal, frames) == pictures(Stepper(Counting(config), config, 4, 2), frames)
+    assert frugal._engine.ran.count(PREPARE) == 12 + 5
 
 
 LQ = np.random.default_rng(0).random((7, 40, 56, 3), np.float32)

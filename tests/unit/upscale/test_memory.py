@@ -11,6 +11,7 @@ import pytest
 from rvrt_cli.errors import UsageError
 from rvrt_cli.inference.model_restorer import estimate_memory
 from rvrt_cli.inference.restorer import BicubicRestorer
+from rvrt_cli.inference.tiles import TilePlan, check_tiles
 from rvrt_cli.model.config import PRESETS
 from rvrt_cli.system.memory import peak_rss_mib, total_memory
 from rvrt_cli.upscale.memory import (
@@ -24,7 +25,6 @@ from rvrt_cli.upscale.memory import (
 )
 from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.plan import plan_work
-from rvrt_cli.inference.tiles import TilePlan, check_tiles
 
 GIB = 1 << 30
 NEED = Need(1080, 1920, 4)

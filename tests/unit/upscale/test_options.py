@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rvrt_cli.errors import UsageError
-from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.inference.tiles import TilePlan
+from rvrt_cli.upscale.options import UpscaleOptions
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,12 @@ import pytest
 
 from rvrt_cli.errors import InputError, InterruptedRun, NonFiniteError, OutOfMemoryError_
 from rvrt_cli.inference.restorer import IdentityRestorer
+from rvrt_cli.inference.tiles import TilePlan
 from rvrt_cli.media.frame import Frame
 from rvrt_cli.upscale.events import MemoryReduced, Progress, SegmentDone
 from rvrt_cli.upscale.finish import Finish
 from rvrt_cli.upscale.job import PipelineSettings
 from rvrt_cli.upscale.pipeline import run_pipeline
-from rvrt_cli.inference.tiles import TilePlan
 
 HEIGHT, WIDTH = 40, 48
 
