@@ -69,7 +69,7 @@ class Counting:
             clip, previous = inputs
             return [clip[0, :, 0, 0, 0].astype(float), (previous[0, -1, 0, 0, 0], clip[0, 0, 0, 0, 0])]
         if program == RECONSTRUCT:
-            rgb, *stages = inputs
+            stages = inputs[1:]
             return [np.repeat(stages[-1][None, :, None, None, None], 3, 4)]
         gate, state, key, *rest = inputs
         index = self.programs[program].index
