@@ -18,6 +18,9 @@ import numpy as np
 from rvrt_cli.inference.programs import PREPARE, RECONSTRUCT, advance
 from rvrt_cli.model.config import CLIP_SIZE, ModelConfig
 
+FIRST_CLIPS = 4
+"""Length of a run's first window, so that a picture comes soon: one more look-ahead a run, 1 % of one of 120 frames."""
+
 Value = Any
 """Numbers of an engine, in its own memory, or a NumPy array."""
 
@@ -178,7 +181,8 @@ class Stepper:
         self._previous: np.ndarray | None = None
         self._pairs = []
         for index in range(0, self._config.passes, 2):
-            first = self._size - index // 2 * self._ahead
+            first = min(self._size, FIRST_CLIPS) if self._ahead else self._size
+            first -= index // 2 * self._ahead
             self._pairs.append(
                 PassPair(
                     self._engine,

@@ -129,6 +129,13 @@ def test_a_backward_pass_looks_ahead_and_a_forward_pass_carries_on() -> None:
     ]
 
 
+def test_the_first_picture_waits_for_a_short_window() -> None:
+    stepper = Stepper(Counting(LIGHT_S), LIGHT_S, 24, 4)
+    made = [len(list(stepper.push(np.full((8, 8, 3), i, np.float32), True))) for i in range(36)]
+    assert [i + 1 for i, count in enumerate(made) if count] == [8 + 4, 8 + 24 + 4]
+    assert sum(made) == 8 + 24
+
+
 @pytest.mark.parametrize("config", [LIGHT_S, FOUR])
 def test_a_stream_is_as_new_after_its_end(config: Any) -> None:
     frames = list(range(1, 18))
