@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from rvrt_cli.inference.restorer import Restorer
+    from rvrt_cli.inference.stream import PictureStream
     from rvrt_cli.upscale.events import Event, Report
     from rvrt_cli.upscale.options import UpscaleOptions
 
@@ -239,12 +240,25 @@ class _KeptOpen:
         self._inner = inner
         self.scale, self.channels = inner.scale, inner.channels
         self.name, self.engine, self.fingerprint = inner.name, inner.engine, inner.fingerprint
-        for name in ("stream", "memory_bytes", "reason"):  # what a restorer may lack
-            if hasattr(inner, name):
-                setattr(self, name, getattr(inner, name))
+        self.reason = getattr(inner, "reason", "")
 
     def __call__(self, lq: np.ndarray) -> np.ndarray:
         return self._inner(lq)
+
+    def stream(
+        self, height: int, width: int, *, window: int, lookahead: int, frugal: bool = False
+    ) -> PictureStream:
+        if not hasattr(self._inner, "stream"):
+            from rvrt_cli.inference.stream import WindowStream
+
+            return WindowStream(self._inner, window, lookahead)
+        return self._inner.stream(height, width, window=window, lookahead=lookahead, frugal=frugal)
+
+    def memory_bytes(self, height: int, width: int, window: int, lookahead: int) -> int:
+        from rvrt_cli.upscale.memory import unknown_hunger
+
+        need = getattr(self._inner, "memory_bytes", unknown_hunger)
+        return int(need(height, width, window, lookahead))
 
     def close(self) -> None:
         """The caller closes it."""

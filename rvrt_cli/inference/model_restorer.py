@@ -286,7 +286,7 @@ def estimate_memory(config: ModelConfig, height: int, width: int, window: int, l
     for index in range(0, config.passes, 2):
         waiting += lookahead * (frame + (index + 1) * stage / shrink)
         waiting += window * (frame + (index + 2) * stage / shrink)
-    pictures = 2 * CLIP_SIZE * 3 * config.upscale**2 * FLOAT_BYTES
+    pictures: float = 2 * CLIP_SIZE * 3 * config.upscale**2 * FLOAT_BYTES
     if config.upsampler == "full":
         pictures += CLIP_SIZE * 64 * 16 * FLOAT_BYTES * 3 / shrink
     step = STEP_VALUES * FLOAT_BYTES * config.embed_dim / shrink
