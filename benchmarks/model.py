@@ -216,6 +216,7 @@ def chain(engine: str, options: argparse.Namespace) -> Callable[[np.ndarray], np
 
     from rvrt_cli.backend import onnx as primitives
     from rvrt_cli.inference.cache import CachedBytes, entry_path
+    from rvrt_cli.inference.graph import INPUT
     from rvrt_cli.inference.sessions import OnnxRuntimeSession, OpenVinoSession, Session
 
     shape = (1, options.frames, options.size, options.size, 3)
@@ -234,7 +235,7 @@ def chain(engine: str, options: argparse.Namespace) -> Callable[[np.ndarray], np
         session: Session = OpenVinoSession(entry, (CHAIN, shape), threads=options.threads)
     else:
         session = OnnxRuntimeSession(entry, "cpu", threads=options.threads)
-    return lambda lq: session.run(lq[None])
+    return lambda lq: session.run({INPUT: lq[None]})[0]
 
 
 def summary(runner: Runner, found: list[dict[str, float]], options: argparse.Namespace) -> dict[str, Any]:

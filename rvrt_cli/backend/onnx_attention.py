@@ -97,6 +97,8 @@ def _tiling(
 
 LOCAL_TILE = (4, 4)
 """Pixels of one tile of :func:`local_attention`."""
+LOCAL_QUERIES = 1 << 15
+"""Queries that :func:`local_attention` works on at a time: each brings 4.5 keys and values along."""
 _MASKED = -1e4
 """Added to scores that must not count."""
 
@@ -112,7 +114,7 @@ def local_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, bias: Tensor | 
     b, t, h, w, c = q.shape
     s, d = k.shape[1], c // heads
     queries, keys, place, neighbour = _tiling(t, s, h, w, *LOCAL_TILE)
-    tiles, nq, nk = queries.shape[0], queries.shape[1], keys.shape[1]
+    tiles, nq = queries.shape
     q = scaled(q, d**-0.5)
     table = np.zeros((1, 9 * s), np.float32)
     if bias is not None:
@@ -120,21 +122,29 @@ def local_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, bias: Tensor | 
         table = bias.array
     mask = np.pad(table, ((0, 0), (0, 1)), constant_values=_MASKED)[:, neighbour]
 
-    def tokens(x: Tensor, index: np.ndarray, count: int, outside: bool) -> Var:
-        flat = op.reshape(x.var(), integers([b, x.shape[1] * h * w, c]))
-        if outside:
-            flat = op.concat([flat, stored(np.zeros((b, 1, c), x.dtype))], axis=1)
+    def flat(x: Tensor, outside: bool) -> Var:
+        y = op.reshape(x.var(), integers([b, x.shape[1] * h * w, c]))
+        return op.concat([y, stored(np.zeros((b, 1, c), x.dtype))], axis=1) if outside else y
+
+    def tokens(y: Var, index: np.ndarray) -> Var:
         return op.reshape(
-            op.gather(flat, stored(index.ravel()), axis=1), integers([b * tiles, count, heads, d])
+            op.gather(y, stored(index.ravel()), axis=1),
+            integers([b * index.shape[0], index.shape[1], heads, d]),
         )
 
     def build(first: bool) -> Var:
-        y = _attend(
-            tokens(q, queries, nq, False), tokens(k, keys, nk, True), tokens(v, keys, nk, True),
-            stored(mask[None].astype(q.dtype)),
-        )  # fmt: skip
-        y = op.gather(op.reshape(y, integers([b, tiles * nq, c])), stored(place), axis=1)
-        return op.reshape(y, integers([b, t, h, w, c]))
+        query, key, value = flat(q, False), flat(k, True), flat(v, True)
+        allowed = stored(mask[None].astype(q.dtype))
+        parts = []
+        step = max(1, LOCAL_QUERIES // (b * nq))
+        for start in range(0, tiles, step):
+            part = slice(start, start + step)
+            y = _attend(
+                tokens(query, queries[part]), tokens(key, keys[part]), tokens(value, keys[part]), allowed
+            )
+            parts.append(op.reshape(y, integers([b, len(queries[part]) * nq, c])))
+        y = parts[0] if len(parts) == 1 else op.concat(parts, axis=1)
+        return op.reshape(op.gather(y, stored(place), axis=1), integers([b, t, h, w, c]))
 
     return Tensor(q.shape, build, dtype=q.dtype)
 

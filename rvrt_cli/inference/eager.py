@@ -143,6 +143,10 @@ class MindSporeEngine(EagerEngine):
         primitives.set_device(device)
         primitives.set_mode(True)
         primitives.set_precision(mixed)
+        if device.startswith("gpu"):
+            import mindspore
+
+            mindspore.set_context(gpu_config={"conv_allow_tf32": mixed, "matmul_allow_tf32": mixed})
         if threads:
             import mindspore
 

@@ -21,6 +21,7 @@ from rvrt_cli.inference.stepper import StepEngine, Stepper
 from rvrt_cli.model.config import CLIP_SIZE, ModelConfig
 from rvrt_cli.package import __version__
 from rvrt_cli.system.hardware import ONNX_RUNTIME_PACKAGES, onnx_gpu_cards, package_version
+from rvrt_cli.system.memory import return_freed
 
 if TYPE_CHECKING:
     from rvrt_cli.weights import Weights
@@ -108,9 +109,11 @@ class ModelRestorer:
                 made += 1
         return sr
 
-    def stream(self, height: int, width: int, *, window: int, lookahead: int) -> ModelStream:
+    def stream(
+        self, height: int, width: int, *, window: int, lookahead: int, frugal: bool = False
+    ) -> ModelStream:
         """Pictures of one run of frames; see :func:`rvrt_cli.inference.stream.open_stream`."""
-        return ModelStream(self, height, width, window, lookahead)
+        return ModelStream(self, height, width, window, lookahead, frugal)
 
     def memory_bytes(self, height: int, width: int, window: int, lookahead: int) -> int:
         """See :func:`estimate_memory`."""
@@ -178,8 +181,10 @@ class ModelRestorer:
 class ModelStream:
     """A run of frames of any size through a model: padded inside, cropped back."""
 
-    def __init__(self, restorer: ModelRestorer, height: int, width: int, window: int, lookahead: int) -> None:
-        self._restorer, self._settings = restorer, (window, lookahead)
+    def __init__(
+        self, restorer: ModelRestorer, height: int, width: int, window: int, lookahead: int, frugal: bool
+    ) -> None:
+        self._restorer, self._settings = restorer, (window, lookahead, frugal)
         self._size = (height * restorer.scale, width * restorer.scale)
         self._stepper: Stepper | None = None
 
@@ -216,6 +221,7 @@ class GraphEngine:
         if self._programs[program].index != self._pass:
             for session in self._sessions.values():
                 session.release()
+            return_freed()
             self._pass = self._programs[program].index
         if program not in self._sessions:
             self._sessions[program] = self._compile(self._programs[program])
@@ -262,7 +268,8 @@ def tensors_sha256(tensors: dict[str, np.ndarray]) -> str:
 
 FLOAT_BYTES = 4
 STEP_VALUES = 45
-"""Values per feature pixel and channel that the largest step works on at a time, with what its program holds for good."""
+"""Values per feature pixel and channel that two programs work on at a time, with what all of them hold for good: 35 (working)
+and 10, measured with OpenVINO and light-s at 480x272; the other presets are estimates."""
 ENGINE_BYTES = 250 << 20
 """An engine with its compiled programs, whatever the size of the pictures, measured with OpenVINO and light-s."""
 
@@ -270,17 +277,21 @@ ENGINE_BYTES = 250 << 20
 def estimate_memory(config: ModelConfig, height: int, width: int, window: int, lookahead: int) -> int:
     """Peak bytes of a stream of pictures of ``height`` x ``width`` LQ pixels.
 
-    Of each waiting frame its features of all stages (float16), flows (two float32 maps of two values a frame) and the frame
-    itself; the working memory of one step, for which :data:`STEP_BYTES` stands, measured; two pictures.
+    Of each waiting frame the features of the stages so far (float16), flows (two float32 maps of two values a frame) and the
+    frame itself, for each pair of passes; the working memory of the steps, see :data:`STEP_VALUES`; pictures of a clip.
     """
-    shrink = config.reduction
-    features = 2 * config.embed_dim * (1 + config.passes) + (16 if config.uses_flow else 0)
-    step = STEP_VALUES * FLOAT_BYTES * config.embed_dim
-    waiting = (window + lookahead) * (features / shrink**2 + config.in_channels * FLOAT_BYTES)
+    shrink = config.reduction**2
+    stage = 2 * config.embed_dim
+    frame = (16 if config.uses_flow else 0) / shrink + config.in_channels * FLOAT_BYTES
+    waiting = 0.0
+    for index in range(0, config.passes, 2):
+        waiting += lookahead * (frame + (index + 1) * stage / shrink)
+        waiting += window * (frame + (index + 2) * stage / shrink)
     pictures: float = 2 * CLIP_SIZE * 3 * config.upscale**2 * FLOAT_BYTES
     if config.upsampler == "full":
-        pictures += CLIP_SIZE * 64 * 16 * FLOAT_BYTES * 3 / shrink**2
-    return ENGINE_BYTES + int(height * width * (waiting + step / shrink**2 + pictures))
+        pictures += CLIP_SIZE * 64 * 16 * FLOAT_BYTES * 3 / shrink
+    step = STEP_VALUES * FLOAT_BYTES * config.embed_dim / shrink
+    return ENGINE_BYTES + int(height * width * (waiting + step + pictures))
 
 
 def engine_words(choice: Choice) -> str:

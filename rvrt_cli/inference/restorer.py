@@ -47,10 +47,13 @@ class Restorer(Protocol):
         """
         ...
 
-    def stream(self, height: int, width: int, *, window: int, lookahead: int) -> PictureStream:
+    def stream(
+        self, height: int, width: int, *, window: int, lookahead: int, frugal: bool = False
+    ) -> PictureStream:
         """Pictures of one run of frames of ``height`` x ``width`` LQ pixels, frame by frame.
 
-        See :func:`rvrt_cli.inference.stream.open_stream`, which callers use.
+        See :func:`rvrt_cli.inference.stream.open_stream`, which callers use. ``frugal``: it holds little between windows and
+        computes features of the look-ahead again; for tiles, of which there are many.
         """
         ...
 
@@ -66,7 +69,9 @@ class Restorer(Protocol):
 class PerFrame:
     """Base of restorers that look at one frame at a time."""
 
-    def stream(self, height: int, width: int, *, window: int, lookahead: int) -> PictureStream:
+    def stream(
+        self, height: int, width: int, *, window: int, lookahead: int, frugal: bool = False
+    ) -> PictureStream:
         """Each wanted frame's picture at once."""
         return PerFrameStream(self)
 
@@ -140,9 +145,11 @@ class DenoisingRestorer:
         level = np.full((*lq.shape[:3], 1), self._sigma / 255, np.float32)
         return self._inner(np.concatenate([lq, level], axis=-1))
 
-    def stream(self, height: int, width: int, *, window: int, lookahead: int) -> PictureStream:
+    def stream(
+        self, height: int, width: int, *, window: int, lookahead: int, frugal: bool = False
+    ) -> PictureStream:
         """The inner restorer's, with the noise level beside each frame."""
-        inner = self._inner.stream(height, width, window=window, lookahead=lookahead)
+        inner = self._inner.stream(height, width, window=window, lookahead=lookahead, frugal=frugal)
         return NoisyStream(inner, self._sigma / 255)
 
     def memory_bytes(self, height: int, width: int, window: int, lookahead: int) -> int:
@@ -175,11 +182,13 @@ class ChainRestorer:
             lq = np.clip(part(lq), 0, 1)
         return self._parts[-1](lq)
 
-    def stream(self, height: int, width: int, *, window: int, lookahead: int) -> PictureStream:
+    def stream(
+        self, height: int, width: int, *, window: int, lookahead: int, frugal: bool = False
+    ) -> PictureStream:
         """The pictures of each part are the frames of the next."""
         streams = []
         for part in self._parts:
-            streams.append(part.stream(height, width, window=window, lookahead=lookahead))
+            streams.append(part.stream(height, width, window=window, lookahead=lookahead, frugal=frugal))
             height, width = height * part.scale, width * part.scale
         return ChainStream(streams)
 

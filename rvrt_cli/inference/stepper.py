@@ -18,6 +18,9 @@ import numpy as np
 from rvrt_cli.inference.programs import PREPARE, RECONSTRUCT, advance
 from rvrt_cli.model.config import CLIP_SIZE, ModelConfig
 
+FIRST_CLIPS = 4
+"""Length of a run's first window, so that a picture comes soon: one more look-ahead a run, 1 % of one of 120 frames."""
+
 Value = Any
 """Numbers of an engine, in its own memory, or a NumPy array."""
 
@@ -50,15 +53,31 @@ class Clip:
     """By direction (True: backward), the flows that the first pass refined."""
 
 
+@dataclass(frozen=True)
+class Before:
+    """What a pass keeps of the clip that it has just processed: the result, the features of the stage before, the flows."""
+
+    state: Value
+    key: Value
+    flows: Value | None
+
+
 class PassPair:
     """A backward pass and the forward pass after it (absent in a network with an odd number of passes).
 
     ``index``: of the backward pass. ``first``, ``size`` and ``ahead``: clips of the first window, of the others and of the
-    look-ahead. ``last``: whether nothing but reconstruction follows.
+    look-ahead. ``frugal``: after a window the features of the look-ahead are dropped and computed again for the next.
     """
 
     def __init__(
-        self, engine: StepEngine, config: ModelConfig, index: int, first: int, size: int, ahead: int
+        self,
+        engine: StepEngine,
+        config: ModelConfig,
+        index: int,
+        first: int,
+        size: int,
+        ahead: int,
+        frugal: bool,
     ) -> None:
         self._engine = engine
         self._config = config
@@ -66,9 +85,10 @@ class PassPair:
         self._forward = index + 1 if index + 1 < config.passes else None
         self._last = index + 2 >= config.passes
         self._size, self._ahead = size, ahead
+        self._frugal = frugal and index == 0
         self._due = first
         self._waiting: deque[Clip] = deque()
-        self._before: Clip | None = None
+        self._before: Before | None = None
 
     def push(self, clip: Clip) -> Iterator[Clip]:
         """Take one clip; give those that this pair has finished."""
@@ -94,19 +114,23 @@ class PassPair:
                 self._prepare(clip)
         state: Value = None
         for i in range(len(clips) - 1, -1, -1):
-            later = clips[i + 1] if i + 1 < len(clips) else None
-            state = self._step(self._backward, clips[i], later, state)
+            later = None
+            if i + 1 < len(clips):
+                later = Before(state, clips[i + 1].stages[self._backward], clips[i + 1].flows)
+            state = self._step(self._backward, clips[i], later)
             if i < count:
                 clips[i].stages.append(state)
         del clips, state
         for _ in range(count):
             clip = self._waiting.popleft()
             if self._forward is not None:
-                before = self._before
-                state = before.stages[self._forward + 1] if before is not None else None
-                clip.stages.append(self._step(self._forward, clip, before, state))
-                self._before = clip
+                state = self._step(self._forward, clip, self._before)
+                self._before = Before(state, clip.stages[-1], clip.flows)
+                clip.stages.append(state)
             yield clip
+        if self._frugal:
+            for clip in self._waiting:
+                clip.stages, clip.flows = [], None
 
     def _prepare(self, clip: Clip) -> None:
         inputs = [clip.lq, clip.previous] if self._config.uses_flow else [clip.lq]
@@ -114,26 +138,25 @@ class PassPair:
         clip.stages.append(features)
         clip.flows = flows[0] if flows else None
 
-    def _step(self, index: int, clip: Clip, other: Clip | None, state: Value) -> Value:
-        """Pass ``index`` of ``clip`` after ``other``, whose features of this pass are ``state``."""
+    def _step(self, index: int, clip: Clip, before: Before | None) -> Value:
+        """Pass ``index`` of ``clip`` after the clip ``before``."""
         backward = index % 2 == 0
-        link = other.flows if other is not None else None
+        link = before.flows if before is not None else None
         if index >= 2 and self._config.uses_flow:
-            # Missing where the first pass in this direction had nothing before this clip.
             link = clip.refined.get(backward)
-            other = other if link is not None else None
-        gate = np.full((1, 1, 1, 1, 1), other is not None, np.float32)
-        inputs = [gate, clip.stages[index], clip.stages[index]]
-        if other is not None:
-            inputs[1:] = [state, other.stages[index]]
+            if link is None:  # the first pass in this direction had nothing before this clip
+                before = None
+        gate = np.full((1, 1, 1, 1, 1), before is not None, np.float32)
+        own = clip.stages[index]
+        inputs = [gate, own, own] if before is None else [gate, before.state, before.key]
         inputs += clip.stages[: index + 1]
         if self._config.uses_flow:
-            inputs.append(link if other is not None else clip.flows)
+            inputs.append(clip.flows if before is None else link)
         if self._config.needs_own_flows(index):
             inputs.append(clip.flows)
         results = self._engine.run(advance(index), inputs)
         clip.refined.pop(backward, None)
-        if len(results) > 1 and other is not None:
+        if len(results) > 1 and before is not None:
             clip.refined[backward] = results[1]
         return results[0]
 
@@ -141,11 +164,13 @@ class PassPair:
 class Stepper:
     """A network over one run of frames: frames in, pictures out as soon as they are final.
 
-    ``window`` and ``lookahead`` in frames, at least 2 and 0; see the module.
+    ``window`` and ``lookahead`` in frames, at least 2 and 0; see the module. ``frugal``: hold little between windows.
     """
 
-    def __init__(self, engine: StepEngine, config: ModelConfig, window: int, lookahead: int) -> None:
-        self._engine, self._config = engine, config
+    def __init__(
+        self, engine: StepEngine, config: ModelConfig, window: int, lookahead: int, frugal: bool = False
+    ) -> None:
+        self._engine, self._config, self._frugal = engine, config, frugal
         self._size, self._ahead = max(1, window // CLIP_SIZE), -(-lookahead // CLIP_SIZE)
         self.reset()
 
@@ -156,7 +181,8 @@ class Stepper:
         self._previous: np.ndarray | None = None
         self._pairs = []
         for index in range(0, self._config.passes, 2):
-            first = self._size - index // 2 * self._ahead
+            first = min(self._size, FIRST_CLIPS) if self._ahead else self._size
+            first -= index // 2 * self._ahead
             self._pairs.append(
                 PassPair(
                     self._engine,
@@ -165,6 +191,7 @@ class Stepper:
                     first if first > 0 else self._size,
                     self._size,
                     self._ahead,
+                    self._frugal,
                 )
             )
 

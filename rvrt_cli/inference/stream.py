@@ -50,12 +50,14 @@ def open_stream(
     one frame at a time use neither. ``tile``: pictures that are cut are put together in 16-bit fixed point.
     """
 
+    cut = is_cut(height, width, tile)
+
     def opened(height: int, width: int) -> PictureStream:
         if not hasattr(restorer, "stream"):
             return WindowStream(restorer, window, lookahead)
-        return restorer.stream(height, width, window=window, lookahead=lookahead)
+        return restorer.stream(height, width, window=window, lookahead=lookahead, frugal=cut)
 
-    if is_cut(height, width, tile):
+    if cut:
         return TiledStream(opened, height, width, restorer.scale, tile)
     return CheckedStream(opened(height, width))
 

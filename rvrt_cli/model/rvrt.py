@@ -76,7 +76,7 @@ class Pass(B.Module):
 
         ``(n, 2, h, w, c)`` each. ``inside``: for ``warped`` alignment the flows of its two frames to each other, ``(n, h, w, 2)``.
         """
-        inputs = [*stages, aligned]
+        inputs = stages + [aligned]  # noqa: RUF005 - MindSpore compiles this function, and it knows no stars
         if self.siblings:
             # A frame's nearest neighbour may be the other one of its own clip, which alignment does not see.
             inputs.append(warp_clip(B.flip(stages[-1], 1), B.stack(inside, 1), True))

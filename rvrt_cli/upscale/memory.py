@@ -36,8 +36,8 @@ Hunger = Callable[[int, int, int, int], int]
 
 
 def unknown_hunger(height: int, width: int, window: int, lookahead: int) -> int:
-    """For a restorer that does not say what it needs."""
-    return height * width * (window + lookahead) * DEFAULT_BYTES_PER_PX
+    """For a restorer that does not say what it needs. Between its windows it holds nothing but frames."""
+    return height * width * (window + lookahead if window else 0) * DEFAULT_BYTES_PER_PX
 
 
 GOOD_TILE = 96
@@ -85,7 +85,8 @@ class Need:
         """Estimated peak memory of a run with this window and these tiles.
 
         Pictures leave one by one, and the restorer counts those that it makes. Where tiles are put together, a window of
-        pictures waits beside it as codes, and each tile keeps the features of the look-ahead and of the clip before.
+        pictures waits beside it as codes, and each tile keeps the features of the clip before, of two stages: as much as four
+        frames of the look-ahead.
         ``overlapped``: the decoder runs a window ahead, and the encoder a picture behind.
         """
         picture = self.height * self.width * self.scale**2 * 3 * FLOAT_BYTES
@@ -98,7 +99,7 @@ class Need:
         assert tile.tile_px is not None
         height, width = min(tile.tile_px, self.height), min(tile.tile_px, self.width)
         codes = window * picture * CODE_BYTES // FLOAT_BYTES
-        kept, none = (self.restorer_bytes(self.height, self.width, 0, n) for n in (self.lookahead + 2, 0))
+        kept, none = (self.restorer_bytes(self.height, self.width, 0, n) for n in (4, 0))
         waiting = window * frame + kept - none
         return fixed + source + codes + waiting + self.restorer_bytes(height, width, window, self.lookahead)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rvrt_cli.inference.restorer import Restorer
 from rvrt_cli.inference.tiles import TilePlan
@@ -74,5 +74,8 @@ def plan_work(
     peak = need.peak_bytes(auto.window, auto.tile, auto.overlapped)
     # Only a person can choose it: a shorter window shares fewer frames, and what is shared must not change within a film.
     shorter = options.window is None and options.overlap is None and auto.window > SHORTEST_WINDOW
-    shortest = need.peak_bytes(SHORTEST_WINDOW, auto.tile, auto.overlapped) if shorter else None
+    shortest = None
+    if shorter:
+        less = replace(need, lookahead=replace(options, window=SHORTEST_WINDOW).shared_frames)
+        shortest = less.peak_bytes(SHORTEST_WINDOW, auto.tile, auto.overlapped)
     return WorkPlan(auto.window, auto.tile, auto.overlapped, limit, peak, shortest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -128,6 +129,30 @@ def test_each_program_has_a_folder_of_its_own(
     assert folders[0] == folders[1]
     assert len(set(folders)) == 4
     assert all(folder.parent == cache and folder.is_dir() for folder in folders)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_float32_is_float32_on_nvidia_cards(monkeypatch: pytest.MonkeyPatch, mixed: bool) -> None:
+    """TensorFloat-32 keeps 10 bits of 23; only ``mixed`` may use it, also behind TensorRT."""
+    runtime = start(monkeypatch, Runtime(), mixed=mixed)
+    start(monkeypatch, runtime, provider="cuda", mixed=mixed)
+    for providers in runtime.asked:
+        options = dict(providers)["CUDAExecutionProvider"]
+        assert options["use_tf32"] == int(mixed)
+
+
+def test_float32_is_float32_in_pytorch() -> None:
+    pytest.importorskip("torch")
+    code = (
+        "import sys, torch; from rvrt_cli.inference.eager import TorchEngine; torch.backends.cudnn.allow_tf32 = True; "
+        "TorchEngine._start(TorchEngine.__new__(TorchEngine), 'cpu', sys.argv[1] == 'mixed', 1); "
+        "print(torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)"
+    )
+    for precision, allowed in (("fp32", "False False"), ("mixed", "True True")):
+        done = subprocess.run(
+            [sys.executable, "-c", code, precision], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.strip() == allowed
 
 
 def test_cuda_stands_behind_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,7 @@
-"""Step by step is the whole network: the same pictures, on every engine; and what windows, context and tiles do to them."""
+"""Step by step is the whole network: the same pictures; and what windows, context and tiles do to them.
+
+MindSpore's steps are compared with those of the other engines in ``tests/parity/test_sizes.py``: its whole graph takes a minute.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,6 @@ CASES = {
     "openvino": ("light-s", "three-passes", "rvrt"),
     "onnxruntime": ("light-s", "denoise"),
     "torch": ("light-s", "backward-only", "three-passes", "light", "rvrt", "denoise"),
-    "mindspore": ("light-s",),
 }
 
 
@@ -127,6 +129,13 @@ def test_a_backward_pass_looks_ahead_and_a_forward_pass_carries_on() -> None:
     ]
 
 
+def test_the_first_picture_waits_for_a_short_window() -> None:
+    stepper = Stepper(Counting(LIGHT_S), LIGHT_S, 24, 4)
+    made = [len(list(stepper.push(np.full((8, 8, 3), i, np.float32), True))) for i in range(36)]
+    assert [i + 1 for i, count in enumerate(made) if count] == [8 + 4, 8 + 24 + 4]
+    assert sum(made) == 8 + 24
+
+
 @pytest.mark.parametrize("config", [LIGHT_S, FOUR])
 def test_a_stream_is_as_new_after_its_end(config: Any) -> None:
     frames = list(range(1, 18))
@@ -159,6 +168,15 @@ def test_shallow_features_are_computed_once() -> None:
     pictures(Stepper(engine, LIGHT_S, 4, 2), range(1, 25))
     assert engine.ran.count(PREPARE) == engine.ran.count("pass1") == 12
     assert engine.ran.count("pass0") == 12 + 5
+
+
+@pytest.mark.parametrize("config", [LIGHT_S, FOUR])
+def test_what_is_dropped_between_windows_is_computed_again(config: Any) -> None:
+    """Tiles hold little while they wait; the pictures are the same."""
+    frames = list(range(1, 25))
+    frugal = Stepper(Counting(config), config, 4, 2, frugal=True)
+    assert pictures(frugal, frames) == pictures(Stepper(Counting(config), config, 4, 2), frames)
+    assert frugal._engine.ran.count(PREPARE) == 12 + 5
 
 
 LQ = np.random.default_rng(0).random((7, 40, 56, 3), np.float32)

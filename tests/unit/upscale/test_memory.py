@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from rvrt_cli.errors import UsageError
+from rvrt_cli.inference.model_restorer import estimate_memory
 from rvrt_cli.inference.restorer import BicubicRestorer
 from rvrt_cli.inference.tiles import TilePlan, check_tiles
+from rvrt_cli.model.config import PRESETS
 from rvrt_cli.system.memory import peak_rss_mib, total_memory
 from rvrt_cli.upscale.memory import (
     GOOD_TILE,
@@ -26,6 +28,11 @@ from rvrt_cli.upscale.plan import plan_work
 
 GIB = 1 << 30
 NEED = Need(1080, 1920, 4)
+
+
+def light_s(height: int, width: int, window: int, lookahead: int) -> int:
+    """What light-s needs."""
+    return estimate_memory(PRESETS["light-s"], height, width, window, lookahead)
 
 
 @pytest.mark.parametrize(
@@ -64,33 +71,32 @@ def test_plans_fit(gib):
 
 
 def test_full_hd_fits_half_of_a_24_gb_machine():
-    need = Need(1080, 1920, 4, 2688, encoder_bytes("libx264", 8, 4 * 1080 * 4 * 1920))
+    need = Need(1080, 1920, 4, light_s, encoder_bytes("libx264", 8, 4 * 1080 * 4 * 1920), 4)
     plan = auto(12 * GIB, need=need)
     assert peak(plan, need) <= 12 * GIB
     assert plan.tile.tile_px is None or plan.tile.tile_px >= GOOD_TILE
 
 
 def test_full_hd_fits_half_of_a_16_gb_machine():
-    need = Need(1080, 1920, 4, 2307, encoder_bytes("libx264", 8, 4 * 1080 * 4 * 1920))
+    need = Need(1080, 1920, 4, light_s, encoder_bytes("libx264", 8, 4 * 1080 * 4 * 1920), 4)
     plan = auto(8 * GIB, need=need)
     assert peak(plan, need) <= 8 * GIB
     assert plan.tile.tile_px is not None
 
 
-def test_pictures_of_tiles_count_half():
-    need = Need(1080, 1920, 4, 0)
-    picture = 1080 * 1920 * 16 * 3 * 4
-    more = need.peak_bytes(14, TilePlan(96, 16)) - need.peak_bytes(12, TilePlan(96, 16))
-    whole = need.peak_bytes(14, TilePlan(None)) - need.peak_bytes(12, TilePlan(None))
-    source = 4 * 1080 * 1920 * 3 * 4
-    assert more == 2 * (2 * picture // 2 + source)
-    assert whole == 2 * (picture + source)
+def test_a_window_of_tiles_waits_as_codes():
+    need = Need(1080, 1920, 4, lambda *_: 0)
+    codes = 1080 * 1920 * 16 * 3 * 2
+    source = 1080 * 1920 * 3 * 4
+    more = need.peak_bytes(14, TilePlan(96, 16), False) - need.peak_bytes(12, TilePlan(96, 16), False)
+    assert more == 2 * (codes + source)
+    assert need.peak_bytes(14, TilePlan(None), False) == need.peak_bytes(12, TilePlan(None), False)
     # A tile as large as the picture is the whole picture.
     assert need.peak_bytes(12, TilePlan(1920, 16)) == need.peak_bytes(12, TilePlan(None))
 
 
-def test_one_window_at_a_time_comes_before_shorter_windows():
-    need = Need(540, 960, 4, 768)
+def test_the_decoder_waits_before_windows_become_shorter():
+    need = Need(540, 960, 4, light_s)
     fits = need.peak_bytes(16, TilePlan(96, 16), overlapped=False)
     plan = auto(fits, need=need)
     assert (plan.window, plan.overlapped) == (16, False)
