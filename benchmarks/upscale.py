@@ -7,7 +7,7 @@ against the model alone on windows of the same shape; both are taken without wha
 assembling the file), for the run by the difference between a long and a short one. Beside it the share of time in which
 the model was busy, peak memory against the plan, and ffmpeg's own scalers with the same encoder settings. Start: seconds to
 ``rvrt --help``, and to the moment when ``rvrt upscale`` begins to decode. Memory: peak of a long film against a short one.
-Seams: PSNR between the windowed (tiled) result and that of the whole clip in one call, at the boundaries.
+Seams: PSNR between the result in windows (segments, tiles) and that of the whole clip in one call, at the boundaries.
 """
 
 from __future__ import annotations
@@ -21,25 +21,27 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rvrt_cli.upscale.job import PipelineSettings
-from rvrt_cli.upscale.pipeline import run_pipeline
-from rvrt_cli.upscale.sinks import CallbackSink
 
 from rvrt_cli.inference.restorer import Restorer, load_restorer
 from rvrt_cli.inference.tiles import TilePlan, plan_spans, restore_tiled
 from rvrt_cli.media import EncodeOptions, Frame, ffmpeg_executable, probe, read_frames, resolve_encoding
 from rvrt_cli.system.memory import MIB
 from rvrt_cli.upscale.events import ignore_event
+from rvrt_cli.upscale.executors import RenderJob
+from rvrt_cli.upscale.executors.local import LocalExecutor
+from rvrt_cli.upscale.film import frames_in_memory
 from rvrt_cli.upscale.finish import Finish
 from rvrt_cli.upscale.memory import encoder_bytes
+from rvrt_cli.upscale.oom_fallback import Level, OomFallback
 from rvrt_cli.upscale.options import DEFAULT_OVERLAP, DEFAULT_TILE_OVERLAP_PX, DEFAULT_WINDOW, UpscaleOptions
 from rvrt_cli.upscale.plan import plan_work
+from rvrt_cli.upscale.planner import PlanSettings
+from rvrt_cli.upscale.writers import PictureTaker
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 EXAMPLE = REPOSITORY / "examples" / "bunny.mp4"
@@ -163,43 +165,22 @@ def time_model(restorer: Restorer, clip: np.ndarray, window: int, tile: TilePlan
     return (time.perf_counter() - started) / repeats
 
 
-def run_windows(restorer: Restorer, clip: np.ndarray, window: int) -> np.ndarray:
-    """The pipeline's result in memory, without cut detection."""
+def run_segments(restorer: Restorer, clip: np.ndarray, length: int) -> np.ndarray:
+    """A run's result in memory, in segments of ``length`` frames, without cut detection."""
     height, width = (restorer.scale * size for size in clip.shape[1:3])
     out: list[np.ndarray] = []
-
-    @contextmanager
-    def decode(skip: int) -> Iterator[Iterator[Frame]]:
-        yield (Frame(i, i, 1, frame) for i, frame in enumerate(clip) if i >= skip)
-
-    class Open:
-        """The restorer, which the pipeline closes at its end but the benchmark still needs."""
-
-        scale, channels, name, engine, fingerprint = (
-            restorer.scale,
-            restorer.channels,
-            restorer.name,
-            restorer.engine,
-            restorer.fingerprint,
-        )
-
-        def __call__(self, lq: np.ndarray) -> np.ndarray:
-            return restorer(lq)
-
-        def close(self) -> None:
-            """Kept open."""
-
-    settings = PipelineSettings(
-        decode,
-        [Open],
-        Finish(height, width),
-        window,
-        DEFAULT_OVERLAP,
-        TilePlan(None),
-        segment_frames=len(clip),
-        detect_shots=False,
+    taker = PictureTaker(lambda _frame, picture, _alpha: out.append(picture.copy()))
+    job = RenderJob(
+        source=frames_in_memory(
+            lambda first: (Frame(i, i, 1, clip[i]) for i in range(first, len(clip))), len(clip)
+        ),
+        settings=PlanSettings(length, DEFAULT_WINDOW, DEFAULT_OVERLAP, detect_shots=False),
+        fallback=OomFallback([lambda: restorer], Level(DEFAULT_WINDOW, TilePlan(None)), DEFAULT_OVERLAP),
+        finish=Finish(height, width),
+        open_file=lambda _index: taker,
+        finished=lambda *_: None,
     )
-    run_pipeline(settings, CallbackSink(lambda _frame, picture, _alpha: out.append(picture)), ignore_event)
+    LocalExecutor(job, ignore_event).run()
     return np.stack(out)
 
 
@@ -220,9 +201,9 @@ def overhead_rows(restorer: Restorer, size: str, options: argparse.Namespace, fo
         width,
         encoder_bytes=encoder_bytes("libx264", 8, 16 * height * width),
     )
-    step = work.window - DEFAULT_OVERLAP
-    windows = max(2, -(-(options.frames - DEFAULT_OVERLAP) // step))
-    frames = windows * step + DEFAULT_OVERLAP
+    step = work.window
+    windows = max(2, -(-options.frames // step))
+    frames = windows * step
     long = make_source(options.clip, folder, width, height, frames)
     short = make_source(options.clip, folder, width, height, work.window)
     output = folder / "out.mp4"
@@ -296,12 +277,18 @@ def length_rows(options: argparse.Namespace, folder: Path) -> Iterator[Row]:
 def seam_rows(restorer: Restorer, clip: np.ndarray, tile: int) -> Iterator[Row]:
     """PSNR at window and tile boundaries against the whole clip in one call."""
     whole = np.clip(restorer(clip), 0, 1)
-    windowed = run_windows(restorer, clip, DEFAULT_WINDOW)
-    step, context = DEFAULT_WINDOW - DEFAULT_OVERLAP, DEFAULT_OVERLAP // 2
-    boundaries = [
-        edge for edge in range(DEFAULT_WINDOW - context, len(clip), step) if edge + context < len(clip)
-    ]
-    at_windows = [psnr(whole[edge - 1 : edge + 1], windowed[edge - 1 : edge + 1]) for edge in boundaries]
+    segment = len(clip) // 4 * 2  # frames
+    at_seams = {}
+    for name, made, edges in (
+        (
+            "windows",
+            run_segments(restorer, clip, len(clip)),
+            range(DEFAULT_WINDOW, len(clip), DEFAULT_WINDOW),
+        ),
+        ("segments", run_segments(restorer, clip, segment), range(segment, len(clip), segment)),
+    ):
+        worst = [psnr(whole[edge - 1 : edge + 1], made[edge - 1 : edge + 1]) for edge in edges]
+        at_seams[name] = min(worst, default=200.0), psnr(whole, made)
     first = clip[:DEFAULT_WINDOW]
     one = np.clip(restorer(first), 0, 1)
     tiled = np.clip(
@@ -314,9 +301,10 @@ def seam_rows(restorer: Restorer, clip: np.ndarray, tile: int) -> Iterator[Row]:
             seam = [slice(None)] * 4
             seam[axis] = slice(restorer.scale * start, restorer.scale * stop)
             at_tiles.append(psnr(one[tuple(seam)], tiled[tuple(seam)]))
-    windows = f"windows of {DEFAULT_WINDOW}, {DEFAULT_OVERLAP} shared"
-    yield Row("seams", windows, "worst boundary", min(at_windows), "dB", least=50)
-    yield Row("seams", windows, "whole film", psnr(whole, windowed), "dB")
+    for name, (worst_db, film_db) in at_seams.items():
+        case = f"{name} of {DEFAULT_WINDOW if name == 'windows' else segment}, {DEFAULT_OVERLAP} of context"
+        yield Row("seams", case, "worst boundary", worst_db, "dB", least=50)
+        yield Row("seams", case, "whole film", film_db, "dB")
     tiles = f"tiles of {tile} px, {DEFAULT_TILE_OVERLAP_PX} shared"
     yield Row("seams", tiles, "worst seam", min(at_tiles), "dB", least=50)
     yield Row("seams", tiles, "whole picture", psnr(one, tiled), "dB")

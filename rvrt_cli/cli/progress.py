@@ -154,8 +154,8 @@ class View:
             self._err.flush()
 
     def tell_stopping(self) -> None:
-        """Say what a stop waits for: the end of the segment in hand, nothing while a continued run skips."""
-        if self._skipping:
+        """Say what a stop waits for: the end of the segment in hand, nothing while a continued run skips, or where a pipe is read."""
+        if self._skipping or (self._started is not None and not self._started.can_continue):
             self.say("Stopping.")
         elif self._started is None:
             self.say("Stopping; press Ctrl+C again to stop at once.")

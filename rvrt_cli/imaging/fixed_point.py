@@ -53,18 +53,6 @@ def to_float(picture: np.ndarray) -> np.ndarray:
     return out
 
 
-def add_weighted(total: np.ndarray, picture: np.ndarray, weight: float) -> None:
-    """Add ``weight`` times ``picture``, of codes or of floats, to the float32 ``total``."""
-    for rows in row_blocks(picture.shape[0], picture[0].size):
-        part = np.empty(picture[rows].shape, np.float32)
-        if picture.dtype == np.uint16:
-            _decode(picture[rows], part)
-            part *= np.float32(weight)
-        else:
-            np.multiply(picture[rows], np.float32(weight), out=part)
-        total[rows] += part
-
-
 def _decode(codes: np.ndarray, out: np.ndarray) -> None:
     np.copyto(out, codes)
     out -= np.float32(ZERO)

@@ -19,6 +19,8 @@ from rvrt_cli.media.source import UNTAGGED_MATRICES, ColorTags, Source
 # Seeking lands this long before the first wanted frame, so that the deinterlacer has its neighbours and frames that
 # refer across the keyframe are complete.
 SEEK_MARGIN_S = 1.0
+# Transport streams have no index of key frames: seeking can lead behind the one that is wanted.
+SEEK_EARLIER_S = (0.0, SEEK_MARGIN_S, 10 * SEEK_MARGIN_S)
 # AVI counts packets and has no display times; those that FFmpeg makes up go back and forth where B-frames are packed together
 # (Xvid, DivX). The decode time of the packet that a frame comes out with is the frame's own then, which is also what FFmpeg's
 # best_effort_timestamp (libavcodec/decode.c) comes to, once it has counted more display than decode times that do not increase.
@@ -87,17 +89,22 @@ class FilmDecoder:
         """Frames from the key frame with the timestamp ``key_pts`` on. Errors: :class:`NotSeekable` where it is not found."""
         if self._source.clock_jumps:  # a time that occurs twice in the file
             raise NotSeekable
-        container, stream = self._open()
-        try:
-            container.seek(key_pts, stream=stream, backward=True)
-            found = self._from(key_pts, self._demux(container, stream))
-            first = next(found)
-        except LIBRARY_ERRORS as error:
-            raise NotSeekable from error
-        except StopIteration:
-            raise NotSeekable from None
-        yield first
-        yield from found
+        for margin_s in SEEK_EARLIER_S:
+            container, stream = self._open()
+            at = key_pts - int(margin_s / self._source.video.time_base)
+            frames: Iterator[av.VideoFrame] = iter(())
+            first = None
+            with suppress(*LIBRARY_ERRORS):
+                container.seek(at, stream=stream, backward=True)
+                frames = self._from(key_pts, self._demux(container, stream))
+                first = next(frames, None)
+            self.lost_packets, self._lost_one = 0, False  # of frames that were not wanted
+            self.damage.clear()
+            if first is not None:
+                yield first
+                yield from frames
+                return
+        raise NotSeekable
 
     @staticmethod
     def _from(key_pts: int, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:

@@ -96,7 +96,7 @@ def estimate_run(
     """Plan a run of ``input_path`` and measure up to three windows of it.
 
     Without ``output`` a file of the input's own format is assumed; one that exists is no hindrance. ``say`` gets a line
-    for each thing that is measured, ``on_event`` what the out-of-memory ladder does. Errors: as for a run.
+    for each thing that is measured, ``on_event`` what happens where memory runs out. Errors: as for a run.
     """
     if input_path == "-" or is_batch(input_path):
         raise UsageError(

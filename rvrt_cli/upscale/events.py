@@ -33,7 +33,8 @@ class Event:
 class Started(Event):
     """The run begins. ``frames_total`` is None where the container does not say; ``reason``: why this engine was chosen.
 
-    ``memory_bytes``: what the plan is expected to take, ``memory_limit_bytes``: what was planned for.
+    ``memory_bytes``: what the plan is expected to take, ``memory_limit_bytes``: what was planned for. ``can_continue``
+    False: nothing is kept of a run that is stopped, so that it stops at once.
     """
 
     input: str
@@ -53,6 +54,7 @@ class Started(Event):
     reason: str = ""
     memory_bytes: int | None = None
     memory_limit_bytes: int | None = None
+    can_continue: bool = True
 
 
 @dataclass(frozen=True)

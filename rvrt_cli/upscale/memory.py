@@ -24,7 +24,7 @@ FINISHING_PICTURES = 2
 ENCODER_BYTES_PER_PX = {"libx264": 105, "libx265": 185, "libsvtav1": 340, "libvpx-vp9": 140, "ffv1": 50}
 """Peak bytes an encoder holds per pixel of an 8-bit picture (frames it looks ahead and refers to), measured at 1920x1080."""
 X264_LOOKAHEAD = 40
-"""Frames; segments of pictures above 5 megapixels are shorter. Other encoders look less far ahead, or it was not measured."""
+"""Frames; ``--segment-frames`` can be fewer. Other encoders look less far ahead, or it was not measured."""
 OTHER_ENCODER_BYTES_PER_PX = 150
 PICTURE_BYTES_PER_PX = 30
 """The same where no encoder runs (PNG, y4m): the conversion of one picture."""

@@ -102,6 +102,11 @@ class Prepared:
         return height, width
 
     @property
+    def can_continue(self) -> bool:
+        """Whether a later run can go on after this one's finished segments: neither input nor output is a pipe."""
+        return self.kind != "stream" and self.film.pipe is None
+
+    @property
     def encoder_fingerprint(self) -> str:
         """Changes whenever the encoder could make other bytes of the same pictures."""
         return self.settings.fingerprint if self.settings else "png"

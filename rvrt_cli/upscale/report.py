@@ -33,6 +33,7 @@ def started_event(prepared: Prepared, done: int) -> Started:
         reason=engine_reason(prepared.restorer),
         memory_bytes=prepared.work.peak_bytes,
         memory_limit_bytes=prepared.work.limit_bytes,
+        can_continue=prepared.can_continue,
     )
 
 

@@ -332,6 +332,7 @@ def render_stretches(
         stretches=stretches,
         frames_done=frames_done,
         overlapped=prepared.work.overlapped,
+        can_continue=prepared.can_continue,
     )
     return LocalExecutor(job, on_event, stop).run()
 

@@ -264,4 +264,6 @@ def test_stopping_says_after_which_frame():
     )
     skipping = Progress(48, 100, 1.0, 0.0, None, STAGES, "skipping to frame 48", 0.5)
     assert stop(replace(started, frames_done=48), skipping) == "Stopping."
+    pipe = replace(started, can_continue=False)
+    assert stop(pipe, progress(30, 1.0)) == "Stopping."
     assert stop(started, Finishing("joining")) == "Stopping; press Ctrl+C again to stop at once."

@@ -35,6 +35,7 @@ class RenderJob:
     ``settings``: of the plan; window, tiles, fallback and model are the ``fallback``'s. ``open_file`` gets a segment's index;
     ``finished`` is called with each finished segment, from any thread, one call at a time. ``frames_done``: in finished segments.
     ``overlapped`` False: no picture is made while the one before is encoded, which takes less memory and changes no byte.
+    ``can_continue`` False: finished segments are of no use to a later run, so that a stop need not wait for one.
     """
 
     source: FrameSource
@@ -46,6 +47,7 @@ class RenderJob:
     stretches: tuple[Stretch, ...] = (Stretch(PlannerState()),)
     frames_done: int = 0
     overlapped: bool = True
+    can_continue: bool = True
 
 
 @dataclass

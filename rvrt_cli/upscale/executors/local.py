@@ -58,7 +58,7 @@ class LocalExecutor:
     """Renders ``job``; ``on_event`` is called in the thread that calls :meth:`run`.
 
     Setting ``stop`` finishes the current segment and raises :class:`InterruptedRun`; at once where there is nothing to finish:
-    while a continued run skips what is done, and with a source that cannot be read again.
+    while a continued run skips what is done, and in a run that cannot be continued.
     """
 
     def __init__(self, job: RenderJob, on_event: OnEvent, stop: threading.Event | None = None) -> None:
@@ -149,7 +149,7 @@ class _Attempt:
         try:
             while not ended["encode"].wait(TICK_S):
                 self._tell()
-                if self.stop.is_set() and (self.clock.skipping or self.job.source.pipe is not None):
+                if self.stop.is_set() and (self.clock.skipping or not self.job.can_continue):
                     raise InterruptedRun("Interrupted.")
         finally:
             self.abort.set()

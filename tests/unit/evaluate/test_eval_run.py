@@ -101,7 +101,7 @@ def test_windows_tiles_and_repeated_frames() -> None:
     whole = restore_clip(BicubicRestorer(), "x", lq, Feeding(), mirror=False).frames
     windows = Recording()
     result = restore_clip(windows, "x", lq, Feeding(window=4, overlap=2), mirror=False)
-    assert max(shape[0] for shape in windows.shapes) == 4
+    assert max(shape[0] for shape in windows.shapes) <= 4 + 2 * 2, "never the whole clip"
     np.testing.assert_allclose(result.frames.astype(int), whole, atol=1)
     tiles = Recording()
     restore_clip(tiles, "x", lq, Feeding(tile_px=32, tile_overlap_px=8), mirror=False)

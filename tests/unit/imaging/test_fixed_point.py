@@ -10,7 +10,6 @@ from rvrt_cli.imaging.fixed_point import (
     TOP,
     UNIT,
     ZERO,
-    add_weighted,
     blend_into,
     row_blocks,
     to_float,
@@ -72,14 +71,6 @@ def test_shares_of_opposite_values_stay_between_them():
         blend_into(codes.reshape(40, 150), values, share.reshape(40, 150))
         assert (np.minimum(before, new) <= codes).all()
         assert (codes <= np.maximum(before, new)).all()
-
-
-def test_weighted_pictures_add_up():
-    a, b = random(0, 1, 1), random(0, 1, 2)
-    for first, second in ((a, b), (codes_of(a), codes_of(b)), (a, codes_of(b))):
-        total = to_float(first) * np.float32(0.25)
-        add_weighted(total, second, 0.75)
-        np.testing.assert_allclose(total, 0.25 * a + 0.75 * b, atol=HALF)
 
 
 def test_float_pictures_are_left_alone():

@@ -372,8 +372,9 @@ def test_a_pipe_that_nobody_fills_hides_neither_an_error_nor_a_stop(stopped):
             super().write(frame, picture, alpha)
 
     began = time.monotonic()
+    config = settings(source=blocked_pipe(waiting, 20), can_continue=False)
     with pytest.raises(InterruptedRun if stopped else DiskFullError):
-        run(settings(source=blocked_pipe(waiting, 20)), Full(), stop=stop if stopped else None)
+        run(config, Full(), stop=stop if stopped else None)
     assert time.monotonic() - began < 30
     waiting.set()
 
