@@ -10,8 +10,8 @@ import numpy as np
 
 from rvrt_cli.errors import InputError
 from rvrt_cli.system.files import write_bytes
+from rvrt_cli.system.suffixes import OPENCV_SUFFIXES
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -27,7 +27,7 @@ def list_images(folder: Path) -> list[Path]:
         (
             path
             for path in folder.iterdir()
-            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+            if path.suffix.lower() in OPENCV_SUFFIXES and not path.name.startswith(".")
         ),
         key=natural_key,
     )

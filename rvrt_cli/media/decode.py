@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from fractions import Fraction
 from typing import cast
 
 import av
@@ -26,19 +28,21 @@ WITHOUT_DISPLAY_TIMES = frozenset({"avi"})
 
 
 class FilmDecoder:
-    """The frames of ``source`` (a container). threads: of the decoder, 0 for its choice.
+    """The frames of ``source`` (a container).
 
-    lost_packets: packets that gave no frame. hidden_frames: packets that an edit list hides. damage: sentences about
-    where reading stopped.
+    lost_packets: packets that gave no frame. repeated_frames: empty packets, which show the picture before them again
+    (Theora, AVI and QuickTime repeat pictures that way). interlaced: whether a frame was.
+    damage: sentences about where reading stopped.
     """
 
-    def __init__(self, source: Source, *, start_s: float | None, threads: int) -> None:
+    def __init__(self, source: Source, *, start_s: float | None) -> None:
         self.lost_packets = 0
-        self.hidden_frames = 0
+        self.repeated_frames = 0
+        self.interlaced = False
         self.damage: list[str] = []
         self._source = source
         self._start_s = start_s
-        self._threads = threads
+        self._empty: list[tuple[int, int | None]] = []  # heap of (time, duration) of the empty packets
         self._lost_one = False  # since the last frame
         self._container: av.container.InputContainer | None = None
 
@@ -53,34 +57,58 @@ class FilmDecoder:
         lost, self._lost_one = self._lost_one, False
         return lost
 
-    def frames(self) -> Iterator[av.VideoFrame]:
-        """Frames in display order, from a little before the wanted start where seeking works."""
+    def frames(self) -> Iterator[tuple[Decoded, av.VideoFrame]]:
+        """Frames in display order, with time and colour but not yet converted, from a little before the wanted start."""
         video = self._source.video
-        # A time that occurs twice in the file cannot be sought.
-        seekable = not self._source.clock_jumps
-        if seekable and self._start_s is not None and self._start_s > 2 * SEEK_MARGIN_S:
+        if can_seek(self._source) and self._start_s is not None and self._start_s > 2 * SEEK_MARGIN_S:
             start_s = self._start_s + self._source.start_s
             container, stream = self._open()
-            frames: Iterator[av.VideoFrame] = iter(())
+            frames: Iterator[tuple[Decoded, av.VideoFrame]] = iter(())
             first = None
             with suppress(*LIBRARY_ERRORS):
                 container.seek(int((start_s - SEEK_MARGIN_S) / video.time_base), stream=stream, backward=True)
-                frames = self._demux(container, stream)
+                frames = self._timed(self._demux(container, stream))
                 first = next(frames, None)
             if (
                 first is not None
-                and first.pts is not None
-                and float(first.pts * video.time_base) <= start_s - SEEK_MARGIN_S / 2
+                and first[0].pts is not None
+                and float(first[0].pts * video.time_base) <= start_s - SEEK_MARGIN_S / 2
             ):
                 yield first
                 yield from frames
                 return
-            self.lost_packets = 0  # seeking does not work here: start over and decode everything
+            self.lost_packets = self.repeated_frames = 0  # seeking does not work here: start over and decode everything
+            self._empty.clear()
             self.damage.clear()
-        yield from self._demux(*self._open())
+        yield from self._timed(self._demux(*self._open()))
 
-    def timed(self, frame: av.VideoFrame) -> Decoded:
-        """A frame with its time and colour, not yet converted."""
+    def _timed(self, frames: Iterator[av.VideoFrame]) -> Iterator[tuple[Decoded, av.VideoFrame]]:
+        """The frames with their times, and the one before again for each empty packet."""
+        video = self._source.video
+        step = Fraction(0) if video.average_rate is None else 1 / (video.average_rate * video.time_base)
+        counted = not self._source.has_times and step > 0
+        before: tuple[Decoded, av.VideoFrame] | None = None
+        for number, frame in enumerate(frames):
+            decoded = self._decoded(frame)
+            if counted:
+                decoded = replace(decoded, pts=round(number * step), duration=max(1, round(step)))
+            while before is not None and self._empty and decoded.pts is not None and self._empty[0][0] < decoded.pts:
+                yield self._again(before)
+            before = decoded, frame
+            self.interlaced |= frame.interlaced_frame
+            yield before
+        while before is not None and self._empty:
+            yield self._again(before)
+        self.lost_packets += len(self._empty)  # there is no picture to show again
+
+    def _again(self, before: tuple[Decoded, av.VideoFrame]) -> tuple[Decoded, av.VideoFrame]:
+        decoded, frame = before
+        pts, duration = heapq.heappop(self._empty)
+        self.repeated_frames += 1
+        return replace(decoded, pts=pts, duration=duration, corrupt=False), frame
+
+    def _decoded(self, frame: av.VideoFrame) -> Decoded:
+        """A frame with its own time and colour, not yet converted."""
         pts = frame.pts if frame.pts is not None else frame.dts
         if self._source.format in WITHOUT_DISPLAY_TIMES and frame.dts is not None:
             pts = frame.dts
@@ -109,7 +137,7 @@ class FilmDecoder:
     def _demux(
         self, container: av.container.InputContainer, stream: av.VideoStream
     ) -> Iterator[av.VideoFrame]:
-        decoder = open_decoder(stream, self._source.video.has_alpha, self._threads)
+        decoder = open_decoder(stream, self._source.video.has_alpha)
         packets = self._packets(container, stream)
         while True:
             try:
@@ -118,25 +146,31 @@ class FilmDecoder:
                 reason = getattr(error, "strerror", None) or type(error).__name__
                 self.damage.append(f"Reading stopped early at damage in the file ({reason}).")
                 packet = None
-            if packet is not None and packet.size:
-                self.hidden_frames += packet.is_discard
-                try:
-                    decoded = decoder.decode(packet)
-                except LIBRARY_ERRORS:
-                    self.lost_packets += 1
-                    self._lost_one = True
-                    continue
-            else:
-                # PyAV sends an empty packet at the end; after damage it is sent here.
-                try:
-                    decoded = decoder.decode(None)
-                except LIBRARY_ERRORS:
-                    decoded = []
-            yield from cast("list[av.VideoFrame]", decoded)
-            if packet is None or not packet.size:
+            if packet is None:
+                with suppress(*LIBRARY_ERRORS):
+                    yield from cast("list[av.VideoFrame]", decoder.decode(None))
                 return
+            if not packet.size:
+                # An empty packet is not the end, which is what the decoder would take it for. PyAV adds one without a time
+                # at the end of each stream.
+                time = packet.dts if self._source.format in WITHOUT_DISPLAY_TIMES else packet.pts
+                if time is not None:
+                    heapq.heappush(self._empty, (time, packet.duration or None))
+                continue
+            try:
+                decoded = decoder.decode(packet)
+            except LIBRARY_ERRORS:
+                self.lost_packets += 1
+                self._lost_one = True
+                continue
+            yield from cast("list[av.VideoFrame]", decoded)
 
     def _packets(self, container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
         if not self._source.clock_jumps:
             return container.demux(stream)
         return (p for p in packets_on_one_clock(container, Clock()) if p.stream_index == stream.index)
+
+
+def can_seek(source: Source) -> bool:
+    """Whether a time means one place of the file: not where it occurs twice, nor where frames are merely counted."""
+    return not source.clock_jumps and source.has_times

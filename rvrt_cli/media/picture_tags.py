@@ -64,6 +64,11 @@ def foreign_profile(data: bytes) -> bytes:
         elif kind == b"iCCP":
             with suppress(zlib.error):
                 profile += zlib.decompressobj().decompress(block.partition(b"\0")[2][1:], MAX_PROFILE_BYTES)
+    return unless_srgb(profile)
+
+
+def unless_srgb(profile: bytes) -> bytes:
+    """An ICC profile, empty where it is sRGB's."""
     return b"" if b"sRGB" in profile or "sRGB".encode("utf-16-be") in profile else profile
 
 

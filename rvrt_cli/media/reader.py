@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from rvrt_cli.errors import InputError, UsageError
+from rvrt_cli.media.count import count_pictures
 from rvrt_cli.media.decode import FilmDecoder
 from rvrt_cli.media.deinterlace import DEINTERLACER, Deinterlacer, picture_of
 from rvrt_cli.media.frame import Decoded, Frame
@@ -26,7 +27,8 @@ class FrameReader:
     frame_count: frames passed so far, skipped ones included. corrupt_frames: frames with concealed damage plus packets
     that gave no frame. resized_frames: frames scaled to the first frame's size after a change of resolution.
     recolored_frames: frames whose colour matrix or range is not the first frame's. repaired_timestamps: frames whose
-    timestamp was missing or not increasing. notes: sentences for the final report.
+    timestamp was missing or not increasing. missing_frames: pictures that the file holds and the decoder neither gave nor
+    reported as lost; known at the end. notes: sentences for the final report.
     """
 
     def __init__(
@@ -38,13 +40,13 @@ class FrameReader:
         max_frames: int | None,
         skip_frames: int,
         deinterlace: Deinterlace,
-        threads: int,
     ) -> None:
         self.source = source
         self.frame_count = 0
         self.resized_frames = 0
         self.recolored_frames = 0
         self.repaired_timestamps = 0
+        self.missing_frames = 0
         self._deinterlace = deinterlace
         self._start_s = start_s
         self._end_s = end_s
@@ -52,7 +54,7 @@ class FrameReader:
         self._skip_frames = skip_frames
         self._concealed = 0
         self._reached_end = False
-        self._film = FilmDecoder(source, start_s=start_s, threads=threads)
+        self._film = FilmDecoder(source, start_s=start_s)
         self._deinterlacer = Deinterlacer(
             source.video, everything=deinterlace == "on" or source.kind != "video"
         )
@@ -107,12 +109,21 @@ class FrameReader:
             notes.append(
                 f"{_frames(self.repaired_timestamps)} moved to the next free tick for want of a timestamp of their own."
             )
+        if self._film.repeated_frames:
+            notes.append(
+                f"Empty packets repeat pictures in this film; {_frames(self._film.repeated_frames)} made of the one before."
+            )
+        if self.missing_frames:
+            notes.append(
+                f"The decoder dropped frames: the film holds {self.frame_count + self._film.lost_packets + self.missing_frames}, "
+                f"{self.missing_frames} of them {'is' if self.missing_frames == 1 else 'are'} missing in the output."
+            )
         hint = self.source.video.frame_count_hint
         if (
             self._reached_end
             and self._start_s is None
             and hint is not None
-            and self.frame_count + self._film.hidden_frames < 0.98 * hint - 1
+            and self.frame_count < 0.98 * hint - 1
         ):
             notes.append(
                 f"The file announces {hint} frames, {self.frame_count} could be decoded; it is probably truncated."
@@ -139,7 +150,7 @@ class FrameReader:
             if start is not None and pts * tick < start:
                 continue
             if end is not None and pts * tick >= end:
-                return
+                break
             if self._max_frames is not None and self.frame_count >= self._max_frames:
                 return
             index = self.frame_count
@@ -159,7 +170,10 @@ class FrameReader:
             if video.has_alpha and alpha is None:
                 alpha = np.ones(rgb.shape[:2], np.float32)
             yield Frame(index, pts, decoded.duration, rgb, alpha if video.has_alpha else None, corrupt)
-        self._reached_end = True
+        else:
+            self._reached_end = True
+        if self.source.kind == "video":
+            self._find_missing(start, end)
         if self.frame_count == 0:
             if self.source.kind == "y4m":
                 which = "in the chosen range" if start is not None or end is not None else "after its header"
@@ -172,10 +186,17 @@ class FrameReader:
                 f"{self.source.path}: not one frame of its video can be decoded; the file is damaged."
             )
 
+    def _find_missing(self, start: float | None, end: float | None) -> None:
+        """Compare what the decoder gave with what a pass over the packets alone finds."""
+        held = count_pictures(self.source, start, end)
+        given = self.frame_count + self._film.lost_packets
+        if held is not None and not (self._film.interlaced and 2 * given >= held):  # fields may have packets of their own
+            self.missing_frames = max(0, held - given)
+
     def _decode(self) -> Iterator[Decoded]:
         kind, video = self.source.kind, self.source.video
         if kind == "video":
-            timed = ((self._film.timed(frame), frame) for frame in self._film.frames())
+            timed = self._film.frames()
             if self._deinterlace == "off":
                 return (decoded for decoded, _ in timed)
             return self._deinterlacer.run(timed)
@@ -215,14 +236,12 @@ def read_frames(
     max_frames: int | None = None,
     skip_frames: int = 0,
     deinterlace: Deinterlace = "auto",
-    threads: int = 0,
 ) -> FrameReader:
     """Read the frames with ``start_s <= time < end_s`` (seconds after ``source.start_s``), at most ``max_frames`` of them.
 
     skip_frames: of those, decode the first N without delivering them (to continue a run); the remaining frames have the
     same index, timestamps and pixels as in a run without skipping.
     deinterlace: "auto" runs FFmpeg's bwdif on frames flagged interlaced, "on" on all, one frame out per frame in.
-    threads: decoder threads, 0 for the decoder's choice.
     Errors: :class:`UsageError` for an impossible range; while iterating, :class:`InputError` when nothing can be decoded
     or the range holds no frame.
     """
@@ -239,5 +258,4 @@ def read_frames(
         max_frames=max_frames,
         skip_frames=skip_frames,
         deinterlace=deinterlace,
-        threads=threads,
     )

@@ -152,7 +152,9 @@ class Source:
 
     kind: "video" (a container), "images" (a sequence) or "y4m" (standard input). start_s: the container's first
     timestamp in seconds; ``--start``/``--end`` count from it. clock_jumps: how often its timestamps start anew; duration_s
-    is then that of all pieces. notes: sentences a user should see (guesses, repairs).
+    is then that of all pieces. shown_ms: how long each picture of an
+    animated file is shown, empty for other sequences. has_times: False for raw streams, whose frames are counted at the average rate. notes:
+    sentences a user should see (guesses, repairs).
     """
 
     kind: SourceKind
@@ -166,5 +168,7 @@ class Source:
     metadata: tuple[tuple[str, str], ...]
     video: VideoStream
     images: tuple[Path, ...] = ()
+    shown_ms: tuple[int, ...] = ()
     clock_jumps: int = 0
+    has_times: bool = True
     notes: tuple[str, ...] = field(default=())

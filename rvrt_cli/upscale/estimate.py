@@ -16,7 +16,7 @@ import numpy as np
 from rvrt_cli.errors import InputError, OutOfMemoryError_, UsageError
 from rvrt_cli.inference.restorer import Restorer
 from rvrt_cli.media import Frame, SegmentWriter, read_frames
-from rvrt_cli.media.images import IMAGE_SUFFIXES
+from rvrt_cli.system.suffixes import IMAGE_SUFFIXES
 from rvrt_cli.system.memory import MIB
 from rvrt_cli.upscale.advice import compression_advice
 from rvrt_cli.upscale.batch import is_batch, output_suffix
@@ -267,7 +267,6 @@ def _window_at(prepared: Prepared, at_s: float) -> list[Frame]:
             start_s=at_s or None,
             max_frames=prepared.window,
             deinterlace=prepared.options.deinterlace,
-            threads=prepared.options.threads,
         ) as reader:
             return list(reader)
     except InputError:

@@ -60,7 +60,6 @@ def open_film(source: Source, options: UpscaleOptions) -> Film:
             max_frames=options.frames,
             skip_frames=skip,
             deinterlace=options.deinterlace,
-            threads=options.threads,
         )
         readers.append(reader)
         with reader:
@@ -119,7 +118,6 @@ def _open_preview(source: Source, options: UpscaleOptions, readers: list[FrameRe
                 start_s=start,
                 end_s=start + length,
                 deinterlace=options.deinterlace,
-                threads=options.threads,
             ) as reader:
                 readers.append(reader)
                 end = offset

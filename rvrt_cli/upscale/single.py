@@ -78,7 +78,7 @@ def upscale_frame(
         shot: deque[Frame] = deque()
         position = None
         with read_frames(
-            source, start_s=start_s, deinterlace=options.deinterlace, threads=options.threads
+            source, start_s=start_s, deinterlace=options.deinterlace
         ) as frames:
             for frame, starts_shot in flag_cuts(frames, CutDetector()):
                 if position is not None and (starts_shot or len(shot) >= position + window - window // 2):
