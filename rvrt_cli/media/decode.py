@@ -16,7 +16,7 @@ from rvrt_cli.media.color import frame_to_rgb
 from rvrt_cli.media.frame import Decoded
 from rvrt_cli.media.guard import LIBRARY_ERRORS
 from rvrt_cli.media.probe import check_regular_file, open_container, open_decoder
-from rvrt_cli.media.source import UNTAGGED_MATRICES, ColorTags, Source
+from rvrt_cli.media.source import UNTAGGED_MATRICES, ColorTags, Source, stated_range
 
 # Seeking lands this long before the first wanted frame, so that the deinterlacer has its neighbours and frames that
 # refer across the keyframe are complete.
@@ -30,14 +30,12 @@ WITHOUT_DISPLAY_TIMES = frozenset({"avi"})
 class FilmDecoder:
     """The frames of ``source`` (a container).
 
-    lost_packets: packets that gave no frame. repeated_frames: empty packets, which show the picture before them again
-    (Theora, AVI and QuickTime repeat pictures that way). interlaced: whether a frame was.
-    damage: sentences about where reading stopped.
+    An empty packet shows the picture before it again: Theora, AVI and QuickTime repeat pictures that way. lost_packets:
+    packets that gave no frame. interlaced: whether a frame was. damage: sentences about where reading stopped.
     """
 
     def __init__(self, source: Source, *, start_s: float | None) -> None:
         self.lost_packets = 0
-        self.repeated_frames = 0
         self.interlaced = False
         self.damage: list[str] = []
         self._source = source
@@ -77,7 +75,7 @@ class FilmDecoder:
                 yield first
                 yield from frames
                 return
-            self.lost_packets = self.repeated_frames = 0  # seeking does not work here: start over and decode everything
+            self.lost_packets = 0  # seeking does not work here: start over and decode everything
             self._empty.clear()
             self.damage.clear()
         yield from self._timed(self._demux(*self._open()))
@@ -104,8 +102,7 @@ class FilmDecoder:
     def _again(self, before: tuple[Decoded, av.VideoFrame]) -> tuple[Decoded, av.VideoFrame]:
         decoded, frame = before
         pts, duration = heapq.heappop(self._empty)
-        self.repeated_frames += 1
-        return replace(decoded, pts=pts, duration=duration, corrupt=False), frame
+        return replace(decoded, pts=pts, duration=duration, corrupt=False, repeated=True), frame
 
     def _decoded(self, frame: av.VideoFrame) -> Decoded:
         """A frame with its own time and colour, not yet converted."""
@@ -120,7 +117,8 @@ class FilmDecoder:
         tags = self._source.video.effective_color
         if tags.matrix == 0:
             return tags  # RGB
-        matrix, color_range = int(frame.colorspace), int(frame.color_range)
+        matrix = int(frame.colorspace)
+        color_range = stated_range(int(frame.color_range), frame.format.name, self._source.video.codec)
         return replace(
             tags,
             matrix=tags.matrix if matrix in UNTAGGED_MATRICES else matrix,

@@ -32,6 +32,7 @@ from rvrt_cli.media.source import (
     Stream,
     StreamKind,
     VideoStream,
+    stated_range,
 )
 from rvrt_cli.system.suffixes import IMAGE_SUFFIXES
 
@@ -272,7 +273,7 @@ def _probe_container(path: Path, container: av.container.InputContainer, wanted:
     tagged = stream.codec_context
     color = ColorTags(
         matrix=_specified(first.colorspace, tagged.colorspace),
-        range=int(first.color_range)
+        range=stated_range(int(first.color_range), first.format.name, stream.codec_context.name)
         or int(tagged.color_range or 0)
         or (2 if first.format.name.startswith("yuvj") else 0),
         primaries=_specified(first.color_primaries, tagged.color_primaries),
@@ -284,7 +285,8 @@ def _probe_container(path: Path, container: av.container.InputContainer, wanted:
         first = frames[0]
     rotation, flipped = display_matrix(first)
     notes = []
-    effective = color.resolved(first.format.name, first.width, first.height)
+    codec = stream.codec_context.codec.canonical_name
+    effective = color.resolved(first.format.name, first.width, first.height, codec)
     if effective.matrix != color.matrix and layout.model == "yuv":
         notes.append(
             f"The source does not say which colour matrix it uses; {'BT.709' if effective.matrix == 1 else 'BT.601'} is assumed "
@@ -307,7 +309,7 @@ def _probe_container(path: Path, container: av.container.InputContainer, wanted:
         notes.append(f"The raw stream does not say how fast it is; {rate} frames a second are assumed.")
     video = VideoStream(
         index=stream.index,
-        codec=stream.codec_context.codec.canonical_name,
+        codec=codec,
         width=first.width - crop.left - crop.right,
         height=first.height - crop.top - crop.bottom,
         crop=crop,

@@ -18,6 +18,8 @@ from rvrt_cli.media.images import decode_images
 from rvrt_cli.media.source import Source, VideoStream
 from rvrt_cli.media.y4m import decode_y4m
 
+# Times on the command line are rounded, the most to milliseconds.
+RANGE_SLACK_S = 0.0005
 Deinterlace = Literal["auto", "on", "off"]
 
 
@@ -27,7 +29,7 @@ class FrameReader:
     frame_count: frames passed so far, skipped ones included. corrupt_frames: frames with concealed damage plus packets
     that gave no frame. resized_frames: frames scaled to the first frame's size after a change of resolution.
     recolored_frames: frames whose colour matrix or range is not the first frame's. repaired_timestamps: frames whose
-    timestamp was missing or not increasing. missing_frames: pictures that the file holds and the decoder neither gave nor
+    timestamp was missing or not increasing. repeated_frames: frames made from the picture before. missing_frames: pictures that the file holds and the decoder neither gave nor
     reported as lost; known at the end. notes: sentences for the final report.
     """
 
@@ -46,6 +48,7 @@ class FrameReader:
         self.resized_frames = 0
         self.recolored_frames = 0
         self.repaired_timestamps = 0
+        self.repeated_frames = 0
         self.missing_frames = 0
         self._deinterlace = deinterlace
         self._start_s = start_s
@@ -109,9 +112,9 @@ class FrameReader:
             notes.append(
                 f"{_frames(self.repaired_timestamps)} moved to the next free tick for want of a timestamp of their own."
             )
-        if self._film.repeated_frames:
+        if self.repeated_frames:
             notes.append(
-                f"Empty packets repeat pictures in this film; {_frames(self._film.repeated_frames)} made of the one before."
+                f"Empty packets repeat pictures in this film: {_frames(self.repeated_frames)} made from the picture before."
             )
         if self.missing_frames:
             notes.append(
@@ -133,11 +136,13 @@ class FrameReader:
     def _run(self) -> Generator[Frame, None, None]:
         video = self.source.video
         tick = float(video.time_base)
-        slack = max(tick / 2, 1e-6)
+        slack = max(min(tick / 2, RANGE_SLACK_S), 1e-6)
         start = None if self._start_s is None else self._start_s + self.source.start_s - slack
         end = None if self._end_s is None else self._end_s + self.source.start_s - slack
         step = max(1, round(1 / (video.average_rate * video.time_base))) if video.average_rate else 1
         last: int | None = None
+        before: int | None = None
+        after: int | None = None
         for decoded in self._decode():
             pts = decoded.pts
             if pts is None:
@@ -148,14 +153,17 @@ class FrameReader:
                 self.repaired_timestamps += 1
             last = pts
             if start is not None and pts * tick < start:
+                before = pts
                 continue
             if end is not None and pts * tick >= end:
+                after = pts
                 break
             if self._max_frames is not None and self.frame_count >= self._max_frames:
                 return
             index = self.frame_count
             self.frame_count += 1
             self._concealed += decoded.corrupt
+            self.repeated_frames += decoded.repeated
             corrupt = self._film.take_loss() or decoded.corrupt
             if index < self._skip_frames:
                 continue
@@ -175,16 +183,24 @@ class FrameReader:
         if self.source.kind == "video":
             self._find_missing(start, end)
         if self.frame_count == 0:
+            raise self._nothing_read(before, after)
+
+    def _nothing_read(self, before: int | None, after: int | None) -> InputError:
+        """Why there is no frame. before, after: times of the frames around the range, where there are any."""
+        name = "Standard input" if self.source.kind == "y4m" else self.source.path
+        if self._start_s is None and self._end_s is None:
             if self.source.kind == "y4m":
-                which = "in the chosen range" if start is not None or end is not None else "after its header"
-                raise InputError(f"Standard input has no frame {which}; check the program that writes it.")
-            if start is not None or end is not None:
-                raise InputError(
-                    f"{self.source.path} has no frame in the chosen range; it is {self.source.duration_s or 0:.3f} s long."
-                )
-            raise InputError(
-                f"{self.source.path}: not one frame of its video can be decoded; the file is damaged."
-            )
+                return InputError(f"{name} has no frame after its header; check the program that writes it.")
+            return InputError(f"{name}: not one frame of its video can be decoded; the file is damaged.")
+        around = [
+            float(pts * self.source.video.time_base) - self.source.start_s for pts in (before, after) if pts is not None
+        ]
+        where = f"from {self._start_s or 0:g} s" + ("" if self._end_s is None else f" to {self._end_s:g} s")
+        if after is None:
+            known = f"its last frame is at {around[0]:.3f} s" if around else "it has no frames"
+        else:
+            known = f"the nearest frames are at {' and '.join(f'{time:.3f} s' for time in around)}"
+        return InputError(f"{name} has no frame {where}, {known}; choose another --start or --end.")
 
     def _find_missing(self, start: float | None, end: float | None) -> None:
         """Compare what the decoder gave with what a pass over the packets alone finds."""
