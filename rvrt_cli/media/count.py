@@ -37,7 +37,8 @@ def count_pictures(source: Source, start_s: float | None = None, end_s: float | 
         if ranged and packet.pts is None:
             return None
         if packet.pts is not None and (
-            (start_s is not None and packet.pts * tick < start_s) or (end_s is not None and packet.pts * tick >= end_s)
+            (start_s is not None and packet.pts * tick < start_s)
+            or (end_s is not None and packet.pts * tick >= end_s)
         ):
             continue
         count += 1
@@ -60,7 +61,11 @@ def _packets(source: Source, start_s: float | None) -> Iterator[av.Packet]:
                 container.seek(int((start_s - SEEK_MARGIN_S) / tick), stream=stream, backward=True)
                 packets = until_damage(container.demux(stream))
                 first = next(packets, None)
-            if first is not None and first.dts is not None and first.dts * tick <= start_s - SEEK_MARGIN_S / 2:
+            if (
+                first is not None
+                and first.dts is not None
+                and first.dts * tick <= start_s - SEEK_MARGIN_S / 2
+            ):
                 yield first
                 yield from packets
                 return

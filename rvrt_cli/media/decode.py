@@ -30,7 +30,7 @@ WITHOUT_DISPLAY_TIMES = frozenset({"avi"})
 class FilmDecoder:
     """The frames of ``source`` (a container).
 
-    An empty packet shows the picture before it again: Theora, AVI and QuickTime repeat pictures that way. lost_packets:
+    An empty packet shows the picture before it again: Theora and QuickTime repeat pictures that way. lost_packets:
     packets that gave no frame. interlaced: whether a frame was. damage: sentences about where reading stopped.
     """
 
@@ -90,14 +90,17 @@ class FilmDecoder:
             decoded = self._decoded(frame)
             if counted:
                 decoded = replace(decoded, pts=round(number * step), duration=max(1, round(step)))
-            while before is not None and self._empty and decoded.pts is not None and self._empty[0][0] < decoded.pts:
-                yield self._again(before)
+            while self._empty and decoded.pts is not None and self._empty[0][0] < decoded.pts:
+                if before is None:  # there is no picture yet that could be shown again
+                    heapq.heappop(self._empty)
+                    self.lost_packets += 1
+                else:
+                    yield self._again(before)
             before = decoded, frame
             self.interlaced |= frame.interlaced_frame
             yield before
         while before is not None and self._empty:
             yield self._again(before)
-        self.lost_packets += len(self._empty)  # there is no picture to show again
 
     def _again(self, before: tuple[Decoded, av.VideoFrame]) -> tuple[Decoded, av.VideoFrame]:
         decoded, frame = before

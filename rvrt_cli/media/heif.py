@@ -12,7 +12,22 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-BRANDS = frozenset({b"avif", b"avis", b"mif1", b"mif2", b"msf1", b"miaf", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"})
+BRANDS = frozenset(
+    {
+        b"avif",
+        b"avis",
+        b"mif1",
+        b"mif2",
+        b"msf1",
+        b"miaf",
+        b"heic",
+        b"heix",
+        b"heim",
+        b"heis",
+        b"hevc",
+        b"hevx",
+    }
+)
 CODED = frozenset({b"av01", b"hvc1", b"hev1", b"jpeg"})
 ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
 MAX_META_BYTES = 1 << 26
@@ -119,7 +134,9 @@ def _properties(iprp: bytes) -> dict[int, list[tuple[bytes, bytes]]]:
             number = body[position]
             position += 1
             for _ in range(number):
-                index = int.from_bytes(body[position : position + wide_index], "big") & (0x7FFF if wide_index == 2 else 0x7F)
+                index = int.from_bytes(body[position : position + wide_index], "big") & (
+                    0x7FFF if wide_index == 2 else 0x7F
+                )
                 position += wide_index
                 if 0 < index <= len(known):
                     found.setdefault(item, []).append(known[index - 1])

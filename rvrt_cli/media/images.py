@@ -21,6 +21,7 @@ from rvrt_cli.media.picture_tags import (
     exif_orientation,
     fits_rgb_png,
     foreign_profile,
+    stated_shape,
     turn_upright,
     unless_srgb,
     with_profile,
@@ -32,6 +33,7 @@ from rvrt_cli.system.suffixes import IMAGE_SUFFIXES
 
 DEFAULT_RATE = Fraction(24)
 MAX_PIXELS = 1 << 28
+HEADER_PIXELS = 1 << 25
 
 
 def silence(opencv: Any) -> None:
@@ -129,21 +131,22 @@ def probe_images(path: Path, fps: Fraction | None) -> Source:
     notes = []
     if len(images) == 1:
         if not pages[0].one_size:
-            raise InputError(f"{images[0]} holds {pages[0].count} pages of different sizes; save the wanted ones as files.")
+            raise InputError(
+                f"{images[0]} holds {pages[0].count} pages of different sizes; save the wanted ones as files."
+            )
         images *= pages[0].count
         shown_ms = () if fps else pages[0].shown_ms
-    elif several := [image for image, held in zip(images, pages, strict=True) if held.count > 1 or holds_film(image)]:
+    elif several := [
+        image for image, held in zip(images, pages, strict=True) if held.count > 1 or holds_film(image)
+    ]:
         notes.append(
             f"{several[0].name}{f' and {len(several) - 1} more' if len(several) > 1 else ''} of the sequence hold several pictures; "
             "the first picture of each is taken."
         )
-    _, load_first = next(_loaders(images))
-    first = load_first()
+    height, width, channels, depth = _shape(images)
     rate = fps or (Fraction(1000 * len(shown_ms), sum(shown_ms)) if shown_ms else DEFAULT_RATE)
     if rate <= 0:
         raise UsageError("The frame rate of an image sequence must be positive.")
-    height, width, channels = first.shape
-    depth = 8 * first.dtype.itemsize
     profile = _profile(images[0])
     carried = fits_rgb_png(profile)
     name = ("gbrap" if channels == 4 else "gbrp") + ("16le" if depth == 16 else "")
@@ -181,6 +184,16 @@ def probe_images(path: Path, fps: Fraction | None) -> Source:
     )
 
 
+def _shape(images: tuple[Path, ...]) -> tuple[int, int, int, int]:
+    """(height, width, channels, bits) of the first picture; of a large one from its header, for decoding takes long."""
+    stated = stated_shape(images[0].read_bytes())
+    if stated is not None and stated[0] * stated[1] > HEADER_PIXELS:
+        return stated
+    _, load = next(_loaders(images))
+    first = load()
+    return (*first.shape, 8 * first.dtype.itemsize)
+
+
 def _profile(path: Path) -> bytes:
     heif = read_heif(path)
     return foreign_profile(path.read_bytes()) if heif is None else unless_srgb(heif.profile)
@@ -192,7 +205,9 @@ def decode_images(source: Source) -> Iterator[Decoded]:
     now = 0
     for number, (path, load) in enumerate(_loaders(source.images)):
 
-        def convert(path: Path = path, load: Callable[[], np.ndarray] = load) -> tuple[np.ndarray, np.ndarray | None]:
+        def convert(
+            path: Path = path, load: Callable[[], np.ndarray] = load
+        ) -> tuple[np.ndarray, np.ndarray | None]:
             image = load()
             if image.shape[:2] != size:
                 raise InputError(
@@ -265,10 +280,11 @@ def write_png(
 
     icc_profile: its colour space; empty for sRGB.
     """
-    peak = (1 << bit_depth) - 1
+    peak = np.float32((1 << bit_depth) - 1)
     channels = [rgb[..., 2], rgb[..., 1], rgb[..., 0]] + ([alpha] if alpha is not None else [])
-    picture = np.stack([np.asarray(c, np.float32) * np.float32(peak) for c in channels], axis=-1)
-    done, coded = cv2.imencode(".png", saturate(picture, bit_depth), [cv2.IMWRITE_PNG_COMPRESSION, 3])
+    # One channel at a time: a large picture in float is what a run has no second room for.
+    codes = cv2.merge([saturate(np.asarray(channel, np.float32) * peak, bit_depth) for channel in channels])
+    done, coded = cv2.imencode(".png", codes, [cv2.IMWRITE_PNG_COMPRESSION, 3])
     if not done:
         raise OutputError(f"{path} could not be encoded as PNG.")
     data = coded.tobytes()

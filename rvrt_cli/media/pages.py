@@ -95,7 +95,9 @@ def _decoded(coded: np.ndarray, path: Path, number: int) -> np.ndarray:
         picture = cv2.imdecode(coded, cv2.IMREAD_UNCHANGED)
         if picture is not None:
             return np.asarray(picture)
-    raise InputError(f"{path} is damaged in its picture {number + 1}; replace it and run the same command again.")
+    raise InputError(
+        f"{path} is damaged in its picture {number + 1}; replace it and run the same command again."
+    )
 
 
 def _is_apng(file: BinaryIO) -> bool:
@@ -137,7 +139,9 @@ def _composed(path: Path, file: BinaryIO) -> Iterator[np.ndarray]:
             picture = np.dstack([picture, np.full(picture.shape[:2], 255, np.uint8)])
         place = canvas[frame.y : frame.y + picture.shape[0], frame.x : frame.x + picture.shape[1]]
         if place.shape != picture.shape:
-            raise InputError(f"{path} is damaged in its picture {number + 1}; replace it and run the same command again.")
+            raise InputError(
+                f"{path} is damaged in its picture {number + 1}; replace it and run the same command again."
+            )
         place[...] = _over(picture, place) if frame.blends else picture
         yield canvas.copy() if has_alpha else canvas[..., :3].copy()
         if frame.clears:
@@ -158,7 +162,9 @@ def _as_still(data: bytes) -> bytes:
     if data[:4] == b"ALPH":
         position = 8 + int.from_bytes(data[4:8], "little")
         bitstream = data[position + position % 2 + 8 :]
-        width, height = (int.from_bytes(bitstream[at : at + 2], "little") & 0x3FFF for at in (6, 8))  # RFC 6386, 9.1
+        width, height = (
+            int.from_bytes(bitstream[at : at + 2], "little") & 0x3FFF for at in (6, 8)
+        )  # RFC 6386, 9.1
         size = b"".join((side - 1).to_bytes(3, "little") for side in (width, height))
         data = b"VP8X" + struct.pack("<II", 10, 0x10) + size + data
     return b"RIFF" + struct.pack("<I", 4 + len(data)) + b"WEBP" + data

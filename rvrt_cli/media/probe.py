@@ -359,9 +359,7 @@ def _specified(bitstream: int, container: int | None) -> int:
     return int(bitstream) if int(bitstream) != 2 else int(2 if container is None else container)
 
 
-def _frame_rate(
-    stream: av.VideoStream, frames: list[av.VideoFrame], raw: bool = False
-) -> Fraction | None:
+def _frame_rate(stream: av.VideoStream, frames: list[av.VideoFrame], raw: bool = False) -> Fraction | None:
     """Average rate; Matroska without a default duration reports its clock (1000 fps), then the first frames are measured.
 
     raw: a stream without a container, for which the demuxer's average is its own default of 25; FFmpeg's guess is what the

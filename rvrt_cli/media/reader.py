@@ -193,7 +193,9 @@ class FrameReader:
                 return InputError(f"{name} has no frame after its header; check the program that writes it.")
             return InputError(f"{name}: not one frame of its video can be decoded; the file is damaged.")
         around = [
-            float(pts * self.source.video.time_base) - self.source.start_s for pts in (before, after) if pts is not None
+            float(pts * self.source.video.time_base) - self.source.start_s
+            for pts in (before, after)
+            if pts is not None
         ]
         where = f"from {self._start_s or 0:g} s" + ("" if self._end_s is None else f" to {self._end_s:g} s")
         if after is None:
@@ -206,7 +208,9 @@ class FrameReader:
         """Compare what the decoder gave with what a pass over the packets alone finds."""
         held = count_pictures(self.source, start, end)
         given = self.frame_count + self._film.lost_packets
-        if held is not None and not (self._film.interlaced and 2 * given >= held):  # fields may have packets of their own
+        if held is not None and not (
+            self._film.interlaced and 2 * given >= held
+        ):  # fields may have packets of their own
             self.missing_frames = max(0, held - given)
 
     def _decode(self) -> Iterator[Decoded]:

@@ -1,7 +1,8 @@
-"""Still pictures that FFmpeg reads and OpenCV does not: AVIF and HEIC, icons, TGA."""
+"""Still pictures that FFmpeg reads and OpenCV does not, or not all of: AVIF and HEIC, JPEG 2000, icons, TGA."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -10,17 +11,19 @@ import numpy as np
 
 from rvrt_cli.errors import InputError
 from rvrt_cli.media.color import frame_to_rgb, nearest_planar_name, planar_format, saturate
-from rvrt_cli.media.guard import reading
+from rvrt_cli.media.guard import LIBRARY_ERRORS, reading
 from rvrt_cli.media.heif import CODED, read_heif
 from rvrt_cli.media.probe import display_matrix, open_container, open_decoder
 from rvrt_cli.media.source import ColorTags
 
 ICON = b"\0\0\1\0"
+JPEG_2000 = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")  # of the file format, of a bare codestream
 
 
 def is_for_ffmpeg(path: Path, start: bytes) -> bool:
     """Whether a picture that begins with ``start`` (12 bytes) is read here. TGA has no mark but its suffix."""
-    return start[4:8] == b"ftyp" or start[:4] == ICON or path.suffix.lower() == ".tga"
+    marked = start[4:8] == b"ftyp" or start.startswith((ICON, *JPEG_2000))
+    return marked or path.suffix.lower() == ".tga"
 
 
 def decode_still(path: Path) -> np.ndarray:
@@ -30,7 +33,9 @@ def decode_still(path: Path) -> np.ndarray:
     """
     heif = read_heif(path)
     if heif is not None and heif.kind not in CODED:
-        how = {b"grid": "put together from tiles", b"iovl": "put together from several pictures"}.get(heif.kind, "derived")
+        how = {b"grid": "put together from tiles", b"iovl": "put together from several pictures"}.get(
+            heif.kind, "derived"
+        )
         raise InputError(
             f"{path} is a {path.suffix.lstrip('.').upper() or 'HEIF'} picture {how}, which is not read here; convert it to PNG first."
         )
@@ -38,7 +43,9 @@ def decode_still(path: Path) -> np.ndarray:
         frame = _decode(path, None if heif is None else heif.primary)
         alpha_frame = None if heif is None or heif.alpha is None else _decode(path, heif.alpha)
     if int(frame.color_trc) in (16, 18):
-        raise InputError(f"{path} is an HDR picture, which PNG cannot say; convert it to an SDR picture first.")
+        raise InputError(
+            f"{path} is an HDR picture, which PNG cannot say; convert it to an SDR picture first."
+        )
     layout = planar_format(nearest_planar_name(frame.format))
     assert layout is not None
     tags = _tags(frame)
@@ -46,7 +53,9 @@ def decode_still(path: Path) -> np.ndarray:
     if alpha_frame is not None:
         alpha = frame_to_rgb(alpha_frame, _tags(alpha_frame))[0][..., 1]
         if alpha.shape != rgb.shape[:2]:
-            raise InputError(f"{path} has transparency of another size than its picture; convert it to PNG first.")
+            raise InputError(
+                f"{path} has transparency of another size than its picture; convert it to PNG first."
+            )
     channels = rgb if alpha is None else np.dstack([rgb, alpha])
     bits = 8 if layout.bit_depth == 8 else 16
     picture = saturate(channels * np.float32((1 << bits) - 1), bits)
@@ -60,15 +69,19 @@ def _decode(path: Path, item: int | None) -> av.VideoFrame:
     with open_container(path) as container:
         streams = [s for s in container.streams.video if item is None or s.id == item]
         if not streams:
-            raise InputError(f"{path} is damaged or not a picture; replace it and run the same command again.")
+            raise InputError(
+                f"{path} is damaged or not a picture; replace it and run the same command again."
+            )
         stream = max(
-            streams, key=lambda s: (s.width * s.height, s.format.bits_per_pixel if s.format is not None else 0)
+            streams,
+            key=lambda s: (s.width * s.height, s.format.bits_per_pixel if s.format is not None else 0),
         )
         decoder = open_decoder(stream, has_alpha=False)
         for packet in container.demux(stream):
-            frames = cast("list[av.VideoFrame]", decoder.decode(packet if packet.size else None))
-            if frames:
-                return frames[0]
+            with suppress(*LIBRARY_ERRORS):  # what lies before the picture may come as a packet of its own
+                frames = cast("list[av.VideoFrame]", decoder.decode(packet if packet.size else None))
+                if frames:
+                    return frames[0]
     raise InputError(f"{path} is damaged or not a picture; replace it and run the same command again.")
 
 

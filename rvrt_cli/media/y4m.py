@@ -254,7 +254,9 @@ class Y4mWriter:
         if settings.bake_flip:
             rgb, alpha = rgb[:, ::-1], None if alpha is None else alpha[:, ::-1]
         planes = rgb_to_planes(np.asarray(rgb, np.float32), alpha, self._layout, settings.color)
-        header = b"" if self._frames else self._header  # a run that fails before its first frame writes nothing
+        header = (
+            b"" if self._frames else self._header
+        )  # a run that fails before its first frame writes nothing
         self._put(header + b"FRAME\n" + b"".join(plane.tobytes() for plane in planes))
         self._frames += 1
 

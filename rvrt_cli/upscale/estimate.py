@@ -16,8 +16,8 @@ import numpy as np
 from rvrt_cli.errors import InputError, OutOfMemoryError_, UsageError
 from rvrt_cli.inference.restorer import Restorer
 from rvrt_cli.media import Frame, SegmentWriter, read_frames
-from rvrt_cli.system.suffixes import IMAGE_SUFFIXES
 from rvrt_cli.system.memory import MIB
+from rvrt_cli.system.suffixes import IMAGE_SUFFIXES
 from rvrt_cli.upscale.advice import compression_advice
 from rvrt_cli.upscale.batch import is_batch, output_suffix
 from rvrt_cli.upscale.chain import engine_reason, make_rungs

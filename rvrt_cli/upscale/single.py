@@ -77,9 +77,7 @@ def upscale_frame(
         start_s = max(0.0, at_s - (window // 2 + LOOKBACK) / rate)
         shot: deque[Frame] = deque()
         position = None
-        with read_frames(
-            source, start_s=start_s, deinterlace=options.deinterlace
-        ) as frames:
+        with read_frames(source, start_s=start_s, deinterlace=options.deinterlace) as frames:
             for frame, starts_shot in flag_cuts(frames, CutDetector()):
                 if position is not None and (starts_shot or len(shot) >= position + window - window // 2):
                     break
