@@ -42,14 +42,18 @@ def webp_frame(picture: np.ndarray, quality: int) -> bytes:
     return data[18:] if data[:4] == b"VP8X" else data
 
 
-def animated_webp(path: Path, frames: list[tuple[np.ndarray, tuple[int, int], int, int]], *, quality: int = 101) -> Path:
+def animated_webp(
+    path: Path, frames: list[tuple[np.ndarray, tuple[int, int], int, int]], *, quality: int = 101
+) -> Path:
     """``frames``: picture (BGR or BGRA), (x, y), duration in ms, flags (1: is cleared afterwards, 2: is not blended)."""
     height, width = 48, 64
     size = b"".join((side - 1).to_bytes(3, "little") for side in (width, height))
     body = chunk(b"VP8X", struct.pack("<I", 0x12) + size) + chunk(b"ANIM", bytes(6))
     for picture, (x, y), shown_ms, flags in frames:
         h, w = picture.shape[:2]
-        head = b"".join(n.to_bytes(3, "little") for n in (x // 2, y // 2, w - 1, h - 1, shown_ms)) + bytes([flags])
+        head = b"".join(n.to_bytes(3, "little") for n in (x // 2, y // 2, w - 1, h - 1, shown_ms)) + bytes(
+            [flags]
+        )
         body += chunk(b"ANMF", head + webp_frame(picture, quality))
     path.write_bytes(b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body)
     return path
@@ -66,7 +70,9 @@ def tiff(path: Path, parts: list[np.ndarray], order: str = "<", kinds: tuple[int
         ]  # fmt: skip
         data += struct.pack(order + "H", len(tags))
         for tag, kind, value in tags:
-            data += struct.pack(order + ("HHIHH" if kind == 3 else "HHII"), tag, kind, 1, value, *([0] if kind == 3 else []))
+            data += struct.pack(
+                order + ("HHIHH" if kind == 3 else "HHII"), tag, kind, 1, value, *([0] if kind == 3 else [])
+            )
         following = len(data) + 4 + picture.size
         data += struct.pack(order + "I", following if number < len(parts) - 1 else 0) + picture.tobytes()
     path.write_bytes(data)
@@ -88,7 +94,8 @@ def test_all_pictures_of_an_animated_webp_are_read(tmp_path: Path) -> None:
     times, found = read(path)
     assert times == [0, 40, 120, 220]  # 0 ms are shown for 100, as browsers do
     np.testing.assert_array_equal(found, pictures())
-    assert probe(path).video.average_rate == Fraction(4000, 340) and probe(path).duration_s == 0.34
+    assert probe(path).video.average_rate == Fraction(4000, 340)
+    assert probe(path).duration_s == 0.34
     assert read(path, Fraction(10))[0] == [0, 100, 200, 300]
 
 
@@ -100,7 +107,13 @@ def test_frames_of_an_animated_webp_are_laid_over_each_other(quality: int, tmp_p
     half = np.full((16, 20, 4), (255, 0, 0, 128), np.uint8)
     path = animated_webp(
         tmp_path / "a.webp",
-        [(ground, (0, 0), 50, 0), (patch, (10, 8), 50, 0), (half, (10, 8), 50, 0), (half, (40, 20), 50, 3), (patch, (0, 0), 50, 2)],
+        [
+            (ground, (0, 0), 50, 0),
+            (patch, (10, 8), 50, 0),
+            (half, (10, 8), 50, 0),
+            (half, (40, 20), 50, 3),
+            (patch, (0, 0), 50, 2),
+        ],
         quality=quality,
     )
     source = probe(path)
@@ -111,7 +124,9 @@ def test_frames_of_an_animated_webp_are_laid_over_each_other(quality: int, tmp_p
     assert np.allclose(found[1][0][12, 15], (0, 255, 0), atol=near)
     assert np.allclose(found[1][0][40, 15], pictures()[0][40, 15], atol=near)
     assert np.allclose(found[2][0][12, 15], (0, 127, 128), atol=near)
-    assert found[3][1][25, 45] == 128 and found[4][1][25, 45] == 0 and found[4][1][40, 5] == 255
+    assert found[3][1][25, 45] == 128
+    assert found[4][1][25, 45] == 0
+    assert found[4][1][40, 5] == 255
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -136,7 +151,10 @@ def test_pages_of_different_sizes_are_refused_at_once(tmp_path: Path) -> None:
 
 def film(path: Path, *arguments: str, frames: int = 4) -> Path:
     source = ["-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10,hue=h=40*n"]
-    run_ffmpeg(["-v", "error", "-y", *source, "-frames:v", str(frames), *arguments, str(path)], doing="making a test file")
+    run_ffmpeg(
+        ["-v", "error", "-y", *source, "-frames:v", str(frames), *arguments, str(path)],
+        doing="making a test file",
+    )
     return path
 
 
@@ -150,13 +168,15 @@ def test_films_behind_a_pictures_suffix_are_films(name: str, arguments: list[str
     assert source.kind == "video"
     assert [stream.kind for stream in source.streams] == ["video"]
     times, found = read(path)
-    assert times == [0, 100, 200, 300] and len(found) == 4
+    assert times == [0, 100, 200, 300]
+    assert len(found) == 4
 
 
 def test_the_still_picture_of_an_avif_film_is_no_part_of_it(shared: Path) -> None:
     source = probe(shared / "data" / "media_faults" / "0684_four-colors-flip.avif")
     assert [stream.index for stream in source.streams] == [source.video.index] == [1]
-    assert source.video.frame_count_hint == 7 and source.notes == ()
+    assert source.video.frame_count_hint == 7
+    assert source.notes == ()
 
 
 def test_an_animated_picture_in_a_sequence_is_named(tmp_path: Path) -> None:
@@ -176,12 +196,16 @@ def rewritten(path: Path, change: dict[bytes, bytes], add: bytes = b"") -> Path:
     """An AVIF still whose parts are replaced by others of the same length; ``add`` is put behind its properties."""
     data = path.read_bytes()
     for before, after in change.items():
-        assert before in data and len(before) == len(after)
+        assert before in data
+        assert len(before) == len(after)
         data = data.replace(before, after)
     if add:
         at = data.index(b"ipco") - 4
         size = int.from_bytes(data[at : at + 4], "big")
-        sizes = {place - 4: int.from_bytes(data[place - 4 : place], "big") for place in map(data.index, (b"meta", b"iprp", b"ipco"))}
+        sizes = {
+            place - 4: int.from_bytes(data[place - 4 : place], "big")
+            for place in map(data.index, (b"meta", b"iprp", b"ipco"))
+        }
         number = _boxes_in(data[at + 8 : at + size]) + 1
         ipma = data.index(b"ipma")
         length = int.from_bytes(data[ipma - 4 : ipma], "big")
@@ -214,25 +238,35 @@ def _boxes_in(data: bytes) -> int:
 def test_a_still_avif_is_a_picture(tmp_path: Path) -> None:
     path = avif(tmp_path / "a.avif", "-crf", "1")
     source = probe(path)
-    assert source.kind == "images" and (source.video.width, source.video.height, source.video.has_alpha) == (64, 48, False)
+    assert source.kind == "images"
+    assert (source.video.width, source.video.height, source.video.has_alpha) == (
+        64,
+        48,
+        False,
+    )
     (found,) = read(path)[1]
     with av.open(str(film(tmp_path / "a.mkv", "-c:v", "ffv1", frames=1))) as container:
         wanted = next(container.decode(video=0)).to_ndarray(format="rgb24")
-    assert np.median(np.abs(found.astype(int) - wanted)) < 3  # BT.601, as the standard has it where the file does not say
+    assert (
+        np.median(np.abs(found.astype(int) - wanted)) < 3
+    )  # BT.601, as the standard has it where the file does not say
 
 
 def test_a_picture_made_of_tiles_is_refused_at_once(tmp_path: Path) -> None:
     """Phones store pictures of 12 megapixels as a grid; FFmpeg gives the tiles, each as a film of its own."""
     path = rewritten(avif(tmp_path / "a.avif"), {b"\0\0av01": b"\0\0grid"})
     heif = read_heif(path)
-    assert heif is not None and heif.kind == b"grid"
+    assert heif is not None
+    assert heif.kind == b"grid"
     for name in ("a.avif", "b.heic", "c.bin"):
         path = path.rename(tmp_path / name)
-        with pytest.raises(InputError, match="put together from tiles.*convert it to PNG first"):
+        with pytest.raises(InputError, match=r"put together from tiles.*convert it to PNG first"):
             probe(path)
 
 
-@pytest.mark.parametrize(("turn", "wanted"), [(1, np.rot90), (2, lambda p: np.rot90(p, 2)), (3, lambda p: np.rot90(p, 3))])
+@pytest.mark.parametrize(
+    ("turn", "wanted"), [(1, np.rot90), (2, lambda p: np.rot90(p, 2)), (3, lambda p: np.rot90(p, 3))]
+)
 def test_an_avif_is_turned_as_it_says(turn: int, wanted: object, tmp_path: Path) -> None:
     plain = decode_image(avif(tmp_path / "a.avif"))
     turned = decode_image(rewritten(avif(tmp_path / "b.avif"), {}, struct.pack(">I4sB", 9, b"irot", turn)))
@@ -242,7 +276,10 @@ def test_an_avif_is_turned_as_it_says(turn: int, wanted: object, tmp_path: Path)
 def test_the_largest_picture_of_an_icon_is_taken(shared: Path, tmp_path: Path) -> None:
     assert probe(shared / "data" / "media_faults" / "0853_MediaInfo.ico").video.width == 256
     sides = (16, 64, 32)
-    coded = [cv2.imencode(".png", np.full((side, side, 4), (10, side, 200, 255), np.uint8))[1].tobytes() for side in sides]
+    coded = [
+        cv2.imencode(".png", np.full((side, side, 4), (10, side, 200, 255), np.uint8))[1].tobytes()
+        for side in sides
+    ]
     head, body = struct.pack("<HHH", 0, 1, 3), b"".join(coded)
     offset = 6 + 16 * 3
     for side, data in zip(sides, coded, strict=True):
@@ -250,16 +287,22 @@ def test_the_largest_picture_of_an_icon_is_taken(shared: Path, tmp_path: Path) -
         offset += len(data)
     (tmp_path / "a.ico").write_bytes(head + body)
     picture = decode_image(tmp_path / "a.ico")
-    assert picture.shape == (64, 64, 4) and picture[5, 5].tolist() == [200, 64, 10, 255]
+    assert picture.shape == (64, 64, 4)
+    assert picture[5, 5].tolist() == [200, 64, 10, 255]
 
 
-@pytest.mark.parametrize("suffix", [".tga", ".jfif", ".ppm", ".pgm", ".avif", ".jp2", ".webp", ".bmp", ".ico"])
+@pytest.mark.parametrize(
+    "suffix", [".tga", ".jfif", ".ppm", ".pgm", ".avif", ".jp2", ".webp", ".bmp", ".ico"]
+)
 def test_folders_of_every_kind_of_picture_are_sequences(suffix: str, tmp_path: Path) -> None:
     for number in range(2):
         path = tmp_path / f"f{number}{suffix}"
         if suffix == ".tga":
             picture = pictures()[number]
-            path.write_bytes(struct.pack("<BBBHHBHHHHBB", 0, 0, 2, 0, 0, 0, 0, 0, 64, 48, 24, 0x20) + picture[..., ::-1].tobytes())
+            path.write_bytes(
+                struct.pack("<BBBHHBHHHHBB", 0, 0, 2, 0, 0, 0, 0, 0, 64, 48, 24, 0x20)
+                + picture[..., ::-1].tobytes()
+            )
         elif suffix == ".avif":
             avif(path)
         elif suffix == ".ico":
@@ -269,7 +312,9 @@ def test_folders_of_every_kind_of_picture_are_sequences(suffix: str, tmp_path: P
             picture = pictures()[number][..., 0] if suffix == ".pgm" else pictures()[number][..., ::-1]
             path.write_bytes(cv2.imencode(kind, picture)[1].tobytes())
     source = probe(tmp_path)
-    assert source.kind == "images" and len(source.images) == 2 and not is_batch(str(tmp_path))
+    assert source.kind == "images"
+    assert len(source.images) == 2
+    assert not is_batch(str(tmp_path))
     with read_frames(source) as frames:
         first = next(frames).rgb * 255
     if suffix in (".tga", ".ppm", ".bmp"):
@@ -277,7 +322,8 @@ def test_folders_of_every_kind_of_picture_are_sequences(suffix: str, tmp_path: P
 
 
 def test_one_list_of_suffixes_says_what_a_folder_holds(tmp_path: Path) -> None:
-    assert not IMAGE_SUFFIXES & VIDEO_SUFFIXES and OPENCV_SUFFIXES < IMAGE_SUFFIXES
+    assert not IMAGE_SUFFIXES & VIDEO_SUFFIXES
+    assert OPENCV_SUFFIXES < IMAGE_SUFFIXES
     for suffix in OPENCV_SUFFIXES:
         (tmp_path / f"a{suffix}").touch()
     assert {path.suffix for path in list_images(tmp_path)} == OPENCV_SUFFIXES
@@ -293,18 +339,31 @@ def test_grey_pictures_have_the_full_range(tmp_path: Path) -> None:
         cv2.imwrite(str(tmp_path / name), ramp)
         np.testing.assert_array_equal(decode_image(tmp_path / name)[..., 0], ramp)
     for pix_fmt, peak in (("gray", 255), ("ya8", 255), ("gray16le", 65535)):
-        grey = ["-f", "lavfi", "-i", "gradients=s=64x48:x0=0:x1=64:y0=0:y1=0:c0=black:c1=white:n=2", "-frames:v", "1"]
+        grey = [
+            "-f",
+            "lavfi",
+            "-i",
+            "gradients=s=64x48:x0=0:x1=64:y0=0:y1=0:c0=black:c1=white:n=2",
+            "-frames:v",
+            "1",
+        ]
         path = tmp_path / f"{pix_fmt}.jp2"
-        run_ffmpeg(["-v", "error", *grey, "-pix_fmt", pix_fmt, "-c:v", "jpeg2000", str(path)], doing="making a picture")
+        run_ffmpeg(
+            ["-v", "error", *grey, "-pix_fmt", pix_fmt, "-c:v", "jpeg2000", str(path)],
+            doing="making a picture",
+        )
         picture = decode_image(path)[..., :3]
-        assert picture.min() < 0.02 * peak and picture.max() > 0.98 * peak
+        assert picture.min() < 0.02 * peak
+        assert picture.max() > 0.98 * peak
 
 
 def huge(path: Path, width: int, height: int) -> Path:
     """A PNG that announces a size and has no pixels."""
     content = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     data = b"IDAT" + zlib.compress(b"")
-    chunks = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in (content, data, b"IEND")]
+    chunks = [
+        struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in (content, data, b"IEND")
+    ]
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
     return path
 
