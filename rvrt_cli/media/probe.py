@@ -49,6 +49,8 @@ TIMED_BY_PARSER = frozenset({"mpegvideo"})
 FRAMES_PROBED = 12
 PROBE_TIMEOUT_S = 60.0
 BOX_BYTES_READ = 1 << 26
+# What FFmpeg gives the still pictures of a HEIF file, which are streams like its film.
+HEIF_STILL_TIME_BASE = Fraction(1)
 PROFILE_NAMING_DECODERS = frozenset({"png", "apng"})
 VPX_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 # What hangs on coded pictures (PyAV's names) or on the stream (ffmpeg's names) and is lost when they are made anew.
@@ -232,6 +234,8 @@ def _choose_video(path: Path, container: av.container.InputContainer, wanted: in
             if what != "no video"
             else f"{path} holds no video stream."
         )
+    if read_heif(path) is not None:  # the film comes before its transparency, which may have more bits
+        return next((s for s in films if s.time_base != HEIF_STILL_TIME_BASE), films[0])
     best = container.streams.best("video")
     return (
         best if isinstance(best, av.VideoStream) and any(best.index == s.index for s in films) else films[0]
@@ -249,9 +253,8 @@ def _probe_container(path: Path, container: av.container.InputContainer, wanted:
             f"{path} is encrypted (DRM); it cannot be decoded without its key, give an unprotected copy."
         )
     has_alpha_track = stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1"
-    # The still pictures of a HEIF file, whose time base is a second, lie beside its film and are no part of it.
-    stills = {s.index for s in container.streams if read_heif(path) is not None and s.time_base == 1}
-    streams = tuple(_describe_stream(s) for s in container.streams if s.index not in stills)
+    beside, veiled = _beside_heif_film(path, container, stream)
+    streams = tuple(_describe_stream(s) for s in container.streams if s.index not in beside)
     chapters = tuple(
         Chapter(float(c["start"] * unit), float(c["end"] * unit), c["metadata"].get("title"))
         for c in container.chapters()
@@ -284,7 +287,7 @@ def _probe_container(path: Path, container: av.container.InputContainer, wanted:
         frames = [_without_profile(frame) for frame in frames]
         first = frames[0]
     rotation, flipped = display_matrix(first)
-    notes = []
+    notes = ["The film's transparency lies in a track of its own, which is left out."] if veiled else []
     codec = stream.codec_context.codec.canonical_name
     effective = color.resolved(first.format.name, first.width, first.height, codec)
     if effective.matrix != color.matrix and layout.model == "yuv":
@@ -353,6 +356,28 @@ def _probe_container(path: Path, container: av.container.InputContainer, wanted:
         has_times=not counted or container.format.name in TIMED_BY_PARSER,
         notes=tuple(notes),
     )
+
+
+def _beside_heif_film(
+    path: Path, container: av.container.InputContainer, film: av.VideoStream
+) -> tuple[set[int], bool]:
+    """Streams of a HEIF file that are no part of its film, and whether one of them is its transparency.
+
+    Transparency is a grey track of the film's size.
+    """
+    if read_heif(path) is None:
+        return set(), False
+    others = [s for s in container.streams.video if s.index != film.index]
+    stills = {s.index for s in others if s.time_base == HEIF_STILL_TIME_BASE}
+    veils = {
+        s.index
+        for s in others
+        if s.index not in stills
+        and s.format is not None
+        and s.format.name.startswith("gray")
+        and (s.width, s.height) == (film.width, film.height)
+    }
+    return stills | veils, bool(veils)
 
 
 def _specified(bitstream: int, container: int | None) -> int:

@@ -33,12 +33,9 @@ def decode_still(path: Path) -> np.ndarray:
     """
     heif = read_heif(path)
     if heif is not None and heif.kind not in CODED:
-        how = {b"grid": "put together from tiles", b"iovl": "put together from several pictures"}.get(
-            heif.kind, "derived"
-        )
-        raise InputError(
-            f"{path} is a {path.suffix.lstrip('.').upper() or 'HEIF'} picture {how}, which is not read here; convert it to PNG first."
-        )
+        kinds = {b"grid": "put together from tiles", b"iovl": "put together from others"}
+        how = kinds.get(heif.kind, "of an unknown kind")
+        raise InputError(f"{path} holds a picture {how}, which is not read here; convert it to PNG first.")
     with reading(path):
         frame = _decode(path, None if heif is None else heif.primary)
         alpha_frame = None if heif is None or heif.alpha is None else _decode(path, heif.alpha)

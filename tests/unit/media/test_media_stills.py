@@ -400,3 +400,32 @@ def test_sizes_that_nothing_can_hold_are_refused_before_the_work(
     else:
         with pytest.raises(UsageError, match=refused):
             resolve_encoding(source, EncodeOptions(codec=codec), "o.mkv", width, height)
+
+
+def test_the_transparency_of_an_avif_film_is_named(tmp_path: Path) -> None:
+    """It is a grey track beside the film, which would have been copied as a second film."""
+    path = tmp_path / "a.avif"
+    film(tmp_path / "a.mkv", "-c:v", "libsvtav1", "-svtav1-params", "lp=1")
+    grey = ["-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10", "-frames:v", "4", "-pix_fmt", "gray10le"]
+    run_ffmpeg(
+        ["-v", "error", *grey, "-c:v", "libx265", "-x265-params", "log-level=none", str(tmp_path / "b.mp4")],
+        doing="making a mask",
+    )
+    both = [
+        "-i",
+        str(tmp_path / "a.mkv"),
+        "-i",
+        str(tmp_path / "b.mp4"),
+        "-map",
+        "0:v",
+        "-map",
+        "1:v",
+        "-c",
+        "copy",
+    ]
+    run_ffmpeg(["-v", "error", *both, str(tmp_path / "both.mp4")], doing="making a test file")
+    data = (tmp_path / "both.mp4").read_bytes()
+    path.write_bytes(data[:8] + b"avis" + data[12:])
+    source = probe(path)
+    assert [stream.index for stream in source.streams] == [0]
+    assert any("transparency lies in a track of its own" in note for note in source.notes)
