@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from typing import Literal
 
 import cv2
 import numpy as np
 
-from rvrt_cli.errors import InputError, UsageError
+from rvrt_cli.errors import InputError, RvrtError, UsageError
 from rvrt_cli.media.count import count_pictures
 from rvrt_cli.media.decode import FilmDecoder
 from rvrt_cli.media.deinterlace import DEINTERLACER, Deinterlacer, picture_of
 from rvrt_cli.media.frame import Decoded, Frame
-from rvrt_cli.media.guard import reading
+from rvrt_cli.media.guard import LIBRARY_ERRORS, reading
 from rvrt_cli.media.images import decode_images
 from rvrt_cli.media.source import Source, VideoStream
 from rvrt_cli.media.y4m import decode_y4m
@@ -206,7 +207,11 @@ class FrameReader:
 
     def _find_missing(self, start: float | None, end: float | None) -> None:
         """Compare what the decoder gave with what a pass over the packets alone finds."""
-        held = count_pictures(self.source, start, end)
+        held = None
+        with suppress(
+            RvrtError, OSError, *LIBRARY_ERRORS
+        ):  # a file that is gone by now has been read nevertheless
+            held = count_pictures(self.source, start, end)
         given = self.frame_count + self._film.lost_packets
         if held is not None and not (
             self._film.interlaced and 2 * given >= held
