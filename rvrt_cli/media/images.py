@@ -136,12 +136,15 @@ def probe_images(path: Path, fps: Fraction | None) -> Source:
             )
         images *= pages[0].count
         shown_ms = () if fps else pages[0].shown_ms
-    elif several := [
-        image for image, held in zip(images, pages, strict=True) if held.count > 1 or holds_film(image)
-    ]:
+    several = [
+        image
+        for image, held in zip(dict.fromkeys(images), pages, strict=True)
+        if holds_film(image) or (held.count > 1 and len(pages) > 1)
+    ]
+    if several:
+        more = f" and {len(several) - 1} more" if len(several) > 1 else ""
         notes.append(
-            f"{several[0].name}{f' and {len(several) - 1} more' if len(several) > 1 else ''} of the sequence hold several pictures; "
-            "the first picture of each is taken."
+            f"Several pictures lie in {several[0].name}{more}; the first one is taken, for the folder is a sequence."
         )
     height, width, channels, depth = _shape(images)
     rate = fps or (Fraction(1000 * len(shown_ms), sum(shown_ms)) if shown_ms else DEFAULT_RATE)
