@@ -220,7 +220,7 @@ class VideoSource:
 
         # Any frame may start a shot here, not only one that comes long enough after the clip's first.
         detector = CutDetector(shot_start=-MIN_SHOT_FRAMES)
-        with read_frames(self._probe(path), start_s=start_s, max_frames=frames, threads=1) as reader:
+        with read_frames(self._probe(path), start_s=start_s, max_frames=frames) as reader:
             lost_before = 0  # what was lost before the first wanted frame does not matter
 
             def wanted() -> Iterator[Frame]:

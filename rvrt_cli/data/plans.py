@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from rvrt_cli.data.motion import MotionSettings
-from rvrt_cli.data.recognise import VIDEO_SUFFIXES
 from rvrt_cli.data.tasks import Degrade, Task
 from rvrt_cli.data.vimeo import (
     GT_FOLDER,
@@ -21,6 +20,7 @@ from rvrt_cli.data.vimeo import (
 from rvrt_cli.errors import InputError, OutputError
 from rvrt_cli.imaging.images import list_images, read_image
 from rvrt_cli.system.files import visible, visible_folders, write_bytes
+from rvrt_cli.system.suffixes import VIDEO_SUFFIXES
 
 
 def plan_vimeo(

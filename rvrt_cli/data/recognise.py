@@ -11,13 +11,11 @@ from rvrt_cli.data.clips import ArrayCache, ClipSource, FrameSource, MixedSource
 from rvrt_cli.data.motion import MotionSettings
 from rvrt_cli.data.vimeo import find_vimeo_root, septuplet_frames
 from rvrt_cli.errors import InputError
-from rvrt_cli.imaging.images import IMAGE_SUFFIXES, list_images
+from rvrt_cli.imaging.images import list_images
 from rvrt_cli.system.files import visible, visible_folders
+from rvrt_cli.system.suffixes import OPENCV_SUFFIXES, VIDEO_SUFFIXES
 
 KINDS = ("vimeo90k", "photos", "frames", "videos")
-VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".ts", ".mpg", ".mpeg", ".y4m", ".ogv", ".flv", ".wmv"}
-)
 _FOLDERS_LOOKED_AT = 64
 """Folders of a tree whose pictures are compared; in larger ones the names of the files must do."""
 _PAIRS = 5
@@ -40,7 +38,7 @@ def open_clip_source(
     """
     path = Path(path)
     if path.is_file():
-        picture = path.suffix.lower() in IMAGE_SUFFIXES
+        picture = path.suffix.lower() in OPENCV_SUFFIXES
         return PhotoSource([path], motion, cache) if picture else VideoSource([path])
     if not path.is_dir():
         raise InputError(f"{path} does not exist; give a folder of photographs, frames or videos.")

@@ -226,7 +226,7 @@ def _run_video(task: Task) -> Outcome:
         size += len(data)
 
     try:
-        with read_frames(probe(source), threads=1) as reader:
+        with read_frames(probe(source)) as reader:
             for frame in reader:
                 rgb = np.rint(np.clip(frame.rgb, 0.0, 1.0) * 255.0).astype(np.uint8)
                 rgb = crop_to_multiple(rgb, task.degrade.scale)

@@ -10,8 +10,8 @@ import numpy as np
 
 from rvrt_cli.errors import InputError
 from rvrt_cli.system.files import visible, write_bytes
+from rvrt_cli.system.suffixes import OPENCV_SUFFIXES
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -24,7 +24,7 @@ def natural_key(path: Path) -> list[tuple[int, int | str]]:
 def list_images(folder: Path) -> list[Path]:
     """Images directly inside ``folder`` in natural order; hidden and temporary files are left out."""
     return sorted(
-        (path for path in visible(folder) if path.suffix.lower() in IMAGE_SUFFIXES),
+        (path for path in visible(folder) if path.suffix.lower() in OPENCV_SUFFIXES),
         key=natural_key,
     )
 

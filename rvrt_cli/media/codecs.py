@@ -14,7 +14,7 @@ class Codec:
     alpha: the pixel formats with transparency that it really encodes; None: all that FFmpeg lists. lossless: options of
     its lossless mode, None when it has none; lossless_bits: up to which depth it keeps its word. matrices: the colour
     matrices that its bitstream can state, None for all; unknown_primaries: those that the encoder refuses or forgets.
-    limited_range: it knows no full range.
+    limited_range: it knows no full range. largest: the (width, height) that it takes at most.
     """
 
     encoder: str
@@ -35,6 +35,7 @@ class Codec:
     matrices: frozenset[int] | None = None
     unknown_primaries: frozenset[int] = frozenset()
     limited_range: bool = False
+    largest: tuple[int, int] = (65535, 65535)
 
 
 _FILM = frozenset({"mp4", "mov", "mkv"})
@@ -46,11 +47,11 @@ _X26X_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium
 CODECS = {
     "libx264": Codec(
         "libx264", "crf", 15, (0, 51), "preset", "veryfast", _X26X_PRESETS, _FILM, True, lossless=(("qp", "0"),), smallest=2,
-        unknown_primaries=_EBU_3213,
+        unknown_primaries=_EBU_3213, largest=(16384, 16384),
     ),
     "libx264rgb": Codec(
         "libx264rgb", "crf", 15, (0, 51), "preset", "veryfast", _X26X_PRESETS, _FILM, False, lossless=(("qp", "0"),), smallest=2,
-        unknown_primaries=_EBU_3213,
+        unknown_primaries=_EBU_3213, largest=(16384, 16384),
     ),
     "libx265": Codec(
         "libx265", "crf", 14, (0, 51), "preset", "superfast", _X26X_PRESETS, _FILM, True,
@@ -58,7 +59,7 @@ CODECS = {
     ),
     "libsvtav1": Codec(
         "libsvtav1", "crf", 16, (1, 63), "preset", "8", tuple(map(str, range(-1, 14))), frozenset({"mp4", "mkv", "webm"}), True,
-        lossless=(), lossless_bits=8, smallest=4,
+        lossless=(), lossless_bits=8, smallest=4, largest=(16384, 8704),
     ),
     "libvpx-vp9": Codec(
         "libvpx-vp9", "crf", 14, (0, 63), "cpu-used", "5", tuple(map(str, range(6))), frozenset({"mp4", "mkv", "webm"}), False,

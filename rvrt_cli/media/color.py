@@ -361,7 +361,9 @@ def frame_to_rgb(frame: av.VideoFrame, tags: ColorTags) -> tuple[np.ndarray, np.
     """Convert a decoded frame of any pixel format; see :func:`planes_to_rgb`."""
     name = nearest_planar_name(frame.format)
     if name != frame.format.name:
-        frame = frame.reformat(format=name)
+        # swscale takes grey for full range, and Y'CbCr that says nothing for limited: between the two it must be told.
+        known = {"src_color_range": tags.range, "dst_color_range": tags.range} if tags.matrix != 0 else {}
+        frame = frame.reformat(format=name, **known)
     layout = planar_format(name)
     assert layout is not None
     return planes_to_rgb(read_planes(frame, layout), layout, tags)

@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 
 from rvrt_cli.errors import OutputError, UsageError
-from rvrt_cli.media.codecs import ALIASES, CODECS, NAMES
+from rvrt_cli.media.codecs import ALIASES, CODECS, NAMES, Codec
 from rvrt_cli.media.color import nearest_planar_name, planar_format
 from rvrt_cli.media.containers import CARRIES_ROTATION, CONTAINERS, MUXERS
 from rvrt_cli.media.encode_settings import EncodeOptions, EncodeSettings
@@ -19,6 +19,8 @@ from rvrt_cli.media.source import Source, VideoStream
 from rvrt_cli.media.written_color import written_color
 
 MAX_ENCODER_RATE = Fraction(240)
+# A frame of FFmpeg must fit 31 bits with 8 bytes a pixel and 128 pixels more on each side (libavutil/imgutils.c).
+FRAME_BYTES, FRAME_EDGE, FRAME_LIMIT = 8, 128, 1 << 31
 # Codecs hold the terms of the pixel aspect in 16 bits.
 LARGEST_ASPECT_TERM = 1000
 
@@ -97,7 +99,22 @@ def resolve_encoding(
         encoder_options=(),
         notes=tuple(notes),
     )
+    _refuse_too_large(settings, codec)
     return replace(settings, encoder_options=encoder_options(settings, codec, options))
+
+
+def _refuse_too_large(settings: EncodeSettings, codec: Codec) -> None:
+    """Raise :class:`UsageError` for pictures that the encoder, or any frame of FFmpeg, cannot hold."""
+    width, height = settings.coded_size
+    if FRAME_BYTES * (width + FRAME_EDGE) * (height + FRAME_EDGE) >= FRAME_LIMIT:
+        raise UsageError(
+            f"no video holds pictures of {width}x{height} pixels; choose a smaller --scale, --height or --width, or write PNG images."
+        )
+    if width > codec.largest[0] or height > codec.largest[1]:
+        raise UsageError(
+            f"{codec.encoder} takes at most {codec.largest[0]}x{codec.largest[1]} pixels and the output has {width}x{height}; "
+            "choose --codec vp9 or ffv1, a smaller --scale, --height or --width, or write PNG images."
+        )
 
 
 def _choose_container(options: EncodeOptions, output: Path) -> str:

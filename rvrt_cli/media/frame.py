@@ -33,7 +33,10 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """A frame that is timed but not yet converted: ``convert()`` gives (rgb, alpha). tags: None for the source's."""
+    """A frame that is timed but not yet converted: ``convert()`` gives (rgb, alpha). tags: None for the source's.
+
+    repeated: the picture before is shown again.
+    """
 
     pts: int | None
     duration: int | None
@@ -41,3 +44,4 @@ class Decoded:
     convert: Callable[[], tuple[np.ndarray, np.ndarray | None]]
     tags: ColorTags | None = None
     key_frame: bool = False
+    repeated: bool = False

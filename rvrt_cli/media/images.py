@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,25 @@ import numpy as np
 from rvrt_cli.errors import InputError, OutputError, UsageError
 from rvrt_cli.media.color import saturate
 from rvrt_cli.media.frame import Decoded
+from rvrt_cli.media.heif import read_heif
+from rvrt_cli.media.pages import count_pages, holds_film, read_pages
 from rvrt_cli.media.picture_tags import (
     exif_orientation,
     fits_rgb_png,
     foreign_profile,
+    stated_shape,
     turn_upright,
+    unless_srgb,
     with_profile,
 )
 from rvrt_cli.media.source import ColorTags, Source, VideoStream
+from rvrt_cli.media.still import decode_still, is_for_ffmpeg
 from rvrt_cli.system.files import visible, write_bytes
+from rvrt_cli.system.suffixes import IMAGE_SUFFIXES
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 DEFAULT_RATE = Fraction(24)
 MAX_PIXELS = 1 << 28
+HEADER_PIXELS = 1 << 25
 
 
 def silence(opencv: Any) -> None:
@@ -81,6 +88,8 @@ def decode_image(path: Path) -> np.ndarray:
     """uint8 or uint16 (h, w, 3 or 4) in RGB(A) order, turned upright. Errors: :class:`InputError`."""
     try:
         data = path.read_bytes()
+        if is_for_ffmpeg(path, data[:12]):
+            return decode_still(path)
         coded = np.frombuffer(data, np.uint8)
         image = cv2.imdecode(coded, cv2.IMREAD_UNCHANGED) if coded.size else None
     except (OSError, cv2.error) as error:
@@ -90,7 +99,11 @@ def decode_image(path: Path) -> np.ndarray:
         raise InputError(
             f"{path} is damaged or not an 8- or 16-bit picture; replace it and run the same command again."
         )
-    image = turn_upright(image, exif_orientation(data))
+    return _in_rgb(path, turn_upright(image, exif_orientation(data)))
+
+
+def _in_rgb(path: Path, image: np.ndarray) -> np.ndarray:
+    """OpenCV's picture (grey, BGR or BGRA) as RGB or RGBA."""
     if image.ndim == 2:
         return np.ascontiguousarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB))
     if image.shape[2] == 4:
@@ -111,26 +124,44 @@ def image_to_float(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
 def probe_images(path: Path, fps: Fraction | None) -> Source:
     """Describe an image sequence; the first picture decides size, depth and alpha. fps: default 24."""
     images = find_images(path)
-    first = decode_image(images[0])
-    rate = fps or DEFAULT_RATE
+    pages = [count_pages(image) for image in images]
+    shown_ms: tuple[int, ...] = ()
+    notes = []
+    if len(images) == 1:
+        if not pages[0].one_size:
+            raise InputError(
+                f"{images[0]} holds {pages[0].count} pages of different sizes; save the wanted ones as files."
+            )
+        images *= pages[0].count
+        shown_ms = () if fps else pages[0].shown_ms
+    several = [
+        image
+        for image, held in zip(dict.fromkeys(images), pages, strict=True)
+        if holds_film(image) or (held.count > 1 and len(pages) > 1)
+    ]
+    if several:
+        more = f" and {len(several) - 1} more" if len(several) > 1 else ""
+        notes.append(
+            f"Several pictures lie in {several[0].name}{more}; the first one is taken, for the folder is a sequence."
+        )
+    height, width, channels, depth = _shape(images)
+    rate = fps or (Fraction(1000 * len(shown_ms), sum(shown_ms)) if shown_ms else DEFAULT_RATE)
     if rate <= 0:
         raise UsageError("The frame rate of an image sequence must be positive.")
-    height, width, channels = first.shape
-    depth = 8 * first.dtype.itemsize
-    profile = foreign_profile(images[0].read_bytes())
+    profile = _profile(images[0])
     carried = fits_rgb_png(profile)
     name = ("gbrap" if channels == 4 else "gbrp") + ("16le" if depth == 16 else "")
-    duration_s = float(len(images) / rate)
+    duration_s = sum(shown_ms) / 1000 if shown_ms else float(len(images) / rate)
     # sRGB pictures: full range RGB, BT.709 primaries, sRGB transfer (IEC 61966-2-1).
     color = ColorTags(matrix=0, range=2, primaries=1, transfer=13)
     video = VideoStream(
         index=0, codec=images[0].suffix.lower().lstrip("."), width=width, height=height, sar=Fraction(1), rotation=0,
         flipped=False, pix_fmt=name, bit_depth=depth, has_alpha=channels == 4, chroma="rgb", color=color,
-        effective_color=color, hdr=None, average_rate=rate, time_base=1 / rate, interlaced=False,
+        effective_color=color, hdr=None, average_rate=rate,
+        time_base=Fraction(1, 1000) if shown_ms else 1 / rate, interlaced=False,
         frame_count_hint=len(images), start_pts=0, duration_s=duration_s, icc_profile=profile if carried else b"",
     )  # fmt: skip
-    size = sum(p.stat().st_size for p in images)
-    notes = []
+    size = sum(p.stat().st_size for p in set(images))
     if profile:
         keeps = "PNG output carries it too, a film does not" if carried else "the output does not carry it"
         notes.append(
@@ -149,17 +180,36 @@ def probe_images(path: Path, fps: Fraction | None) -> Source:
         (),
         video,
         images=images,
+        shown_ms=shown_ms,
         notes=tuple(notes),
     )
 
 
-def decode_images(source: Source) -> Iterator[Decoded]:
-    """The pictures of a sequence, one tick each. Errors: :class:`InputError` while iterating or converting."""
-    size = (source.video.height, source.video.width)
-    for number, path in enumerate(source.images):
+def _shape(images: tuple[Path, ...]) -> tuple[int, int, int, int]:
+    """(height, width, channels, bits) of the first picture; of a large one from its header, for decoding takes long."""
+    stated = stated_shape(images[0].read_bytes())
+    if stated is not None and stated[0] * stated[1] > HEADER_PIXELS:
+        return stated
+    _, load = next(_loaders(images))
+    first = load()
+    return (*first.shape, 8 * first.dtype.itemsize)
 
-        def convert(path: Path = path) -> tuple[np.ndarray, np.ndarray | None]:
-            image = decode_image(path)
+
+def _profile(path: Path) -> bytes:
+    heif = read_heif(path)
+    return foreign_profile(path.read_bytes()) if heif is None else unless_srgb(heif.profile)
+
+
+def decode_images(source: Source) -> Iterator[Decoded]:
+    """The pictures of a sequence, one tick or their own time each. Errors: :class:`InputError` while iterating or converting."""
+    size = (source.video.height, source.video.width)
+    now = 0
+    for number, (path, load) in enumerate(_loaders(source.images)):
+
+        def convert(
+            path: Path = path, load: Callable[[], np.ndarray] = load
+        ) -> tuple[np.ndarray, np.ndarray | None]:
+            image = load()
             if image.shape[:2] != size:
                 raise InputError(
                     f"{path} is {image.shape[1]}x{image.shape[0]}, the first picture {size[1]}x{size[0]}; "
@@ -167,7 +217,18 @@ def decode_images(source: Source) -> Iterator[Decoded]:
                 )
             return image_to_float(image)
 
-        yield Decoded(number, 1, False, convert)
+        shown = source.shown_ms[number] if source.shown_ms else 1
+        yield Decoded(now, shown, False, convert)
+        now += shown
+
+
+def _loaders(images: tuple[Path, ...]) -> Iterator[tuple[Path, Callable[[], np.ndarray]]]:
+    """(file, function that gives its picture), for a file with several pictures as often as it is named."""
+    if len(set(images)) == len(images):
+        yield from ((path, partial(decode_image, path)) for path in images)
+        return
+    for picture in read_pages(images[0]):
+        yield images[0], partial(_in_rgb, images[0], picture)
 
 
 class ImageSequenceWriter:
@@ -220,10 +281,11 @@ def write_png(
 
     icc_profile: its colour space; empty for sRGB.
     """
-    peak = (1 << bit_depth) - 1
+    peak = np.float32((1 << bit_depth) - 1)
     channels = [rgb[..., 2], rgb[..., 1], rgb[..., 0]] + ([alpha] if alpha is not None else [])
-    picture = np.stack([np.asarray(c, np.float32) * np.float32(peak) for c in channels], axis=-1)
-    done, coded = cv2.imencode(".png", saturate(picture, bit_depth), [cv2.IMWRITE_PNG_COMPRESSION, 3])
+    # One channel at a time: a large picture in float is what a run has no second room for.
+    codes = cv2.merge([saturate(np.asarray(channel, np.float32) * peak, bit_depth) for channel in channels])
+    done, coded = cv2.imencode(".png", codes, [cv2.IMWRITE_PNG_COMPRESSION, 3])
     if not done:
         raise OutputError(f"{path} could not be encoded as PNG.")
     data = coded.tobytes()

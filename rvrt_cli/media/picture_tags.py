@@ -53,6 +53,33 @@ def _orientation(tiff: bytes) -> int:
     return 1
 
 
+def stated_shape(data: bytes) -> tuple[int, int, int, int] | None:
+    """(height, width, channels, bits) of what :func:`rvrt_cli.media.images.decode_image` makes of a PNG or JPEG file, from
+    its header; None where only decoding tells.
+    """
+    shape = None
+    for kind, block in _blocks(data):
+        if kind == b"IHDR" and len(block) >= 10:
+            width, height, bits, colour = struct.unpack_from(">IIBB", block)
+            shape = height, width, 4 if colour in (4, 6) else 3, 16 if bits == 16 else 8
+        elif kind == b"tRNS":
+            return None
+        elif kind == b"IDAT":
+            break
+        elif (
+            kind[0] == 0xFF
+            and 0xC0 <= kind[1] <= 0xCF
+            and kind[1] not in (0xC4, 0xC8, 0xCC)
+            and len(block) >= 5
+        ):
+            bits, height, width = struct.unpack_from(">BHH", block)
+            shape = (height, width, 3, 8) if bits == 8 and height else None
+            break
+    if shape is not None and exif_orientation(data) > 4:
+        shape = (shape[1], shape[0], *shape[2:])
+    return shape
+
+
 def foreign_profile(data: bytes) -> bytes:
     """The ICC profile in a JPEG, PNG or WebP file; empty where there is none or it is sRGB's."""
     profile = b""
@@ -64,6 +91,11 @@ def foreign_profile(data: bytes) -> bytes:
         elif kind == b"iCCP":
             with suppress(zlib.error):
                 profile += zlib.decompressobj().decompress(block.partition(b"\0")[2][1:], MAX_PROFILE_BYTES)
+    return unless_srgb(profile)
+
+
+def unless_srgb(profile: bytes) -> bytes:
+    """An ICC profile, empty where it is sRGB's."""
     return b"" if b"sRGB" in profile or "sRGB".encode("utf-16-be") in profile else profile
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +19,8 @@ from rvrt_cli.media.clock import ARBITRARY_START, measure_clock
 from rvrt_cli.media.color import nearest_planar_name, planar_format
 from rvrt_cli.media.ffmpeg import list_streams
 from rvrt_cli.media.guard import LIBRARY_ERRORS, readable, reading
+from rvrt_cli.media.heif import read_heif
+from rvrt_cli.media.pages import holds_film
 from rvrt_cli.media.source import (
     NO_CROP,
     Chapter,
@@ -29,7 +32,9 @@ from rvrt_cli.media.source import (
     Stream,
     StreamKind,
     VideoStream,
+    stated_range,
 )
+from rvrt_cli.system.suffixes import IMAGE_SUFFIXES
 
 # Demuxers that read other files or the network on behalf of the file they are given.
 INDIRECT_FORMATS = frozenset(
@@ -38,9 +43,14 @@ INDIRECT_FORMATS = frozenset(
 PLAYLIST_STARTS = (b"#EXTM3U", b"ffconcat", b"v=0\r\n", b"v=0\n")
 MAX_PIXELS = 1 << 28
 PACKETS_TO_FIRST_FRAME = 2000
+# AVFMT_NOTIMESTAMPS (libavformat/avformat.h): raw streams, whose demuxers make times up. MPEG-2's parser counts repeated fields.
+NO_TIMESTAMPS = 0x80
+TIMED_BY_PARSER = frozenset({"mpegvideo"})
 FRAMES_PROBED = 12
 PROBE_TIMEOUT_S = 60.0
 BOX_BYTES_READ = 1 << 26
+# What FFmpeg gives the still pictures of a HEIF file, which are streams like its film.
+HEIF_STILL_TIME_BASE = Fraction(1)
 PROFILE_NAMING_DECODERS = frozenset({"png", "apng"})
 VPX_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 # What hangs on coded pictures (PyAV's names) or on the stream (ffmpeg's names) and is lost when they are made anew.
@@ -74,11 +84,14 @@ def probe(path: Path | str, *, video_stream: int | None = None, fps: Fraction | 
 
 
 def _probe_path(path: Path, video_stream: int | None, fps: Fraction | None) -> Source:
-    from rvrt_cli.media.images import IMAGE_SUFFIXES, probe_images
+    from rvrt_cli.media.images import probe_images
 
-    if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
+    if path.is_dir() or (path.suffix.lower() in IMAGE_SUFFIXES and not path.is_file()):
         return probe_images(path, fps)
     check_regular_file(path)
+    heif = read_heif(path)
+    if (path.suffix.lower() in IMAGE_SUFFIXES or heif is not None) and not holds_film(path):
+        return probe_images(path, fps)
     with reading(path), open_container(path) as container:
         source = _probe_container(path, container, video_stream)
     return _with_one_clock(source) if source.format in ARBITRARY_START else source
@@ -137,16 +150,21 @@ def open_container(path: Path) -> av.container.InputContainer:
     return container
 
 
-def open_decoder(stream: av.VideoStream, has_alpha: bool, threads: int = 0) -> av.VideoCodecContext:
-    """The codec context to decode ``stream`` with; VP8/VP9 alpha is understood by libvpx only."""
-    name = stream.codec_context.name
+def open_decoder(stream: av.VideoStream, has_alpha: bool) -> av.VideoCodecContext:
+    """The codec context to decode ``stream`` with; VP8/VP9 alpha is understood by libvpx only.
+
+    One thread: with several, FFmpeg's decoders lose other frames after damage, and conceal others, than with one. The
+    model takes more time than they do by far.
+    """
+    context = stream.codec_context
+    name = context.name
     if has_alpha and name in VPX_ALPHA_DECODERS:
         context = cast(av.VideoCodecContext, av.CodecContext.create(VPX_ALPHA_DECODERS[name], "r"))
-        context.thread_count = threads
-        return context
-    context = stream.codec_context
-    context.thread_count = threads
-    context.thread_type = "AUTO"
+    elif name == "h264":
+        # Where the headers give no reorder depth, FFmpeg guesses one from the first frames and drops frames when it turns
+        # out to be too small. A strict decoder waits as long as the level allows (libavcodec/h264_ps.c).
+        context.options = {"strict": "strict"}
+    context.thread_count = 1
     return context
 
 
@@ -216,6 +234,8 @@ def _choose_video(path: Path, container: av.container.InputContainer, wanted: in
             if what != "no video"
             else f"{path} holds no video stream."
         )
+    if read_heif(path) is not None:  # the film comes before its transparency, which may have more bits
+        return next((s for s in films if s.time_base != HEIF_STILL_TIME_BASE), films[0])
     best = container.streams.best("video")
     return (
         best if isinstance(best, av.VideoStream) and any(best.index == s.index for s in films) else films[0]
@@ -233,13 +253,15 @@ def _probe_container(path: Path, container: av.container.InputContainer, wanted:
             f"{path} is encrypted (DRM); it cannot be decoded without its key, give an unprotected copy."
         )
     has_alpha_track = stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1"
-    streams = tuple(_describe_stream(s) for s in container.streams)
+    beside, veiled = _beside_heif_film(path, container, stream)
+    streams = tuple(_describe_stream(s) for s in container.streams if s.index not in beside)
     chapters = tuple(
         Chapter(float(c["start"] * unit), float(c["end"] * unit), c["metadata"].get("title"))
         for c in container.chapters()
         if (unit := c["time_base"]) is not None
     )
-    start_s = (container.start_time or 0) / av.time_base
+    counted = bool(container.format.flags & NO_TIMESTAMPS)
+    start_s = 0.0 if counted else (container.start_time or 0) / av.time_base
     duration_s = container.duration / av.time_base if container.duration else None
     frames = _first_frames(path, container, stream, has_alpha_track)
     first = frames[0]
@@ -254,7 +276,7 @@ def _probe_container(path: Path, container: av.container.InputContainer, wanted:
     tagged = stream.codec_context
     color = ColorTags(
         matrix=_specified(first.colorspace, tagged.colorspace),
-        range=int(first.color_range)
+        range=stated_range(int(first.color_range), first.format.name, stream.codec_context.name)
         or int(tagged.color_range or 0)
         or (2 if first.format.name.startswith("yuvj") else 0),
         primaries=_specified(first.color_primaries, tagged.color_primaries),
@@ -264,9 +286,10 @@ def _probe_container(path: Path, container: av.container.InputContainer, wanted:
     if stream.codec_context.name in PROFILE_NAMING_DECODERS:
         frames = [_without_profile(frame) for frame in frames]
         first = frames[0]
-    rotation, flipped = _display_matrix(first)
-    notes = []
-    effective = color.resolved(first.format.name, first.width, first.height)
+    rotation, flipped = display_matrix(first)
+    notes = ["The film's transparency lies in a track of its own, which is left out."] if veiled else []
+    codec = stream.codec_context.codec.canonical_name
+    effective = color.resolved(first.format.name, first.width, first.height, codec)
     if effective.matrix != color.matrix and layout.model == "yuv":
         notes.append(
             f"The source does not say which colour matrix it uses; {'BT.709' if effective.matrix == 1 else 'BT.601'} is assumed "
@@ -284,10 +307,12 @@ def _probe_container(path: Path, container: av.container.InputContainer, wanted:
             f"left, {crop.right} right); they are cut off, as players do."
         )
     sar = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
-    rate = _frame_rate(stream, frames)
+    rate = _frame_rate(stream, frames, counted)
+    if counted and stream.codec_context.framerate is None and rate is not None:
+        notes.append(f"The raw stream does not say how fast it is; {rate} frames a second are assumed.")
     video = VideoStream(
         index=stream.index,
-        codec=stream.codec_context.codec.canonical_name,
+        codec=codec,
         width=first.width - crop.left - crop.right,
         height=first.height - crop.top - crop.bottom,
         crop=crop,
@@ -304,7 +329,7 @@ def _probe_container(path: Path, container: av.container.InputContainer, wanted:
         average_rate=rate,
         time_base=Fraction(stream.time_base or Fraction(1, 1000)),
         interlaced=any(frame.interlaced_frame for frame in frames),
-        frame_count_hint=stream.frames or None,
+        frame_count_hint=_frame_count(stream, rate),
         start_pts=stream.start_time if stream.start_time is not None else first.pts,
         duration_s=_seconds(stream.duration, stream.time_base) or duration_s,
         language=stream.metadata.get("language"),
@@ -328,22 +353,57 @@ def _probe_container(path: Path, container: av.container.InputContainer, wanted:
         chapters=chapters,
         metadata=tuple(sorted(container.metadata.items())),
         video=video,
+        has_times=not counted or container.format.name in TIMED_BY_PARSER,
         notes=tuple(notes),
     )
+
+
+def _beside_heif_film(
+    path: Path, container: av.container.InputContainer, film: av.VideoStream
+) -> tuple[set[int], bool]:
+    """Streams of a HEIF file that are no part of its film, and whether one of them is its transparency.
+
+    Transparency is a grey track of the film's size.
+    """
+    if read_heif(path) is None:
+        return set(), False
+    others = [s for s in container.streams.video if s.index != film.index]
+    stills = {s.index for s in others if s.time_base == HEIF_STILL_TIME_BASE}
+    veils = {
+        s.index
+        for s in others
+        if s.index not in stills
+        and s.format is not None
+        and s.format.name.startswith("gray")
+        and (s.width, s.height) == (film.width, film.height)
+    }
+    return stills | veils, bool(veils)
 
 
 def _specified(bitstream: int, container: int | None) -> int:
     return int(bitstream) if int(bitstream) != 2 else int(2 if container is None else container)
 
 
-def _frame_rate(stream: av.VideoStream, frames: list[av.VideoFrame]) -> Fraction | None:
-    """Average rate; Matroska without a default duration reports its clock (1000 fps), then the first frames are measured."""
-    rate = stream.average_rate or stream.guessed_rate
+def _frame_rate(stream: av.VideoStream, frames: list[av.VideoFrame], raw: bool = False) -> Fraction | None:
+    """Average rate; Matroska without a default duration reports its clock (1000 fps), then the first frames are measured.
+
+    raw: a stream without a container, for which the demuxer's average is its own default of 25; FFmpeg's guess is what the
+    stream's headers say.
+    """
+    rate = stream.guessed_rate if raw else stream.average_rate or stream.guessed_rate
     times = [frame.pts for frame in frames if frame.pts is not None]
     if (not rate or rate > 120) and len(times) > 1 and times[-1] > times[0] and stream.time_base:
         rate = Fraction(len(times) - 1) / ((times[-1] - times[0]) * stream.time_base)
         return rate.limit_denominator(1001)
     return Fraction(rate) if rate and rate > 0 else None
+
+
+def _frame_count(stream: av.VideoStream, rate: Fraction | None) -> int | None:
+    """Frames that the container announces, less those that an edit list hides: it shortens the stream, not its table."""
+    if not stream.frames:
+        return None
+    shown_s = _seconds(stream.duration, stream.time_base)
+    return min(stream.frames, round(shown_s * rate)) or None if shown_s and rate else stream.frames
 
 
 def _first_frames(
@@ -353,13 +413,14 @@ def _first_frames(
     decoder = open_decoder(stream, has_alpha)
     frames: list[av.VideoFrame] = []
     for number, packet in enumerate(container.demux(stream)):
-        try:
-            frames += cast("list[av.VideoFrame]", decoder.decode(packet if packet.size else None))
-        except LIBRARY_ERRORS:
-            if packet.size == 0:
-                break
+        if packet.size:  # an empty one repeats a picture; the decoder would take it for the end
+            with suppress(*LIBRARY_ERRORS):
+                frames += cast("list[av.VideoFrame]", decoder.decode(packet))
         if len(frames) >= FRAMES_PROBED or number >= PACKETS_TO_FIRST_FRAME:
             break
+    else:
+        with suppress(*LIBRARY_ERRORS):
+            frames += cast("list[av.VideoFrame]", decoder.decode(None))
     if not frames:
         raise InputError(
             f"{path}: not one frame of its video ({stream.codec_context.name}) can be decoded; the file is damaged."
@@ -381,7 +442,7 @@ def _without_profile(frame: av.VideoFrame) -> av.VideoFrame:
     return bare
 
 
-def _display_matrix(frame: av.VideoFrame) -> tuple[int, bool]:
+def display_matrix(frame: av.VideoFrame) -> tuple[int, bool]:
     """(rotation, flipped) of the frame's display matrix; rotations that are no multiple of 90 degrees are rounded."""
     matrix = _side_data(frame, "DISPLAYMATRIX")
     if matrix is None or len(matrix) < 36:

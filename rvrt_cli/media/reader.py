@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from typing import Literal
 
 import cv2
 import numpy as np
 
-from rvrt_cli.errors import InputError, UsageError
+from rvrt_cli.errors import InputError, RvrtError, UsageError
+from rvrt_cli.media.count import count_pictures
 from rvrt_cli.media.decode import FilmDecoder
 from rvrt_cli.media.deinterlace import DEINTERLACER, Deinterlacer, picture_of
 from rvrt_cli.media.frame import Decoded, Frame
-from rvrt_cli.media.guard import reading
+from rvrt_cli.media.guard import LIBRARY_ERRORS, reading
 from rvrt_cli.media.images import decode_images
 from rvrt_cli.media.source import Source, VideoStream
 from rvrt_cli.media.y4m import decode_y4m
 
+# Times on the command line are rounded, the most to milliseconds.
+RANGE_SLACK_S = 0.0005
 Deinterlace = Literal["auto", "on", "off"]
 
 
@@ -26,7 +30,8 @@ class FrameReader:
     frame_count: frames passed so far, skipped ones included. corrupt_frames: frames with concealed damage plus packets
     that gave no frame. resized_frames: frames scaled to the first frame's size after a change of resolution.
     recolored_frames: frames whose colour matrix or range is not the first frame's. repaired_timestamps: frames whose
-    timestamp was missing or not increasing. notes: sentences for the final report.
+    timestamp was missing or not increasing. repeated_frames: frames made from the picture before. missing_frames: pictures that the file holds and the decoder neither gave nor
+    reported as lost; known at the end. notes: sentences for the final report.
     """
 
     def __init__(
@@ -38,7 +43,6 @@ class FrameReader:
         max_frames: int | None,
         skip_frames: int,
         deinterlace: Deinterlace,
-        threads: int,
         key_frame: tuple[int, int] | None,
     ) -> None:
         self.source = source
@@ -47,6 +51,8 @@ class FrameReader:
         self.resized_frames = 0
         self.recolored_frames = 0
         self.repaired_timestamps = 0
+        self.repeated_frames = 0
+        self.missing_frames = 0
         self._deinterlace = deinterlace
         self._start_s = start_s
         self._end_s = end_s
@@ -54,7 +60,7 @@ class FrameReader:
         self._skip_frames = skip_frames
         self._concealed = 0
         self._reached_end = False
-        self._film = FilmDecoder(source, start_s=start_s, threads=threads)
+        self._film = FilmDecoder(source, start_s=start_s)
         self._deinterlacer = Deinterlacer(
             source.video, everything=deinterlace == "on" or source.kind != "video"
         )
@@ -109,13 +115,22 @@ class FrameReader:
             notes.append(
                 f"{_frames(self.repaired_timestamps)} moved to the next free tick for want of a timestamp of their own."
             )
+        if self.repeated_frames:
+            notes.append(
+                f"Empty packets repeat pictures in this film: {_frames(self.repeated_frames)} made from the picture before."
+            )
+        if self.missing_frames:
+            notes.append(
+                f"The decoder dropped frames: the film holds {self.frame_count + self._film.lost_packets + self.missing_frames}, "
+                f"{self.missing_frames} of them {'is' if self.missing_frames == 1 else 'are'} missing in the output."
+            )
         hint = self.source.video.frame_count_hint
         if (
             self._reached_end
             and self._start_s is None
             and self._key_frame is None
             and hint is not None
-            and self.frame_count + self._film.hidden_frames < 0.98 * hint - 1
+            and self.frame_count < 0.98 * hint - 1
         ):
             notes.append(
                 f"The file announces {hint} frames, {self.frame_count} could be decoded; it is probably truncated."
@@ -125,11 +140,13 @@ class FrameReader:
     def _run(self) -> Generator[Frame, None, None]:
         video = self.source.video
         tick = float(video.time_base)
-        slack = max(tick / 2, 1e-6)
+        slack = max(min(tick / 2, RANGE_SLACK_S), 1e-6)
         start = None if self._start_s is None else self._start_s + self.source.start_s - slack
         end = None if self._end_s is None else self._end_s + self.source.start_s - slack
         step = max(1, round(1 / (video.average_rate * video.time_base))) if video.average_rate else 1
         last: int | None = None
+        before: int | None = None
+        after: int | None = None
         for decoded in self._decode():
             pts = decoded.pts
             if pts is None:
@@ -140,14 +157,17 @@ class FrameReader:
                 self.repaired_timestamps += 1
             last = pts
             if start is not None and pts * tick < start:
+                before = pts
                 continue
             if end is not None and pts * tick >= end:
-                return
+                after = pts
+                break
             if self._max_frames is not None and self.frame_count >= self._max_frames:
                 return
             index = self.frame_count
             self.frame_count += 1
             self._concealed += decoded.corrupt
+            self.repeated_frames += decoded.repeated
             corrupt = self._film.take_loss() or decoded.corrupt
             if index < self._skip_frames:
                 continue
@@ -170,25 +190,50 @@ class FrameReader:
                 corrupt,
                 decoded.key_frame and decoded.pts == pts,
             )
-        self._reached_end = True
+        else:
+            self._reached_end = True
+        if self.source.kind == "video":
+            self._find_missing(start, end)
         if self.frame_count == 0:
+            raise self._nothing_read(before, after)
+
+    def _nothing_read(self, before: int | None, after: int | None) -> InputError:
+        """Why there is no frame. before, after: times of the frames around the range, where there are any."""
+        name = "Standard input" if self.source.kind == "y4m" else self.source.path
+        if self._start_s is None and self._end_s is None:
             if self.source.kind == "y4m":
-                which = "in the chosen range" if start is not None or end is not None else "after its header"
-                raise InputError(f"Standard input has no frame {which}; check the program that writes it.")
-            if start is not None or end is not None:
-                raise InputError(
-                    f"{self.source.path} has no frame in the chosen range; it is {self.source.duration_s or 0:.3f} s long."
-                )
-            raise InputError(
-                f"{self.source.path}: not one frame of its video can be decoded; the file is damaged."
-            )
+                return InputError(f"{name} has no frame after its header; check the program that writes it.")
+            return InputError(f"{name}: not one frame of its video can be decoded; the file is damaged.")
+        around = [
+            float(pts * self.source.video.time_base) - self.source.start_s
+            for pts in (before, after)
+            if pts is not None
+        ]
+        where = f"from {self._start_s or 0:g} s" + ("" if self._end_s is None else f" to {self._end_s:g} s")
+        if after is None:
+            known = f"its last frame is at {around[0]:.3f} s" if around else "it has no frames"
+        else:
+            known = f"the nearest frames are at {' and '.join(f'{time:.3f} s' for time in around)}"
+        return InputError(f"{name} has no frame {where}, {known}; choose another --start or --end.")
+
+    def _find_missing(self, start: float | None, end: float | None) -> None:
+        """Compare what the decoder gave with what a pass over the packets alone finds."""
+        held = None
+        with suppress(
+            RvrtError, OSError, *LIBRARY_ERRORS
+        ):  # a file that is gone by now has been read nevertheless
+            held = count_pictures(self.source, start, end)
+        given = self.frame_count + self._film.lost_packets
+        if held is not None and not (
+            self._film.interlaced and 2 * given >= held
+        ):  # fields may have packets of their own
+            self.missing_frames = max(0, held - given)
 
     def _decode(self) -> Iterator[Decoded]:
         kind, video = self.source.kind, self.source.video
         if kind == "video":
             key = self._key_frame
-            frames = self._film.frames() if key is None else self._film.frames_from(key[1])
-            timed = ((self._film.timed(frame), frame) for frame in frames)
+            timed = self._film.frames() if key is None else self._film.frames_from(key[1])
             if self._deinterlace == "off":
                 return (decoded for decoded, _ in timed)
             return self._deinterlacer.run(timed)
@@ -228,7 +273,6 @@ def read_frames(
     max_frames: int | None = None,
     skip_frames: int = 0,
     deinterlace: Deinterlace = "auto",
-    threads: int = 0,
     key_frame: tuple[int, int] | None = None,
 ) -> FrameReader:
     """Read the frames with ``start_s <= time < end_s`` (seconds after ``source.start_s``), at most ``max_frames`` of them.
@@ -236,7 +280,6 @@ def read_frames(
     skip_frames: of those, decode the first N without delivering them (to continue a run); the remaining frames have the
     same index, timestamps and pixels as in a run without skipping.
     deinterlace: "auto" runs FFmpeg's bwdif on frames flagged interlaced, "on" on all, one frame out per frame in.
-    threads: decoder threads, 0 for the decoder's choice.
     key_frame: (index, timestamp) of a frame of this range that was read with ``Frame.key_frame``: begin there instead of decoding
     what comes before. Films in containers only; iterating raises :class:`NotSeekable` where the file does not lead there.
     Errors: :class:`UsageError` for an impossible range; while iterating, :class:`InputError` when nothing can be decoded
@@ -255,6 +298,5 @@ def read_frames(
         max_frames=max_frames,
         skip_frames=skip_frames,
         deinterlace=deinterlace,
-        threads=threads,
         key_frame=key_frame,
     )

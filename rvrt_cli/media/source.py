@@ -14,6 +14,16 @@ ChromaLocation = Literal["unspecified", "left", "center", "topleft", "top", "bot
 
 # Matrices that say nothing about Y'CbCr: RGB, unspecified, reserved.
 UNTAGGED_MATRICES = (0, 2, 3)
+GREY_FORMATS = ("gray", "ya8", "ya16", "mono")
+# video_full_range_flag is inferred to be 0 (ITU-T H.264 and H.265, annex E).
+LIMITED_UNLESS_TAGGED = frozenset({"h264", "hevc"})
+# The range in these bitstreams is that of Y'CbCr, and means nothing where they hold grey.
+RANGE_OF_COLOUR_ONLY = frozenset({"magicyuv"})
+
+
+def stated_range(color_range: int, pix_fmt: str, codec: str) -> int:
+    """What a decoded frame says of its range (0, 1 or 2), 0 where that does not mean anything."""
+    return 0 if codec in RANGE_OF_COLOUR_ONLY and pix_fmt.startswith(GREY_FORMATS) else color_range
 
 
 @dataclass(frozen=True)
@@ -35,9 +45,10 @@ class ColorTags:
         """True for PQ (HDR10) and HLG."""
         return self.transfer in (16, 18)
 
-    def resolved(self, pix_fmt: str, width: int, height: int) -> ColorTags:
+    def resolved(self, pix_fmt: str, width: int, height: int, codec: str = "") -> ColorTags:
         """Fill in matrix and range where the source does not say, by the rule players use.
 
+        Grey is full range then, but where the standard of the ``codec`` says otherwise.
         An untagged picture is read as BT.601 below 1280x577 and as BT.709 from there on. The guess must be made
         with the size of the *source* and be written to the output, which is larger and would be read as BT.709.
         """
@@ -46,7 +57,8 @@ class ColorTags:
         if planar_rgb:
             return replace(tags, matrix=0, range=2, chroma_location="unspecified")
         if tags.range == 0:
-            tags = replace(tags, range=2 if pix_fmt.startswith("yuvj") else 1)
+            grey = pix_fmt.startswith(GREY_FORMATS) and codec not in LIMITED_UNLESS_TAGGED
+            tags = replace(tags, range=2 if pix_fmt.startswith("yuvj") or grey else 1)
         if tags.matrix in UNTAGGED_MATRICES:
             standard_definition = width < 1280 and height <= 576
             tags = replace(tags, matrix=(5 if height == 576 else 6) if standard_definition else 1)
@@ -152,7 +164,9 @@ class Source:
 
     kind: "video" (a container), "images" (a sequence) or "y4m" (standard input). start_s: the container's first
     timestamp in seconds; ``--start``/``--end`` count from it. clock_jumps: how often its timestamps start anew; duration_s
-    is then that of all pieces. notes: sentences a user should see (guesses, repairs).
+    is then that of all pieces. shown_ms: how long each picture of an
+    animated file is shown, empty for other sequences. has_times: False for raw streams, whose frames are counted at the average rate. notes:
+    sentences a user should see (guesses, repairs).
     """
 
     kind: SourceKind
@@ -166,5 +180,7 @@ class Source:
     metadata: tuple[tuple[str, str], ...]
     video: VideoStream
     images: tuple[Path, ...] = ()
+    shown_ms: tuple[int, ...] = ()
     clock_jumps: int = 0
+    has_times: bool = True
     notes: tuple[str, ...] = field(default=())

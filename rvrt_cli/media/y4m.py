@@ -229,7 +229,7 @@ class Y4mWriter:
         self._frames = 0
         width, height = settings.coded_size
         color_range = "FULL" if settings.color.range == 2 else "LIMITED"
-        self._put(
+        self._header = (
             f"YUV4MPEG2 W{width} H{height} F{settings.rate.numerator}:{settings.rate.denominator} Ip "
             f"A{settings.sar.numerator}:{settings.sar.denominator} C{tokens[0]} XCOLORRANGE={color_range}\n".encode()
         )
@@ -254,7 +254,10 @@ class Y4mWriter:
         if settings.bake_flip:
             rgb, alpha = rgb[:, ::-1], None if alpha is None else alpha[:, ::-1]
         planes = rgb_to_planes(np.asarray(rgb, np.float32), alpha, self._layout, settings.color)
-        self._put(b"FRAME\n" + b"".join(plane.tobytes() for plane in planes))
+        header = (
+            b"" if self._frames else self._header
+        )  # a run that fails before its first frame writes nothing
+        self._put(header + b"FRAME\n" + b"".join(plane.tobytes() for plane in planes))
         self._frames += 1
 
     def close(self) -> None:

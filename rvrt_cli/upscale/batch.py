@@ -10,33 +10,11 @@ from rvrt_cli.errors import ExitCode, InputError, InterruptedRun, OutputError, P
 from rvrt_cli.media.containers import CONTAINERS
 from rvrt_cli.media.guard import readable
 from rvrt_cli.system.files import explained_writing, visible
+from rvrt_cli.system.suffixes import VIDEO_SUFFIXES
 from rvrt_cli.upscale.events import Event, Notice, OnEvent, Report, counted
 from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.run import upscale
 
-VIDEO_SUFFIXES = frozenset(
-    [
-        ".3gp",
-        ".asf",
-        ".avi",
-        ".flv",
-        ".m2ts",
-        ".m4v",
-        ".mkv",
-        ".mov",
-        ".mp4",
-        ".mpeg",
-        ".mpg",
-        ".mts",
-        ".mxf",
-        ".ogv",
-        ".ts",
-        ".vob",
-        ".webm",
-        ".wmv",
-        ".y4m",
-    ]
-)
 FATAL = (ExitCode.DEVICE, ExitCode.WEIGHTS, ExitCode.DISK_FULL)
 """What fails for one video in these ways fails for all: the batch stops at once."""
 FALLBACK_SUFFIX = ".mkv"

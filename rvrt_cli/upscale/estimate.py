@@ -13,8 +13,8 @@ from pathlib import Path
 from rvrt_cli.errors import InputError, UsageError
 from rvrt_cli.inference.restorer import Restorer
 from rvrt_cli.inference.tiles import count_tiles
-from rvrt_cli.media.images import IMAGE_SUFFIXES
 from rvrt_cli.system.memory import MIB
+from rvrt_cli.system.suffixes import IMAGE_SUFFIXES
 from rvrt_cli.upscale.advice import compression_advice
 from rvrt_cli.upscale.batch import is_batch, output_suffix
 from rvrt_cli.upscale.events import Event, MemoryReduced, OnEvent, counted, ignore_event

@@ -97,7 +97,6 @@ def open_film(source: Source, options: UpscaleOptions) -> FrameSource:
             end_s=options.end_s,
             max_frames=options.frames,
             deinterlace=options.deinterlace,
-            threads=options.threads,
             **how,
         )
         readers.append(reader)
@@ -201,7 +200,6 @@ def _open_preview(source: Source, options: UpscaleOptions, readers: list[FrameRe
                 start_s=start,
                 end_s=start + length,
                 deinterlace=options.deinterlace,
-                threads=options.threads,
             ) as reader:
                 readers.append(reader)
                 end = offset

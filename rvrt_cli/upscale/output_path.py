@@ -12,8 +12,9 @@ from typing import Literal
 
 from rvrt_cli.errors import OutputError, UsageError
 from rvrt_cli.media import Frame, Source
-from rvrt_cli.media.images import IMAGE_SUFFIXES, is_pattern
+from rvrt_cli.media.images import is_pattern
 from rvrt_cli.system.files import write_bytes, written_through
+from rvrt_cli.system.suffixes import IMAGE_SUFFIXES
 from rvrt_cli.upscale.events import counted
 
 OutputKind = Literal["video", "images", "stream"]

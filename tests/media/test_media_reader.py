@@ -127,7 +127,7 @@ def test_a_lost_packet_is_counted_with_the_frame_after_it(shared: Path) -> None:
 def test_frames_hidden_by_an_edit_list_are_not_missing(tmp_path: Path) -> None:
     whole = make(tmp_path / "a.mp4", *bars(), "-c:v", "libx264", "-g", "50")
     source = probe(make(tmp_path / "b.mp4", "-ss", "0.3", "-i", str(whole), "-c", "copy"))
-    assert source.video.frame_count_hint == 10
+    assert source.video.frame_count_hint == 2  # of 10 that are in the file
     with read_frames(source) as frames:
         assert len(list(frames)) < 5
         assert frames.notes == ()

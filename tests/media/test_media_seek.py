@@ -35,7 +35,7 @@ def film(request, tmp_path_factory) -> Path:
 
 def test_frames_from_a_key_frame_are_those_from_the_start(film):
     source = probe(film)
-    with read_frames(source, threads=1) as reader:
+    with read_frames(source) as reader:
         frames = list(reader)
     keys = [frame for frame in frames if frame.key_frame]
     assert frames[0].key_frame
@@ -55,7 +55,7 @@ def test_frames_from_a_key_frame_are_those_from_the_start(film):
 
 def test_a_time_without_a_key_frame_is_not_seekable(film):
     source = probe(film)
-    with read_frames(source, threads=1) as reader:
+    with read_frames(source) as reader:
         frames = list(reader)
     others = [frame.pts for frame in frames if not frame.key_frame][:1]
     for pts in (*others, frames[-1].pts + 1000, frames[0].pts - 1000):

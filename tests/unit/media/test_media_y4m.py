@@ -133,7 +133,7 @@ def test_a_variable_rate_and_a_closed_pipe_are_refused(monkeypatch: pytest.Monke
             raise BrokenPipeError
 
     with pytest.raises(OutputError, match="stopped before the end"):
-        Y4mWriter(Closed(), y4m_settings(source, 4, 2))
+        Y4mWriter(Closed(), y4m_settings(source, 4, 2)).write(picture, 0)
     writer._file = Closed()
     with pytest.raises(OutputError, match="stopped before the end"):
         writer.close()
