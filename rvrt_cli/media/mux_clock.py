@@ -12,13 +12,17 @@ from typing import cast
 import av
 
 from rvrt_cli.errors import OutputError
+from rvrt_cli.media.aside import first_sound_s
 from rvrt_cli.media.clock import ARBITRARY_START
 from rvrt_cli.media.encode_settings import EncodeSettings
+from rvrt_cli.media.mux_plan import MuxPlan
 from rvrt_cli.media.segment import DecodeOrder, SegmentFooter, frame_step
 from rvrt_cli.media.source import Source
 
 LARGEST_TIMESCALE = 10_000_000
 MATROSKA_TICK = Fraction(1, 1000)  # s
+# Matroska rounds to its ticks: what lies less than half of one before zero stays at zero.
+ROUNDING_S = 0.0005
 
 
 def shift_of(source: Source, time_base: Fraction, first_pts: int, trimmed: bool) -> int:
@@ -27,6 +31,25 @@ def shift_of(source: Source, time_base: Fraction, first_pts: int, trimmed: bool)
         return -first_pts
     shift = -round(source.start_s / time_base) if source.format in ARBITRARY_START else 0
     return shift if first_pts + shift >= 0 else -first_pts
+
+
+def shift_for_early_sound(source: Source, plan: MuxPlan, time_base: Fraction, shift: int) -> int:
+    """Ticks to be added to ``shift`` for sound that would begin before zero, which Matroska moves there with everything else.
+
+    A codec's delay may lie before zero: the file states it, and players skip it.
+    """
+    if plan.container not in ("mkv", "webm"):
+        return 0
+    delays = {s.index: s.delay_s for s in source.streams}
+    sound = {p.index: delays[p.index] if p.action == "copy" else 0.0 for p in plan.kept if p.kind == "audio"}
+    if not sound:
+        return 0
+    starts = first_sound_s(source)
+    early_s = max(
+        (-starts[i] - float(shift * time_base) - delay_s for i, delay_s in sound.items() if i in starts),
+        default=0.0,
+    )
+    return math.ceil(early_s / time_base) if early_s > ROUNDING_S else 0
 
 
 def track_timescale(time_base: Fraction) -> int:

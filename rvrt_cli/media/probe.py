@@ -54,6 +54,9 @@ FRAME_EXTRAS = {
     "SPHERICAL": "the mark of a spherical picture",
 }
 STREAM_EXTRAS = {"dovi": "Dolby Vision", "spherical": "the mark of a spherical picture"}
+# Code points of H.273 that say nothing about primaries and transfer: 0 and 3 are reserved (0 is forbidden in MPEG-2).
+UNSPECIFIED = 2
+RESERVED = (0, UNSPECIFIED, 3)
 _LOCATIONS = frozenset({"left", "center", "topleft", "top", "bottomleft", "bottom"})
 
 
@@ -172,7 +175,8 @@ def codec_name(stream: Any) -> str:
     )
 
 
-def _describe_stream(stream: Any) -> Stream:
+def _describe_stream(stream: Any, listed: list[str]) -> Stream:
+    """``listed``: ffmpeg's lines about the stream (:func:`_listing`)."""
     kind = cast(
         StreamKind, stream.type if stream.type in ("video", "audio", "subtitle", "attachment") else "data"
     )
@@ -180,14 +184,20 @@ def _describe_stream(stream: Any) -> Stream:
     return Stream(
         index=stream.index,
         kind=kind,
-        codec=codec_name(stream),
+        codec=_data_name(listed) or codec_name(stream) if kind == "data" else codec_name(stream),
         time_base=time_base,
         start_s=_seconds(stream.start_time, time_base),
         duration_s=_seconds(stream.duration, time_base),
-        language=stream.metadata.get("language"),
+        language=_language(stream.metadata),
         disposition=_disposition(stream),
         metadata=tuple(sorted(stream.metadata.items())),
+        delay_s=_codec_delay_s(listed),
     )
+
+
+def _language(metadata: Mapping[str, str]) -> str | None:
+    """The language of a stream, whose key some programs write in capitals."""
+    return next((value for key, value in metadata.items() if key.lower() == "language"), None)
 
 
 def _choose_video(path: Path, container: av.container.InputContainer, wanted: int | None) -> av.VideoStream:
@@ -233,7 +243,8 @@ def _probe_container(path: Path, container: av.container.InputContainer, wanted:
             f"{path} is encrypted (DRM); it cannot be decoded without its key, give an unprotected copy."
         )
     has_alpha_track = stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1"
-    streams = tuple(_describe_stream(s) for s in container.streams)
+    listing = _listing(path)
+    streams = tuple(_describe_stream(s, listing.get(s.index, [])) for s in container.streams)
     chapters = tuple(
         Chapter(float(c["start"] * unit), float(c["end"] * unit), c["metadata"].get("title"))
         for c in container.chapters()
@@ -249,17 +260,17 @@ def _probe_container(path: Path, container: av.container.InputContainer, wanted:
         )
     layout = planar_format(nearest_planar_name(first.format))
     assert layout is not None
-    listing = _listing(path, stream.index)
+    listed = listing.get(stream.index, [])
     # A decoder of our own (VP9 alpha) knows what the bitstream says, the stream also what the container says.
     tagged = stream.codec_context
     color = ColorTags(
-        matrix=_specified(first.colorspace, tagged.colorspace),
+        matrix=_specified(first.colorspace, tagged.colorspace, (UNSPECIFIED,)),
         range=int(first.color_range)
         or int(tagged.color_range or 0)
         or (2 if first.format.name.startswith("yuvj") else 0),
         primaries=_specified(first.color_primaries, tagged.color_primaries),
         transfer=_specified(first.color_trc, tagged.color_trc),
-        chroma_location=_chroma_location(listing),
+        chroma_location=_chroma_location(listed),
     )
     if stream.codec_context.name in PROFILE_NAMING_DECODERS:
         frames = [_without_profile(frame) for frame in frames]
@@ -276,8 +287,8 @@ def _probe_container(path: Path, container: av.container.InputContainer, wanted:
         notes.append(
             "The source's colour matrix is not linear; the model sees an approximation, the round trip is exact."
         )
-    notes += _extras(frames, listing, stream.metadata)
-    crop = _crop(listing, first.width, first.height)
+    notes += _extras(frames, listed, stream.metadata)
+    crop = _crop(listed, first.width, first.height)
     if any(crop):
         notes.append(
             f"The container hides the edges of the picture ({crop.top} pixels at the top, {crop.bottom} at the bottom, {crop.left} "
@@ -307,7 +318,7 @@ def _probe_container(path: Path, container: av.container.InputContainer, wanted:
         frame_count_hint=stream.frames or None,
         start_pts=stream.start_time if stream.start_time is not None else first.pts,
         duration_s=_seconds(stream.duration, stream.time_base) or duration_s,
-        language=stream.metadata.get("language"),
+        language=_language(stream.metadata),
         disposition=_disposition(stream),
         metadata=tuple(sorted(stream.metadata.items())),
     )
@@ -332,8 +343,10 @@ def _probe_container(path: Path, container: av.container.InputContainer, wanted:
     )
 
 
-def _specified(bitstream: int, container: int | None) -> int:
-    return int(bitstream) if int(bitstream) != 2 else int(2 if container is None else container)
+def _specified(bitstream: int, container: int | None, unspecified: tuple[int, ...] = RESERVED) -> int:
+    """The code point that the bitstream states, or else the container; ``unspecified`` ones say nothing."""
+    said = [int(point) for point in (bitstream, container) if point is not None]
+    return next((point for point in said if point not in unspecified), UNSPECIFIED)
 
 
 def _frame_rate(stream: av.VideoStream, frames: list[av.VideoFrame]) -> Fraction | None:
@@ -426,21 +439,37 @@ def _hdr_metadata(frame: av.VideoFrame) -> HdrMetadata | None:
     return HdrMetadata(**facts) if facts else None
 
 
-def _listing(path: Path, index: int) -> list[str]:
-    """The lines about stream ``index`` in ffmpeg's verbose listing, which knows what PyAV does not expose."""
+def _listing(path: Path) -> dict[int, list[str]]:
+    """The lines about each stream in ffmpeg's verbose listing, which knows what PyAV does not expose."""
     try:
         lines = list_streams(path, timeout_s=PROBE_TIMEOUT_S).splitlines()
     except RvrtError:
-        return []
-    starts = [number for number, line in enumerate(lines) if re.match(r"\s*Stream #0:\d+\b.*?: \w+: ", line)]
-    first = next(
-        (n for n in starts if re.match(rf"\s*Stream #0:{index}\b.*?: Video: ", lines[n])), len(lines)
-    )
-    return lines[first : next((n for n in starts if n > first), len(lines))]
+        return {}
+    found: dict[int, list[str]] = {}
+    current: list[str] = []
+    for line in lines:
+        if start := re.match(r"\s*Stream #0:(\d+)\b.*?: \w+: ", line):
+            current = found.setdefault(int(start[1]), [])
+        current.append(line)
+    return found
+
+
+def _data_name(listed: list[str]) -> str | None:
+    """What a data stream holds: FFmpeg's name, or the four letters by which the container calls it."""
+    match = re.search(r": Data: (\w+)(?:.*?\((.{4}) / 0x)?", listed[0]) if listed else None
+    if match is None:
+        return None
+    return match[1] if match[1] not in ("none", "bin_data") else (match[2] or match[1]).strip()
+
+
+def _codec_delay_s(listed: list[str]) -> float:
+    """Seconds of sound that the container says a decoder gives before the first sample that counts."""
+    match = re.search(r": Audio: .*?(\d+) Hz.*?, delay (\d+)", listed[0]) if listed else None
+    return int(match[2]) / int(match[1]) if match and int(match[1]) else 0.0
 
 
 def _chroma_location(listing: list[str]) -> ChromaLocation:
-    """Chroma siting of the stream of a :func:`_listing`."""
+    """Chroma siting of a stream, of its lines in :func:`_listing`."""
     words = re.split(r"[(),\s]+", listing[0]) if listing else []
     found = [word for word in words if word in _LOCATIONS]
     return cast(ChromaLocation, found[0]) if found else "unspecified"

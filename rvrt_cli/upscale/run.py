@@ -67,7 +67,14 @@ def run_prepared(prepared: Prepared, on_event: OnEvent, stop: threading.Event) -
             corrupt=max(result.corrupt, prepared.film.corrupt_frames()),
         )
     if prepared.settings is not None and prepared.mux_plan is not None:
-        rehearse(prepared.source, prepared.settings, prepared.mux_plan)
+        options = prepared.options
+        rehearse(
+            prepared.source,
+            prepared.settings,
+            prepared.mux_plan,
+            trimmed=options.trimmed,
+            start_s=options.start_s,
+        )
     watch = InputWatch.begin(prepared.source)
     identity, folder = run_identity(prepared, watch.identity), prepared.work_folder
     if prepared.options.work_dir is not None:
