@@ -36,12 +36,12 @@ def shift_of(source: Source, time_base: Fraction, first_pts: int, trimmed: bool)
 def shift_for_early_sound(source: Source, plan: MuxPlan, time_base: Fraction, shift: int) -> int:
     """Ticks to be added to ``shift`` for sound that would begin before zero, which Matroska moves there with everything else.
 
-    A codec's delay may lie before zero: the file states it, and players skip it.
+    A codec's delay may lie before zero: a copy states it for players to skip, a conversion leaves it out.
     """
     if plan.container not in ("mkv", "webm"):
         return 0
-    delays = {s.index: s.delay_s for s in source.streams}
-    sound = {p.index: delays[p.index] if p.action == "copy" else 0.0 for p in plan.kept if p.kind == "audio"}
+    kept = {p.index for p in plan.kept if p.kind == "audio"}
+    sound = {s.index: s.delay_s for s in source.streams if s.index in kept}
     if not sound:
         return 0
     starts = first_sound_s(source)
