@@ -9,7 +9,7 @@ from typing import cast
 
 import av
 
-from rvrt_cli.media.clock import Clock, packets_on_one_clock
+from rvrt_cli.media.clock import Clock, DisplayTimes, packets_on_one_clock
 from rvrt_cli.media.color import frame_to_rgb
 from rvrt_cli.media.frame import Decoded
 from rvrt_cli.media.guard import LIBRARY_ERRORS
@@ -40,6 +40,7 @@ class FilmDecoder:
         self._start_s = start_s
         self._threads = threads
         self._lost_one = False  # since the last frame
+        self._times = DisplayTimes()
         self._container: av.container.InputContainer | None = None
 
     def close(self) -> None:
@@ -81,7 +82,7 @@ class FilmDecoder:
 
     def timed(self, frame: av.VideoFrame) -> Decoded:
         """A frame with its time and colour, not yet converted."""
-        pts = frame.pts if frame.pts is not None else frame.dts
+        pts = self._times.choose(frame.pts, frame.dts)
         if self._source.format in WITHOUT_DISPLAY_TIMES and frame.dts is not None:
             pts = frame.dts
         tags = self._tags(frame)
@@ -104,6 +105,7 @@ class FilmDecoder:
         if self._container is not None:
             self._container.close()
         self._container = open_container(self._source.path)
+        self._times = DisplayTimes()
         return self._container, cast(av.VideoStream, self._container.streams[self._source.video.index])
 
     def _demux(
