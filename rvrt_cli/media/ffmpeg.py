@@ -14,8 +14,9 @@ from typing import Any
 from rvrt_cli.errors import DeviceError, DiskFullError, OutputError
 
 STDERR_LINES_KEPT = 12
-# Of ffmpeg 7.0, the oldest that imageio-ffmpeg ships in the versions that this package allows.
-OLDEST_LIBAVUTIL = 59
+# Of ffmpeg 9.0, which imageio-ffmpeg ships since its version 0.8. Older ones move chapters and sound into Matroska by what a
+# decoder needs to warm up, count frames shown for long otherwise, and crash on MPEG sound from transport streams into MP4.
+OLDEST_LIBAVUTIL = 61
 # A group of its own keeps the terminal's Ctrl+C from ffmpeg, which would end half done; who started it decides.
 OWN_GROUP: dict[str, Any] = (
     {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
@@ -33,7 +34,7 @@ def ffmpeg_executable() -> str:
         path = str(imageio_ffmpeg.get_ffmpeg_exe())
     except RuntimeError as error:
         raise DeviceError(
-            "No ffmpeg binary was found; reinstall imageio-ffmpeg or set IMAGEIO_FFMPEG_EXE to an ffmpeg of version 7 or newer."
+            "No ffmpeg binary was found; reinstall imageio-ffmpeg or set IMAGEIO_FFMPEG_EXE to an ffmpeg of version 9.0 or newer."
         ) from error
     _check_version(path)
     return path
@@ -54,7 +55,7 @@ def _check_version(path: str) -> None:
     if int(library[1]) < OLDEST_LIBAVUTIL:
         version = re.match(r"ffmpeg version (\S+)", said)
         raise DeviceError(
-            f"{path} is ffmpeg {version[1] if version else 'of an unknown version'}, rvrt needs 7.0 or newer: leave "
+            f"{path} is ffmpeg {version[1] if version else 'of an unknown version'}, rvrt needs 9.0 or newer: leave "
             "IMAGEIO_FFMPEG_EXE unset to use the one that is installed with it."
         )
 

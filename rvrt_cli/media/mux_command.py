@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Sequence
 from fractions import Fraction
-from functools import lru_cache
 from pathlib import Path
 
 from rvrt_cli.media.aside import hides_sound, set_aside
@@ -66,7 +64,8 @@ def assembling_command(
     cut_before = from_source and trimmed and not begins_with_the_sound(source, footers[0], settings)
     if from_source:
         start_s = float(footers[0].first_pts * time_base) if cut_before else None
-        end_s = float((footers[-1].last_pts + footers[-1].last_duration) * time_base) if trimmed else None
+        ends = footers[-1].last_pts + footers[-1].last_duration
+        end_s = float(ends * time_base) if trimmed or brief else None
         moved_s = float(shift * time_base)
         timing = ["-itsoffset", f"{moved_s:.6f}"] if shift else []
         if start_s is not None:
@@ -266,21 +265,9 @@ def _video_tags(settings: EncodeSettings, stream: Stream | None, position: int) 
     return tags
 
 
-@lru_cache(maxsize=1)
-def _ffmpeg_writes_hdr() -> bool:
-    """Whether this ffmpeg can put HDR10 metadata on a copied stream (8.1 and later); it is in the bitstream in any case."""
-    done = subprocess.run(
-        [ffmpeg_executable(), "-hide_banner", "-h", "long"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-    )
-    return b"-mastering_display" in done.stdout and b"-content_light" in done.stdout
-
-
 def _hdr_arguments(settings: EncodeSettings) -> list[str]:
     hdr = settings.hdr
-    if hdr is None or not _ffmpeg_writes_hdr():
+    if hdr is None:
         return []
     arguments = []
     text = mastering_display_text(hdr, scaled=True)

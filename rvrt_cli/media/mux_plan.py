@@ -193,11 +193,11 @@ def _wish_for_data(stream: Stream, source: Source, container: str) -> StreamPlan
 def _without_empty(
     wishes: list[StreamPlan], source: Source, container: str, start_s: float | None, end_s: float | None
 ) -> list[StreamPlan]:
-    """``wishes`` less the tracks that have nothing to say: MP4 holds no empty track, and ffmpeg converts none."""
+    """``wishes`` less the tracks that have nothing to say, which MP4 cannot hold."""
+    covers = {s.index for s in source.streams if "attached_pic" in s.disposition}
     doubtful = [
         w.index for w in wishes
-        if w.kind in ("audio", "subtitle", "data") and w.action in ("copy", "convert")
-        and (w.action == "convert" or container in ("mp4", "mov"))
+        if container in ("mp4", "mov") and w.action in ("copy", "convert") and w.index not in covers
     ]  # fmt: skip
     if not doubtful:
         return wishes

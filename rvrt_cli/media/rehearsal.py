@@ -6,7 +6,6 @@ What an encoder refuses or a container changes would otherwise be noticed when t
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 
 import numpy as np
 
@@ -15,12 +14,10 @@ from rvrt_cli.media.encode_settings import EncodeSettings
 from rvrt_cli.media.mux import mux
 from rvrt_cli.media.mux_plan import MuxPlan
 from rvrt_cli.media.scratch import scratch_folder
-from rvrt_cli.media.segment import SegmentWriter
+from rvrt_cli.media.segment import SegmentWriter, frame_step
 from rvrt_cli.media.source import Source
 
 FRAMES = 2
-# Close together, so that no sound has to begin in their time.
-STEP_S = Fraction(1, 25)
 
 
 def rehearse(
@@ -38,7 +35,7 @@ def rehearse(
     of the run. Errors: :class:`OutputError`, :class:`DiskFullError` for what the encoder or the container refuses,
     :class:`VerifyError` for what they change.
     """
-    step = max(1, round(STEP_S / settings.time_base))
+    step = frame_step(settings)
     first = source.video.start_pts or 0
     if start_s is not None:
         first = max(first, math.ceil((source.start_s + start_s) / settings.time_base))

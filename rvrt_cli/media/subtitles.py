@@ -64,9 +64,9 @@ def read_cues(text: str) -> list[Cue]:
     """The lines of a SubRip file, in its order."""
     text = text.replace("\r\n", "\n")
     headers = list(_HEADER.finditer(text))
-    ends = [*(header.start() for header in headers[1:]), len(text)]
     cues = []
-    for header, end in zip(headers, ends, strict=True):
+    for number, header in enumerate(headers, 1):
+        end = headers[number].start() if number < len(headers) else len(text)
         hours, minutes, seconds, ms, *last = (int(group) for group in header.groups())
         begins = ((hours * 60 + minutes) * 60 + seconds) * 1000 + ms
         stops = ((last[0] * 60 + last[1]) * 60 + last[2]) * 1000 + last[3]

@@ -31,7 +31,7 @@ from rvrt_cli.media import (
     verify_output,
 )
 from rvrt_cli.media.covers import cover_bytes
-from rvrt_cli.media.ffmpeg import OWN_GROUP, explain_ffmpeg_failure, ffmpeg_executable
+from rvrt_cli.media.ffmpeg import OWN_GROUP, explain_ffmpeg_failure
 from rvrt_cli.media.mux_plan import StreamPlan
 from rvrt_cli.media.segment import DecodeOrder, read_footer
 
@@ -228,7 +228,13 @@ def test_ffmpeg_failing_is_explained(film: Path, tmp_path: Path) -> None:
     plan = plan_mux(source, settings)
     sound_as_text = replace(plan.streams[1], action="convert", codec="subrip", kind="subtitle")
     with pytest.raises(OutputError, match="ffmpeg failed while converting the subtitles"):
-        mux(source, [one], tmp_path / "o.mp4", settings, replace(plan, streams=(plan.streams[0], sound_as_text)))
+        mux(
+            source,
+            [one],
+            tmp_path / "o.mp4",
+            settings,
+            replace(plan, streams=(plan.streams[0], sound_as_text)),
+        )
     broken = replace(plan, container="webm")
     with pytest.raises(OutputError, match="ffmpeg failed while assembling"):
         mux(source, [one], tmp_path / "o.mp4", settings, broken)
@@ -455,15 +461,6 @@ def test_data_streams_are_named_when_they_cannot_be_kept(
     assert any(s.kind == "data" for s in probe(source).streams)
     done = run_through(source, "o.mkv")
     assert any("data stream 1" in w for w in done.plan.warnings)
-
-
-def test_hdr_arguments_need_a_recent_ffmpeg(film: Path) -> None:
-    text = subprocess.run(
-        [ffmpeg_executable(), "-hide_banner", "-h", "long"], capture_output=True, check=True
-    ).stdout
-    from rvrt_cli.media.mux_command import _ffmpeg_writes_hdr
-
-    assert _ffmpeg_writes_hdr() == (b"-mastering_display" in text)
 
 
 def test_pictures_become_a_film(tmp_path: Path, run_through: Callable[..., Passed]) -> None:
