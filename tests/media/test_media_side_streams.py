@@ -337,5 +337,5 @@ def test_the_rehearsal_has_all_that_the_finished_film_will_have(
     assert (film, sound <= 4, text >= 1, chapters) == (2, True, True, 2)
     found = verify.probe
     monkeypatch.setattr(verify, "probe", lambda path, **k: replace(found(path, **k), chapters=()))
-    with pytest.raises(VerifyError, match="rehearsal .* it holds 0 chapters, not 2"):
+    with pytest.raises(VerifyError, match=r"rehearsal .* it holds 0 chapters, not 2"):
         rehearse(source, settings, plan)
