@@ -21,8 +21,10 @@ from rvrt_cli.media.source import Source
 
 LARGEST_TIMESCALE = 10_000_000
 MATROSKA_TICK = Fraction(1, 1000)  # s
-# Matroska rounds to its ticks: what lies less than half of one before zero stays at zero.
+# Matroska rounds to its ticks: what lies less than half of one before zero stays at zero. Where a delay is stated, the time
+# in the source may have been rounded once before, and the delay is rounded with it.
 ROUNDING_S = 0.0005
+ROUNDING_WITH_DELAY_S = 0.001
 
 
 def shift_of(source: Source, time_base: Fraction, first_pts: int, trimmed: bool) -> int:
@@ -45,11 +47,12 @@ def shift_for_early_sound(source: Source, plan: MuxPlan, time_base: Fraction, sh
     if not sound:
         return 0
     starts = first_sound_s(source)
-    early_s = max(
-        (-starts[i] - float(shift * time_base) - delay_s for i, delay_s in sound.items() if i in starts),
-        default=0.0,
-    )
-    return math.ceil(early_s / time_base) if early_s > ROUNDING_S else 0
+    early_s = 0.0
+    for index in sound.keys() & starts.keys():
+        before_s = -starts[index] - float(shift * time_base) - sound[index]
+        if before_s > (ROUNDING_WITH_DELAY_S if sound[index] else ROUNDING_S):
+            early_s = max(early_s, before_s)
+    return math.ceil(early_s / time_base)
 
 
 def track_timescale(time_base: Fraction) -> int:
