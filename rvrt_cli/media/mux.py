@@ -73,7 +73,8 @@ def mux(
     shift = shift_of(source, settings.time_base, footers[0].first_pts, trimmed)
     if source.kind == "video" and (not trimmed or begins_with_the_sound(source, footers[0], settings)):
         shift += shift_for_early_sound(source, plan, settings.time_base, shift)
-    brief = rehearsal and not any(p.kind in ("subtitle", "data") for p in plan.kept)
+    sparse = any(p.kind in ("subtitle", "data") for p in plan.kept) or (plan.chapters and source.chapters)
+    brief = rehearsal and not sparse
     with atomic_path(output) as temporary:
         timeline = _assemble(
             source, segments, footers, temporary, settings, plan, shift, trimmed, rehearsal, brief, stop

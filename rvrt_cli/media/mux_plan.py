@@ -59,7 +59,8 @@ class MuxPlan:
     """The final file's streams in order. warnings: sentences naming what is converted or lost; show them before the run.
 
     chapters: whether the source's are written. timecode: of the film's first frame, "" for none. quicktime_keys: whether
-    MP4 or MOV gets QuickTime's list of metadata keys, which takes any key.
+    MP4 or MOV gets QuickTime's list of metadata keys, which takes any key. differences: clauses about names, languages and the
+    like that came out otherwise in a rehearsal, and may in the end.
     """
 
     container: str
@@ -68,6 +69,7 @@ class MuxPlan:
     chapters: bool = True
     timecode: str = ""
     quicktime_keys: bool = False
+    differences: frozenset[str] = frozenset()
 
     @property
     def kept(self) -> tuple[StreamPlan, ...]:

@@ -6,6 +6,7 @@ What an encoder refuses or a container changes would otherwise be noticed when t
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from rvrt_cli.media.mux_plan import MuxPlan
 from rvrt_cli.media.scratch import scratch_folder
 from rvrt_cli.media.segment import SegmentWriter, frame_step
 from rvrt_cli.media.source import Source
+from rvrt_cli.media.verify import SideStreamsError
 
 FRAMES = 2
 
@@ -27,13 +29,14 @@ def rehearse(
     *,
     trimmed: bool = False,
     start_s: float | None = None,
-) -> None:
+) -> MuxPlan:
     """Encode grey frames, mux them with every stream of the source and verify the result, in a temporary folder.
 
     All text that is converted is, and every chapter is written; of other streams the first packets are enough. ffmpeg
     looks for them in the whole file, as it will for the final one; where all begin at once it need not. trimmed, start_s: as
-    of the run. Errors: :class:`OutputError`, :class:`DiskFullError` for what the encoder or the container refuses,
-    :class:`VerifyError` for what they change.
+    of the run. Returns the plan with what names, languages and the like came out otherwise, which is no reason not to begin.
+    Errors: :class:`OutputError`, :class:`DiskFullError` for what the encoder or the container refuses, :class:`VerifyError`
+    for what they change.
     """
     step = frame_step(settings)
     first = source.video.start_pts or 0
@@ -50,7 +53,14 @@ def rehearse(
         output = folder / f"rehearsal.{settings.container}"
         try:
             mux(source, [segment], output, settings, plan, trimmed=trimmed, rehearsal=True)
+        except SideStreamsError as error:
+            if error.only_labels:
+                return replace(plan, differences=frozenset(error.problems))
+            raise _failed(error) from error
         except VerifyError as error:
-            raise VerifyError(
-                f"A rehearsal with {FRAMES} empty frames failed before the run began: {error}"
-            ) from error
+            raise _failed(error) from error
+    return plan
+
+
+def _failed(error: VerifyError) -> VerifyError:
+    return VerifyError(f"A rehearsal with {FRAMES} empty frames failed before the run began: {error}")

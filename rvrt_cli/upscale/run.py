@@ -68,13 +68,16 @@ def run_prepared(prepared: Prepared, on_event: OnEvent, stop: threading.Event) -
         )
     if prepared.settings is not None and prepared.mux_plan is not None:
         options = prepared.options
-        rehearse(
+        plan = rehearse(
             prepared.source,
             prepared.settings,
             prepared.mux_plan,
             trimmed=options.trimmed,
             start_s=options.start_s,
         )
+        for difference in sorted(plan.differences):
+            on_event(Notice(f"The output will differ in this from the source: {difference}.", "warning"))
+        prepared = replace(prepared, mux_plan=plan)
     watch = InputWatch.begin(prepared.source)
     identity, folder = run_identity(prepared, watch.identity), prepared.work_folder
     if prepared.options.work_dir is not None:

@@ -335,7 +335,17 @@ def test_the_rehearsal_has_all_that_the_finished_film_will_have(
     rehearse(source, settings, plan)
     ((film, sound, text), chapters) = seen[0]
     assert (film, sound <= 4, text >= 1, chapters) == (2, True, True, 2)
+    assert plan == rehearse(source, settings, plan)
     found = verify.probe
     monkeypatch.setattr(verify, "probe", lambda path, **k: replace(found(path, **k), chapters=()))
-    with pytest.raises(VerifyError, match=r"rehearsal .* it holds 0 chapters, not 2"):
+    told = rehearse(source, settings, plan)
+    assert told.differences == {"it holds 0 chapters, not 2"}, "no reason not to begin"
+    rehearse(source, settings, told)
+    without = [s for s in probe(source.path).streams if s.kind != "subtitle"]
+    monkeypatch.setattr(
+        verify,
+        "probe",
+        lambda path, **k: replace(found(path, **k), streams=found(path, **k).streams[: len(without)]),
+    )
+    with pytest.raises(VerifyError, match=r"rehearsal .* its streams are .*, not .*mov_text"):
         rehearse(source, settings, plan)
