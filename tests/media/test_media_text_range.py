@@ -89,7 +89,7 @@ def test_text_of_a_film_that_begins_later(tmp_path: Path, run_through: Callable[
 
 
 @pytest.mark.parametrize("start_s", [None, 0.8])
-@pytest.mark.parametrize("output", ["o.mkv", "o.webm", "o.mp4"])
+@pytest.mark.parametrize("output", ["o.mkv", pytest.param("o.webm", marks=pytest.mark.slow), "o.mp4"])
 def test_a_transport_stream_whose_clock_wraps(
     output: str, start_s: float | None, tmp_path: Path, run_through: Callable[..., Passed]
 ) -> None:
@@ -128,7 +128,13 @@ def test_sound_that_begins_before_zero(
 
 
 @pytest.mark.parametrize(
-    ("pcm", "exact"), [("pcm_s16le", True), ("pcm_s24le", True), ("pcm_u8", True), ("pcm_f32le", False)]
+    ("pcm", "exact"),
+    [
+        pytest.param("pcm_s16le", True, marks=pytest.mark.slow),
+        ("pcm_s24le", True),
+        pytest.param("pcm_u8", True, marks=pytest.mark.slow),
+        ("pcm_f32le", False),
+    ],
 )
 def test_pcm_becomes_what_older_programs_play(
     pcm: str, exact: bool, tmp_path: Path, run_through: Callable[..., Passed]
