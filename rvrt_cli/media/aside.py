@@ -20,6 +20,22 @@ HIDDEN_SOUND_S = 0.1
 PACKETS_TO_FIRST_SOUND = 2000
 
 
+def first_sound_s(source: Source) -> dict[int, float]:
+    """When the first packet of each sound stream begins, on the source's clock; nothing of streams that are not met soon."""
+    waiting = {stream.index for stream in source.streams if stream.kind == "audio"}
+    found: dict[int, float] = {}
+    try:
+        with open_container(source.path) as container:
+            for number, packet in enumerate(container.demux(audio=tuple(range(len(waiting))))):
+                if packet.pts is not None and packet.time_base is not None:
+                    found.setdefault(packet.stream_index, float(packet.pts * packet.time_base))
+                if found.keys() >= waiting or number > PACKETS_TO_FIRST_SOUND:
+                    break
+    except (RvrtError, OSError, *LIBRARY_ERRORS):
+        return found
+    return found
+
+
 def hides_sound(source: Source) -> bool:
     """Whether an edit list hides more than a decoder's warming up at the beginning of the sound.
 
@@ -28,19 +44,7 @@ def hides_sound(source: Source) -> bool:
     """
     if not source.format.startswith("mov"):
         return False
-    waiting = {stream.index for stream in source.streams if stream.kind == "audio"}
-    try:
-        with open_container(source.path) as container:
-            for number, packet in enumerate(container.demux(audio=tuple(range(len(waiting))))):
-                if packet.pts is not None and packet.time_base is not None:
-                    if packet.pts * packet.time_base < -HIDDEN_SOUND_S:
-                        return True
-                    waiting.discard(packet.stream_index)
-                if not waiting or number > PACKETS_TO_FIRST_SOUND:
-                    return False
-    except (RvrtError, OSError, *LIBRARY_ERRORS):
-        return False
-    return False
+    return any(begins_s < -HIDDEN_SOUND_S for begins_s in first_sound_s(source).values())
 
 
 def set_aside(

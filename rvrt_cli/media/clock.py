@@ -7,7 +7,7 @@ others follow with the same offset, each when its own packets jump, so that soun
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -89,6 +89,33 @@ class Clock:
         return self.jumps
 
 
+class DisplayTimes:
+    """Which of a frame's two times is its own: display times are missing or made up in films that were copied out of AVI.
+
+    FFmpeg's rule (``guess_correct_pts`` in libavcodec/decode.c): display times, unless they failed to increase more often
+    than the decode times of the packets that the frames came out with. Frames are given in the order of a decoder.
+    """
+
+    def __init__(self) -> None:
+        self._wrong = {"pts": 0, "dts": 0}
+        self._last: dict[str, int | None] = {"pts": None, "dts": None}
+
+    @property
+    def regular(self) -> bool:
+        """Whether both kinds of times have increased so far, so that what follows does not depend on what came before."""
+        return not any(self._wrong.values())
+
+    def choose(self, pts: int | None, dts: int | None) -> int | None:
+        """The next frame's time, of its display and decode time."""
+        for name, own, other in (("dts", dts, pts), ("pts", pts, dts)):
+            last = self._last[name]
+            self._wrong[name] += own is not None and last is not None and own <= last
+            if own is not None or other is not None:
+                self._last[name] = own if own is not None else other
+        trusted = self._wrong["pts"] <= self._wrong["dts"] or dts is None
+        return pts if trusted and pts is not None else dts
+
+
 def packets_on_one_clock(container: av.container.InputContainer, clock: Clock) -> Iterator[av.Packet]:
     """All packets of a file, on ``clock``; the empty ones at its end, which flush decoders, included."""
     for packet in container.demux():
@@ -103,9 +130,14 @@ def until_damage(packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
         yield from packets
 
 
-def measure_clock(container: av.container.InputContainer) -> tuple[int, float | None]:
-    """(number of jumps, end in seconds on the common clock) of an opened file, from one pass over its packets."""
+def measure_clock(
+    container: av.container.InputContainer, see: Callable[[av.Packet], None]
+) -> tuple[int, float | None]:
+    """(number of jumps, end in seconds on the common clock) of an opened file, from one pass over its packets.
+
+    Each packet is shown to ``see``, too.
+    """
     clock = Clock()
-    for _ in until_damage(packets_on_one_clock(container, clock)):
-        pass
+    for packet in until_damage(packets_on_one_clock(container, clock)):
+        see(packet)
     return clock.jumps, clock.now_s

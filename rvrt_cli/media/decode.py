@@ -11,7 +11,7 @@ from typing import cast
 
 import av
 
-from rvrt_cli.media.clock import Clock, packets_on_one_clock
+from rvrt_cli.media.clock import Clock, DisplayTimes, packets_on_one_clock
 from rvrt_cli.media.color import frame_to_rgb
 from rvrt_cli.media.frame import Decoded
 from rvrt_cli.media.guard import LIBRARY_ERRORS
@@ -48,6 +48,7 @@ class FilmDecoder:
         self._start_s = start_s
         self._empty: list[tuple[int, int | None]] = []  # heap of (time, duration) of the empty packets
         self._lost_one = False  # since the last frame
+        self._times = DisplayTimes()
         self._container: av.container.InputContainer | None = None
 
     def close(self) -> None:
@@ -152,7 +153,7 @@ class FilmDecoder:
 
     def _decoded(self, frame: av.VideoFrame) -> Decoded:
         """A frame with its own time and colour, not yet converted."""
-        pts = frame.pts if frame.pts is not None else frame.dts
+        pts = self._times.choose(frame.pts, frame.dts)
         if self._source.format in WITHOUT_DISPLAY_TIMES and frame.dts is not None:
             pts = frame.dts
         tags = self._tags(frame)
@@ -162,7 +163,8 @@ class FilmDecoder:
             frame.is_corrupt,
             lambda: frame_to_rgb(frame, tags),
             tags,
-            frame.key_frame and frame.pts is not None and frame.pts == pts,
+            # Times chosen by what came before would be others after seeking here.
+            frame.key_frame and frame.pts is not None and frame.pts == pts and self._times.regular,
         )
 
     def _tags(self, frame: av.VideoFrame) -> ColorTags:
@@ -183,6 +185,7 @@ class FilmDecoder:
         if self._container is not None:
             self._container.close()
         self._container = open_container(self._source.path)
+        self._times = DisplayTimes()
         return self._container, cast(av.VideoStream, self._container.streams[self._source.video.index])
 
     def _demux(

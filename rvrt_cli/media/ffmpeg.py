@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -13,6 +14,9 @@ from typing import Any
 from rvrt_cli.errors import DeviceError, DiskFullError, OutputError
 
 STDERR_LINES_KEPT = 12
+# Of ffmpeg 9.0, which imageio-ffmpeg ships since its version 0.8. Older ones move chapters and sound into Matroska by what a
+# decoder needs to warm up, count frames shown for long otherwise, and crash on MPEG sound from transport streams into MP4.
+OLDEST_LIBAVUTIL = 61
 # A group of its own keeps the terminal's Ctrl+C from ffmpeg, which would end half done; who started it decides.
 OWN_GROUP: dict[str, Any] = (
     {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
@@ -23,15 +27,37 @@ OWN_GROUP: dict[str, Any] = (
 
 @lru_cache(maxsize=1)
 def ffmpeg_executable() -> str:
-    """Path of the ffmpeg binary (``IMAGEIO_FFMPEG_EXE`` overrides it); :class:`DeviceError` when there is none."""
+    """Path of the ffmpeg binary (``IMAGEIO_FFMPEG_EXE`` overrides it); :class:`DeviceError` when there is none that will do."""
     import imageio_ffmpeg
 
     try:
-        return str(imageio_ffmpeg.get_ffmpeg_exe())
+        path = str(imageio_ffmpeg.get_ffmpeg_exe())
     except RuntimeError as error:
         raise DeviceError(
-            "No ffmpeg binary was found; reinstall imageio-ffmpeg or set IMAGEIO_FFMPEG_EXE to your ffmpeg."
+            "No ffmpeg binary was found; reinstall imageio-ffmpeg or set IMAGEIO_FFMPEG_EXE to an ffmpeg of version 9.0 or newer."
         ) from error
+    _check_version(path)
+    return path
+
+
+def _check_version(path: str) -> None:
+    """Refuse an ffmpeg that lacks options used here, or writes other files; :class:`DeviceError` says which it is."""
+    try:
+        done = subprocess.run([path, "-version"], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    except OSError as error:
+        raise DeviceError(
+            f"{path} cannot be run as ffmpeg ({error.strerror}); leave IMAGEIO_FFMPEG_EXE unset."
+        ) from error
+    said = done.stdout.decode("utf-8", "replace")
+    library = re.search(r"^libavutil\s+(\d+)\.", said, re.MULTILINE)  # builds without a release have it, too
+    if library is None:
+        raise DeviceError(f"{path} is not an ffmpeg that states its version; leave IMAGEIO_FFMPEG_EXE unset.")
+    if int(library[1]) < OLDEST_LIBAVUTIL:
+        version = re.match(r"ffmpeg version (\S+)", said)
+        raise DeviceError(
+            f"{path} is ffmpeg {version[1] if version else 'of an unknown version'}, rvrt needs 9.0 or newer: leave "
+            "IMAGEIO_FFMPEG_EXE unset to use the one that is installed with it."
+        )
 
 
 def explain_ffmpeg_failure(

@@ -12,13 +12,19 @@ from typing import cast
 import av
 
 from rvrt_cli.errors import OutputError
+from rvrt_cli.media.aside import first_sound_s
 from rvrt_cli.media.clock import ARBITRARY_START
 from rvrt_cli.media.encode_settings import EncodeSettings
+from rvrt_cli.media.mux_plan import MuxPlan
 from rvrt_cli.media.segment import DecodeOrder, SegmentFooter, frame_step
 from rvrt_cli.media.source import Source
 
 LARGEST_TIMESCALE = 10_000_000
 MATROSKA_TICK = Fraction(1, 1000)  # s
+# Matroska rounds to its ticks: what lies less than half of one before zero stays at zero. Where a delay is stated, the time
+# in the source may have been rounded once before, and the delay is rounded with it.
+ROUNDING_S = 0.0005
+ROUNDING_WITH_DELAY_S = 0.001
 
 
 def shift_of(source: Source, time_base: Fraction, first_pts: int, trimmed: bool) -> int:
@@ -27,6 +33,26 @@ def shift_of(source: Source, time_base: Fraction, first_pts: int, trimmed: bool)
         return -first_pts
     shift = -round(source.start_s / time_base) if source.format in ARBITRARY_START else 0
     return shift if first_pts + shift >= 0 else -first_pts
+
+
+def shift_for_early_sound(source: Source, plan: MuxPlan, time_base: Fraction, shift: int) -> int:
+    """Ticks to be added to ``shift`` for sound that would begin before zero, which Matroska moves there with everything else.
+
+    A codec's delay may lie before zero: a copy states it for players to skip, a conversion leaves it out.
+    """
+    if plan.container not in ("mkv", "webm"):
+        return 0
+    kept = {p.index for p in plan.kept if p.kind == "audio"}
+    sound = {s.index: s.delay_s for s in source.streams if s.index in kept}
+    if not sound:
+        return 0
+    starts = first_sound_s(source)
+    early_s = 0.0
+    for index in sound.keys() & starts.keys():
+        before_s = -starts[index] - float(shift * time_base) - sound[index]
+        if before_s > (ROUNDING_WITH_DELAY_S if sound[index] else ROUNDING_S):
+            early_s = max(early_s, before_s)
+    return math.ceil(early_s / time_base)
 
 
 def track_timescale(time_base: Fraction) -> int:

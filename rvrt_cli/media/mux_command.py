@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Sequence
 from fractions import Fraction
-from functools import lru_cache
 from pathlib import Path
 
 from rvrt_cli.media.aside import hides_sound, set_aside
-from rvrt_cli.media.containers import BIBLIOGRAPHIC, MUXERS
+from rvrt_cli.media.clock import ARBITRARY_START
+from rvrt_cli.media.containers import METADATA_KEYS, MUXERS, QUICKTIME_KEY
 from rvrt_cli.media.covers import attach_arguments
 from rvrt_cli.media.encode_settings import EncodeSettings
 from rvrt_cli.media.encoder_options import mastering_display_text
 from rvrt_cli.media.ffmpeg import ffmpeg_executable
+from rvrt_cli.media.languages import written_language
 from rvrt_cli.media.mux_clock import FilmEnd, duration_filter, movie_timescale, track_timescale
 from rvrt_cli.media.mux_plan import MuxPlan, StreamPlan, codec_arguments
 from rvrt_cli.media.segment import SegmentFooter
 from rvrt_cli.media.source import Source, Stream
+from rvrt_cli.media.subtitles import write_text
 
 # Written by a muxer about the old stream; wrong for the new one.
 STALE_TAGS = (
     "BPS", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES", "DURATION", "ENCODER", "ENCODER_OPTIONS", "_STATISTICS_TAGS",
     "_STATISTICS_WRITING_APP", "_STATISTICS_WRITING_DATE_UTC", "encoder", "alpha_mode",
 )  # fmt: skip
+PACKETS_REHEARSED = 4
+SOUND_REHEARSED_S = 0.5
 # What an MP4 says about its own layout; ffmpeg hands it on as if it were about the film.
 BRANDS = ("major_brand", "minor_version", "compatible_brands")
 
@@ -38,10 +41,13 @@ def assembling_command(
     shift: int,
     trimmed: bool,
     folder: Path,
+    rehearsal: bool,
+    brief: bool,
 ) -> list[str]:
     """The command that reads the feed from standard input, everything else from the source, and writes ``output``.
 
-    shift: ticks added to the source's times. folder: for what must be copied aside first.
+    shift: ticks added to the source's times. folder: for what must be copied aside first. rehearsal: only the first packets
+    of the other streams are written, but of all that are anywhere in the film; brief: not even these are waited for.
     """
     video = source.video
     command = [ffmpeg_executable(), "-hide_banner", "-nostdin", "-v", "warning", "-y", "-copyts"]
@@ -55,19 +61,29 @@ def assembling_command(
     time_base = settings.time_base
     in_order = [p for p in plan.kept if p.action != "attach"]
     taken_from = {p.index: f"1:{p.index}" for p in in_order}
-    cut_before = from_source and trimmed and not _begins_with_the_sound(source, footers[0], settings)
+    cut_before = from_source and trimmed and not begins_with_the_sound(source, footers[0], settings)
     if from_source:
         start_s = float(footers[0].first_pts * time_base) if cut_before else None
-        end_s = float((footers[-1].last_pts + footers[-1].last_duration) * time_base) if trimmed else None
-        timing = ["-itsoffset", f"{float(shift * time_base):.6f}"] if shift else []
+        ends = footers[-1].last_pts + footers[-1].last_duration
+        end_s = float(ends * time_base) if trimmed or brief else None
+        moved_s = float(shift * time_base)
+        timing = ["-itsoffset", f"{moved_s:.6f}"] if shift else []
         if start_s is not None:
             # The exact seek would cut converted sound at this time of the *shifted* clock (atrim below).
             timing += ["-seek_timestamp", "1", "-noaccurate_seek", "-ss", f"{start_s:.6f}"]
         command += [*timing, "-protocol_whitelist", "file", "-i", f"file:{source.path}"]
+        inputs = 2
         aside = _streams_set_aside(source, in_order, plan.container, trimmed)
         if aside:
             taken_from |= {index: f"2:{number}" for number, index in enumerate(aside)}
             command += [*timing, "-i", f"file:{set_aside(source, aside, folder, start_s, end_s)}"]
+            inputs += 1
+        for index, path in _converted_text(
+            source, in_order, plan.container, folder, moved_s, footers, settings, trimmed
+        ).items():
+            taken_from[index] = f"{inputs}:0"
+            command += ["-f", "srt", "-i", f"file:{path}"]
+            inputs += 1
     for p in in_order:
         command += ["-map", "0:v:0" if p.action == "upscale" else taken_from[p.index]]
     by_index = {s.index: s for s in source.streams}
@@ -86,14 +102,16 @@ def assembling_command(
             # Seeking lands before the range; packets copied from there would start before zero, and Matroska would
             # move everything later to make up for it.
             command += [f"-copypriorss:{position}", "0"]
-        if cut_before and p.action == "convert" and p.kind == "audio":
-            command += [f"-filter:{position}", "atrim=start=0"]
+        if p.action == "convert" and p.kind == "audio" and (cut_before or rehearsal):
+            command += [f"-filter:{position}", _sound_range(cut_before, rehearsal, stream, shift * time_base)]
+        if rehearsal and p.action == "copy":
+            command += [f"-bsf:{position}", f"noise=drop=gte(n\\,{PACKETS_REHEARSED})"]
         command += [f"-map_metadata:s:{position}", f"1:s:{p.index}"]
         command += [f"-disposition:{position}", "+".join(sorted(stream.disposition)) or "0"]
-        if plan.container == "mov" and stream.language in BIBLIOGRAPHIC:
-            command += [f"-metadata:s:{position}", f"language={BIBLIOGRAPHIC[stream.language]}"]
+        command += _track_tags(stream, plan.container, position)
         if p.action == "upscale":
             command += _video_tags(settings, stream, position)
+            command += [f"-metadata:s:{position}", f"timecode={plan.timecode}"]
         elif p.action == "convert":
             command += [argument for tag in STALE_TAGS for argument in (f"-metadata:s:{position}", f"{tag}=")]
     if not from_source:
@@ -102,9 +120,18 @@ def assembling_command(
     for number, stream in enumerate(covers):
         command += attach_arguments(source, stream, number, len(in_order), folder)
     if from_source:
-        command += ["-map_metadata", "1", "-map_chapters", "1"]
-        if source.format.startswith("mov") and plan.container in ("mkv", "webm"):
+        command += [
+            "-map_metadata",
+            "1",
+            "-map_chapters",
+            "1" if plan.chapters else "-1",
+            "-metadata",
+            "timecode=",
+        ]
+        if source.format.startswith("mov"):
             command += [argument for key in BRANDS for argument in ("-metadata", f"{key}=")]
+        if plan.quicktime_keys:
+            command += ["-movflags", "use_metadata_tags", *_quicktime_names(source)]
     command += [
         "-fflags",
         "+bitexact",
@@ -115,9 +142,9 @@ def assembling_command(
         "-max_muxing_queue_size",
         "100000",
     ]
-    if trimmed and from_source:
-        end = footers[-1].last_pts + footers[-1].last_duration
-        command += ["-t", f"{float((end - footers[0].first_pts) * time_base):.6f}"]
+    if from_source and (trimmed or brief):
+        end = footers[-1].last_pts + footers[-1].last_duration + shift
+        command += ["-t", f"{float(end * time_base):.6f}"]
     if plan.container in ("mp4", "mov"):
         command += [
             "-video_track_timescale",
@@ -128,14 +155,74 @@ def assembling_command(
     return [*command, "-f", MUXERS[plan.container], f"file:{output}"]
 
 
-def _begins_with_the_sound(source: Source, first: SegmentFooter, settings: EncodeSettings) -> bool:
+def _converted_text(
+    source: Source,
+    in_order: Sequence[StreamPlan],
+    container: str,
+    folder: Path,
+    moved_s: float,
+    footers: Sequence[SegmentFooter],
+    settings: EncodeSettings,
+    trimmed: bool,
+) -> dict[int, Path]:
+    """Files with the text of the subtitles that are converted, on the clock of the final file."""
+    streams = [p.index for p in in_order if p.kind == "subtitle" and p.action == "convert"]
+    if not streams or source.clock_jumps:  # the formats whose clock jumps hold no text
+        return {}
+    begin, end = footers[0].first_pts, footers[-1].last_pts + footers[-1].last_duration
+    return write_text(
+        source.path,
+        streams,
+        folder,
+        before_zero_s=max(-source.start_s, 0.0),
+        moved_s=moved_s,
+        span_s=(float(begin * settings.time_base), float(end * settings.time_base)) if trimmed else None,
+        one_at_a_time=container in ("mp4", "mov"),
+    )
+
+
+def _track_tags(stream: Stream, container: str, position: int) -> list[str]:
+    """Language and name of a track, where the container calls them something else than the source does."""
+    tag = f"-metadata:s:{position}"
+    tags = []
+    language = written_language(stream.language, container)
+    if language != dict(stream.metadata).get("language"):
+        tags += [tag, f"language={language or ''}"]
+    if stream.title is not None and "title" not in dict(stream.metadata):
+        tags += [tag, f"title={stream.title}"]
+        tags += [part for key, _ in stream.metadata if key.lower() == "name" for part in (tag, f"{key}=")]
+    return tags
+
+
+def _quicktime_names(source: Source) -> list[str]:
+    """The common facts also by QuickTime's names: its list of keys replaces MP4's own, which players look into for them."""
+    known = dict(source.metadata)
+    missing = [key for key in sorted(METADATA_KEYS["mov"] & known.keys()) if QUICKTIME_KEY + key not in known]
+    return [
+        part
+        for key in missing
+        if key not in ("creation_time", "location", "date")
+        for part in ("-metadata", f"{QUICKTIME_KEY}{key}={known[key]}")
+    ]
+
+
+def _sound_range(cut_before: bool, rehearsal: bool, stream: Stream, moved_s: Fraction) -> str:
+    """A filter that leaves out what is before zero, and in a rehearsal nearly all."""
+    until = float(max((stream.start_s or 0.0) + moved_s, 0)) + SOUND_REHEARSED_S
+    return ":".join(
+        ["atrim=start=0" if cut_before else "atrim=start=-1000", *([f"end={until:.3f}"] if rehearsal else [])]
+    )
+
+
+def begins_with_the_sound(source: Source, first: SegmentFooter, settings: EncodeSettings) -> bool:
     """Whether a run begins where the film does, so that only packets for the sound decoder's warming up lie before it.
 
     They must stay: containers say how much of what a decoder gives is to be skipped, whether they are there or not. Nor may
     ffmpeg seek, which passes them by in Matroska.
     """
     first_s = float(first.first_pts * settings.time_base)
-    return first_s <= max(source.start_s, 0.0) + float(settings.time_base) / 2 and not hides_sound(source)
+    film_s = source.start_s if source.format in ARBITRARY_START else max(source.start_s, 0.0)
+    return first_s <= film_s + float(settings.time_base) / 2 and not hides_sound(source)
 
 
 def _streams_set_aside(
@@ -178,21 +265,9 @@ def _video_tags(settings: EncodeSettings, stream: Stream | None, position: int) 
     return tags
 
 
-@lru_cache(maxsize=1)
-def _ffmpeg_writes_hdr() -> bool:
-    """Whether this ffmpeg can put HDR10 metadata on a copied stream (8.1 and later); it is in the bitstream in any case."""
-    done = subprocess.run(
-        [ffmpeg_executable(), "-hide_banner", "-h", "long"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-    )
-    return b"-mastering_display" in done.stdout and b"-content_light" in done.stdout
-
-
 def _hdr_arguments(settings: EncodeSettings) -> list[str]:
     hdr = settings.hdr
-    if hdr is None or not _ffmpeg_writes_hdr():
+    if hdr is None:
         return []
     arguments = []
     text = mastering_display_text(hdr, scaled=True)

@@ -15,6 +15,7 @@ import av
 import numpy as np
 
 from rvrt_cli.errors import InputError, RvrtError
+from rvrt_cli.media.aspects import ShapeSurvey
 from rvrt_cli.media.clock import ARBITRARY_START, measure_clock
 from rvrt_cli.media.color import nearest_planar_name, planar_format
 from rvrt_cli.media.ffmpeg import list_streams
@@ -64,6 +65,9 @@ FRAME_EXTRAS = {
     "SPHERICAL": "the mark of a spherical picture",
 }
 STREAM_EXTRAS = {"dovi": "Dolby Vision", "spherical": "the mark of a spherical picture"}
+# Code points of H.273 that say nothing about primaries and transfer: 0 and 3 are reserved (0 is forbidden in MPEG-2).
+UNSPECIFIED = 2
+RESERVED = (0, UNSPECIFIED, 3)
 _LOCATIONS = frozenset({"left", "center", "topleft", "top", "bottomleft", "bottom"})
 
 
@@ -98,9 +102,16 @@ def _probe_path(path: Path, video_stream: int | None, fps: Fraction | None) -> S
 
 
 def _with_one_clock(source: Source) -> Source:
-    """``source`` with the number of jumps of its clock, and its length without them; reads the whole file once."""
+    """``source`` with the number of jumps of its clock, its length without them, and its usual shape; reads the whole file."""
+    shapes = ShapeSurvey(source.video.codec)
+
+    def see(packet: av.Packet) -> None:
+        if packet.stream_index == source.video.index:
+            shapes.see(packet)
+
     with reading(source.path), open_container(source.path) as container:
-        jumps, end_s = measure_clock(container)
+        jumps, end_s = measure_clock(container, see)
+    source = _with_longest_shape(source, shapes.shapes)
     if not jumps or end_s is None:
         return source
     duration_s = max(end_s - source.start_s, 0.0)
@@ -114,6 +125,25 @@ def _with_one_clock(source: Source) -> Source:
             *source.notes,
             f"The film's timestamps start anew at {places}, as in joined recordings; the pieces follow one another "
             "in the output.",
+        ),
+    )
+
+
+def _with_longest_shape(source: Source, shapes: list[tuple[Fraction, int]]) -> Source:
+    """``source`` with the shape that most of its pictures have, and a note where others have another one."""
+    if len(shapes) < 2:
+        return source
+    video = source.video
+    packets = sum(count for _, count in shapes)
+    longest, _ = max(shapes, key=lambda shape: shape[1])
+    found = ", ".join(f"{float(shape):.2f}:1 in {count / packets:.0%}" for shape, count in shapes)
+    return replace(
+        source,
+        video=replace(video, sar=longest * Fraction(video.height, video.width)),
+        notes=(
+            *source.notes,
+            f"The aspect of the picture changes in the film ({found} of its pictures); all of it is shown as "
+            f"{float(longest):.2f}:1, so that the rest is stretched. Cut it with --start and --end where it changes to avoid that.",
         ),
     )
 
@@ -190,7 +220,8 @@ def codec_name(stream: Any) -> str:
     )
 
 
-def _describe_stream(stream: Any) -> Stream:
+def _describe_stream(stream: Any, listed: list[str]) -> Stream:
+    """``listed``: ffmpeg's lines about the stream (:func:`_listing`)."""
     kind = cast(
         StreamKind, stream.type if stream.type in ("video", "audio", "subtitle", "attachment") else "data"
     )
@@ -198,14 +229,20 @@ def _describe_stream(stream: Any) -> Stream:
     return Stream(
         index=stream.index,
         kind=kind,
-        codec=codec_name(stream),
+        codec=_data_name(listed) or codec_name(stream) if kind == "data" else codec_name(stream),
         time_base=time_base,
         start_s=_seconds(stream.start_time, time_base),
         duration_s=_seconds(stream.duration, time_base),
-        language=stream.metadata.get("language"),
+        language=_language(stream.metadata),
         disposition=_disposition(stream),
         metadata=tuple(sorted(stream.metadata.items())),
+        delay_s=_codec_delay_s(listed),
     )
+
+
+def _language(metadata: Mapping[str, str]) -> str | None:
+    """The language of a stream, whose key some programs write in capitals."""
+    return next((value for key, value in metadata.items() if key.lower() == "language"), None)
 
 
 def _choose_video(path: Path, container: av.container.InputContainer, wanted: int | None) -> av.VideoStream:
@@ -254,7 +291,10 @@ def _probe_container(path: Path, container: av.container.InputContainer, wanted:
         )
     has_alpha_track = stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1"
     beside, veiled = _beside_heif_film(path, container, stream)
-    streams = tuple(_describe_stream(s) for s in container.streams if s.index not in beside)
+    listing = _listing(path)
+    streams = tuple(
+        _describe_stream(s, listing.get(s.index, [])) for s in container.streams if s.index not in beside
+    )
     chapters = tuple(
         Chapter(float(c["start"] * unit), float(c["end"] * unit), c["metadata"].get("title"))
         for c in container.chapters()
@@ -271,17 +311,17 @@ def _probe_container(path: Path, container: av.container.InputContainer, wanted:
         )
     layout = planar_format(nearest_planar_name(first.format))
     assert layout is not None
-    listing = _listing(path, stream.index)
+    listed = listing.get(stream.index, [])
     # A decoder of our own (VP9 alpha) knows what the bitstream says, the stream also what the container says.
     tagged = stream.codec_context
     color = ColorTags(
-        matrix=_specified(first.colorspace, tagged.colorspace),
+        matrix=_specified(first.colorspace, tagged.colorspace, (UNSPECIFIED,)),
         range=stated_range(int(first.color_range), first.format.name, stream.codec_context.name)
         or int(tagged.color_range or 0)
         or (2 if first.format.name.startswith("yuvj") else 0),
         primaries=_specified(first.color_primaries, tagged.color_primaries),
         transfer=_specified(first.color_trc, tagged.color_trc),
-        chroma_location=_chroma_location(listing),
+        chroma_location=_chroma_location(listed),
     )
     if stream.codec_context.name in PROFILE_NAMING_DECODERS:
         frames = [_without_profile(frame) for frame in frames]
@@ -299,8 +339,8 @@ def _probe_container(path: Path, container: av.container.InputContainer, wanted:
         notes.append(
             "The source's colour matrix is not linear; the model sees an approximation, the round trip is exact."
         )
-    notes += _extras(frames, listing, stream.metadata)
-    crop = _crop(listing, first.width, first.height)
+    notes += _extras(frames, listed, stream.metadata)
+    crop = _crop(listed, first.width, first.height)
     if any(crop):
         notes.append(
             f"The container hides the edges of the picture ({crop.top} pixels at the top, {crop.bottom} at the bottom, {crop.left} "
@@ -332,7 +372,7 @@ def _probe_container(path: Path, container: av.container.InputContainer, wanted:
         frame_count_hint=_frame_count(stream, rate),
         start_pts=stream.start_time if stream.start_time is not None else first.pts,
         duration_s=_seconds(stream.duration, stream.time_base) or duration_s,
-        language=stream.metadata.get("language"),
+        language=_language(stream.metadata),
         disposition=_disposition(stream),
         metadata=tuple(sorted(stream.metadata.items())),
     )
@@ -380,8 +420,10 @@ def _beside_heif_film(
     return stills | veils, bool(veils)
 
 
-def _specified(bitstream: int, container: int | None) -> int:
-    return int(bitstream) if int(bitstream) != 2 else int(2 if container is None else container)
+def _specified(bitstream: int, container: int | None, unspecified: tuple[int, ...] = RESERVED) -> int:
+    """The code point that the bitstream states, or else the container; ``unspecified`` ones say nothing."""
+    said = [int(point) for point in (bitstream, container) if point is not None]
+    return next((point for point in said if point not in unspecified), UNSPECIFIED)
 
 
 def _frame_rate(stream: av.VideoStream, frames: list[av.VideoFrame], raw: bool = False) -> Fraction | None:
@@ -487,21 +529,37 @@ def _hdr_metadata(frame: av.VideoFrame) -> HdrMetadata | None:
     return HdrMetadata(**facts) if facts else None
 
 
-def _listing(path: Path, index: int) -> list[str]:
-    """The lines about stream ``index`` in ffmpeg's verbose listing, which knows what PyAV does not expose."""
+def _listing(path: Path) -> dict[int, list[str]]:
+    """The lines about each stream in ffmpeg's verbose listing, which knows what PyAV does not expose."""
     try:
         lines = list_streams(path, timeout_s=PROBE_TIMEOUT_S).splitlines()
     except RvrtError:
-        return []
-    starts = [number for number, line in enumerate(lines) if re.match(r"\s*Stream #0:\d+\b.*?: \w+: ", line)]
-    first = next(
-        (n for n in starts if re.match(rf"\s*Stream #0:{index}\b.*?: Video: ", lines[n])), len(lines)
-    )
-    return lines[first : next((n for n in starts if n > first), len(lines))]
+        return {}
+    found: dict[int, list[str]] = {}
+    current: list[str] = []
+    for line in lines:
+        if start := re.match(r"\s*Stream #0:(\d+)\b.*?: \w+: ", line):
+            current = found.setdefault(int(start[1]), [])
+        current.append(line)
+    return found
+
+
+def _data_name(listed: list[str]) -> str | None:
+    """What a data stream holds: FFmpeg's name, or the four letters by which the container calls it."""
+    match = re.search(r": Data: (\w+)(?:.*?\((.{4}) / 0x)?", listed[0]) if listed else None
+    if match is None:
+        return None
+    return match[1] if match[1] not in ("none", "bin_data") else (match[2] or match[1]).strip()
+
+
+def _codec_delay_s(listed: list[str]) -> float:
+    """Seconds of sound that the container says a decoder gives before the first sample that counts."""
+    match = re.search(r": Audio: .*?(\d+) Hz.*?, delay (\d+)", listed[0]) if listed else None
+    return int(match[2]) / int(match[1]) if match and int(match[1]) else 0.0
 
 
 def _chroma_location(listing: list[str]) -> ChromaLocation:
-    """Chroma siting of the stream of a :func:`_listing`."""
+    """Chroma siting of a stream, of its lines in :func:`_listing`."""
     words = re.split(r"[(),\s]+", listing[0]) if listing else []
     found = [word for word in words if word in _LOCATIONS]
     return cast(ChromaLocation, found[0]) if found else "unspecified"

@@ -5,8 +5,8 @@ What an encoder refuses or a container changes would otherwise be noticed when t
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
-from fractions import Fraction
 
 import numpy as np
 
@@ -15,28 +15,33 @@ from rvrt_cli.media.encode_settings import EncodeSettings
 from rvrt_cli.media.mux import mux
 from rvrt_cli.media.mux_plan import MuxPlan
 from rvrt_cli.media.scratch import scratch_folder
-from rvrt_cli.media.segment import SegmentWriter
+from rvrt_cli.media.segment import SegmentWriter, frame_step
 from rvrt_cli.media.source import Source
-from rvrt_cli.media.verify import EMPTY_SOUND_S
+from rvrt_cli.media.verify import SideStreamsError
 
 FRAMES = 2
-# Close together, so that no sound has to begin in their time.
-STEP_S = Fraction(1, 25)
 
 
-def rehearse(source: Source, settings: EncodeSettings, plan: MuxPlan) -> None:
-    """Encode grey frames, mux them with the beginning of the source and verify the result, in a temporary folder.
+def rehearse(
+    source: Source,
+    settings: EncodeSettings,
+    plan: MuxPlan,
+    *,
+    trimmed: bool = False,
+    start_s: float | None = None,
+) -> MuxPlan:
+    """Encode grey frames, mux them with every stream of the source and verify the result, in a temporary folder.
 
-    Subtitles and data take no part: ffmpeg would look for their next packet in the whole file. Errors:
-    :class:`OutputError`, :class:`DiskFullError` for what the encoder or the container refuses, :class:`VerifyError` for
-    what they change.
+    All text that is converted is, and every chapter is written; of other streams the first packets are enough. ffmpeg
+    looks for them in the whole file, as it will for the final one; where all begin at once it need not. trimmed, start_s: as
+    of the run. Returns the plan with what names, languages and the like came out otherwise, which is no reason not to begin.
+    Errors: :class:`OutputError`, :class:`DiskFullError` for what the encoder or the container refuses, :class:`VerifyError`
+    for what they change.
     """
-    step = max(1, round(STEP_S / settings.time_base))
-    left_out = {"subtitle", "data"}
-    if FRAMES * step * settings.time_base >= EMPTY_SOUND_S:
-        left_out.add("audio")
-    kept = tuple(s for s in plan.streams if s.kind not in left_out)
+    step = frame_step(settings)
     first = source.video.start_pts or 0
+    if start_s is not None:
+        first = max(first, math.ceil((source.start_s + start_s) / settings.time_base))
     picture = np.full((settings.height, settings.width, 3), 0.5, np.float32)
     alpha = np.ones((settings.height, settings.width), np.float32) if settings.has_alpha else None
     with scratch_folder() as folder:
@@ -47,9 +52,15 @@ def rehearse(source: Source, settings: EncodeSettings, plan: MuxPlan) -> None:
             writer.close()
         output = folder / f"rehearsal.{settings.container}"
         try:
-            beginning = replace(plan, streams=kept)
-            mux(source, [segment], output, settings, beginning, trimmed=True, rehearsal=True)
+            mux(source, [segment], output, settings, plan, trimmed=trimmed, rehearsal=True)
+        except SideStreamsError as error:
+            if error.only_labels:
+                return replace(plan, differences=frozenset(error.problems))
+            raise _failed(error) from error
         except VerifyError as error:
-            raise VerifyError(
-                f"A rehearsal with {FRAMES} empty frames failed before the run began: {error}"
-            ) from error
+            raise _failed(error) from error
+    return plan
+
+
+def _failed(error: VerifyError) -> VerifyError:
+    return VerifyError(f"A rehearsal with {FRAMES} empty frames failed before the run began: {error}")

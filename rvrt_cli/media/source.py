@@ -83,7 +83,11 @@ class HdrMetadata:
 
 @dataclass(frozen=True)
 class Stream:
-    """One stream of the container. ``disposition`` holds FFmpeg's names ("default", "forced", "attached_pic", ...)."""
+    """One stream of the container. ``disposition`` holds FFmpeg's names ("default", "forced", "attached_pic", ...).
+
+    codec: of data the four letters by which MP4 calls it, where FFmpeg has no name. delay_s: of sound that a decoder gives
+    before the first sample that counts, as far as the container says so.
+    """
 
     index: int
     kind: StreamKind
@@ -94,6 +98,13 @@ class Stream:
     language: str | None
     disposition: frozenset[str]
     metadata: tuple[tuple[str, str], ...]
+    delay_s: float = 0.0
+
+    @property
+    def title(self) -> str | None:
+        """The track's name, which MP4 calls "name"."""
+        found = {key.lower(): value for key, value in self.metadata}
+        return found.get("title") or found.get("name")
 
 
 class Crop(NamedTuple):

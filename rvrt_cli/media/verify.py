@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from rvrt_cli.errors import InputError, RvrtError, VerifyError
-from rvrt_cli.media.containers import BIBLIOGRAPHIC, read_back_name
+from rvrt_cli.media.containers import CHAPTER_TAGS, TIMECODE_TAG, read_back_name
 from rvrt_cli.media.guard import LIBRARY_ERRORS
-from rvrt_cli.media.mux_plan import MuxPlan
+from rvrt_cli.media.languages import same_language, written_language
+from rvrt_cli.media.mux_plan import MuxPlan, StreamPlan
 from rvrt_cli.media.probe import open_container, probe
-from rvrt_cli.media.source import ColorTags, Source
+from rvrt_cli.media.source import ColorTags, Source, Stream
+from rvrt_cli.media.survey import streams_with_packets
 
 # Sound is copied packet by packet; its first packets may be dropped by a muxer, damaged ones by the demuxer.
 SOUND_START_TOLERANCE_S = 0.06
@@ -32,7 +33,8 @@ class Expected:
     """What the output must be. pts: int64 (frames,) in time_base units, increasing, as they stand in the output.
 
     shift_s: what was added to the source's clock. rotation, flipped: of the display matrix the output carries.
-    any_duration: the file may last as long as it likes.
+    rehearsal: the film is a few frames of it, and the other streams may last as long as they like; brief: they are cut to
+    its length, too.
     """
 
     pts: np.ndarray
@@ -46,7 +48,20 @@ class Expected:
     last_duration: int = 0
     rotation: int = 0
     flipped: bool = False
-    any_duration: bool = False
+    rehearsal: bool = False
+    brief: bool = False
+
+
+class SideStreamsError(VerifyError):
+    """The film is as promised, something beside it is not. ``problems``: what, as clauses.
+
+    only_labels: all streams are there, and differ in names, languages, the number of covers or chapters, or the timecode.
+    """
+
+    def __init__(self, problems: list[str], *, only_labels: bool) -> None:
+        super().__init__(f"The output is not what was promised: {'; '.join(problems)}.")
+        self.problems = problems
+        self.only_labels = only_labels
 
 
 @dataclass
@@ -63,33 +78,46 @@ class _Track:
 
 
 def verify_output(source: Source, output: Path, expected: Expected, plan: MuxPlan) -> None:
-    """Raise :class:`VerifyError` when frame count, timestamps, duration, size, tags or stream list differ from what was promised."""
+    """Raise :class:`VerifyError` when frame count, timestamps, duration, size or tags differ from what was promised.
+
+    Errors: :class:`SideStreamsError` where only the other streams, languages, names or chapters do.
+    """
     try:
-        result = probe(output, video_stream=_video_position(plan))
+        result = probe(output, video_stream=_film_index(output, plan))
         pts, time_base, tracks = _scan(output, result.video.index)
     except InputError as error:
         raise VerifyError(f"The output cannot be read back: {error}") from error
     except (OSError, *LIBRARY_ERRORS) as error:
         raise VerifyError(f"The output cannot be read back ({error}).") from error
     problems = [
-        *_compare_streams(source, result, plan, expected),
-        *_compare_video(result, expected),
+        *_compare_video(result, expected, plan),
         *_compare_times(pts, time_base, expected),
         *_compare_duration(source, result, expected, tracks),
     ]
-    if not problems and source.kind == "video":
-        problems = _compare_sound(source, tracks, expected, plan)
     if problems:
         raise VerifyError(
             f"The output is not what was promised: {'; '.join(problems)}. It was not put in place; please report this."
         )
+    if source.kind != "video":
+        return
+    pairs, streams = _compare_streams(source, result, plan, expected)
+    streams += _compare_sound(source, tracks, expected, pairs)
+    labels = _compare_labels(source, result, plan, expected, pairs) if pairs else []
+    labels = [label for label in labels if label not in plan.differences]
+    if streams or labels:
+        raise SideStreamsError([*streams, *labels], only_labels=not streams)
 
 
-def _video_position(plan: MuxPlan) -> int:
-    return next(i for i, p in enumerate(_in_order(plan)) if p.action == "upscale")
+def _film_index(output: Path, plan: MuxPlan) -> int | None:
+    """Index of the film in the output: its streams stand in the plan's order, but muxers leave out empty ones."""
+    kept = [p for p in _in_order(plan) if p.kind == "video"]
+    number = next(i for i, p in enumerate(kept) if p.action == "upscale")
+    with open_container(output) as container:
+        films = [stream.index for stream in container.streams.video]
+    return films[number] if number < len(films) else None
 
 
-def _in_order(plan: MuxPlan) -> list[Any]:
+def _in_order(plan: MuxPlan) -> list[StreamPlan]:
     return [p for p in plan.kept if p.action != "attach"]
 
 
@@ -116,76 +144,109 @@ def _scan(path: Path, video_index: int) -> tuple[np.ndarray, Fraction, dict[int,
     return np.sort(np.array(pts, np.int64)), time_base, tracks
 
 
-def _compare_streams(source: Source, result: Source, plan: MuxPlan, expected: Expected) -> list[str]:
-    problems = []
-    films = _in_order(plan)
-    # MP4's chapters are a text track, which FFmpeg lists as data; a timecode tag becomes a track of its own.
-    own_data = result.format.startswith("mov") and not any(p.kind == "data" for p in plan.kept)
+def _compare_streams(
+    source: Source, result: Source, plan: MuxPlan, expected: Expected
+) -> tuple[list[tuple[Stream, StreamPlan]], list[str]]:
+    """(streams of the output with what was planned for them, problems); no pairs where the lists do not fit together."""
+    by_index = {s.index: s for s in source.streams}
+    # MP4's chapters and timecodes are tracks, which the muxer makes of the film's tags.
+    own = (TIMECODE_TAG, *CHAPTER_TAGS) if result.format.startswith("mov") else ()
     found = [
         s for s in result.streams
-        if s.kind != "attachment" and "attached_pic" not in s.disposition and not (own_data and s.kind == "data")
+        if s.kind != "attachment" and "attached_pic" not in s.disposition and not (s.kind == "data" and s.codec in own)
     ]  # fmt: skip
-    by_index = {s.index: s for s in source.streams}
     wanted = [
-        p for p in films if p.kind != "attachment" and "attached_pic" not in _disposition(by_index, p.index)
-    ]
-    promised = Counter("picture" if p.kind == "video" else p.kind for p in plan.kept if p not in wanted)
-    if expected.trimmed:
-        wanted = _without_empty(wanted, [(s.kind, s.codec) for s in found], expected, plan.container)
-    if [(s.kind, s.codec) for s in found] != [
-        (p.kind, read_back_name(p.codec, plan.container)) for p in wanted
-    ]:
-        problems.append(
-            f"its streams are {[f'{s.kind} {s.codec}' for s in found]}, not {[f'{p.kind} {p.codec}' for p in wanted]}"
-        )
-    else:
-        for stream, p in zip(found, wanted, strict=True):
-            origin = by_index.get(p.index)
-            was, is_ = (_language(x.language) if x else "und" for x in (origin, stream))
-            if was != is_ and not (plan.container == "mov" and is_ == "und"):  # QuickTime knows few languages
-                problems.append(f"stream {stream.index} has the language {is_}, not {was}")
-    extra = Counter(
-        "picture" if s.kind == "video" else s.kind
-        for s in result.streams
-        if s not in found and s.kind != "data"
-    )
+        p for p in _in_order(plan)
+        if p.kind != "attachment" and "attached_pic" not in _disposition(by_index, p.index)
+    ]  # fmt: skip
+    names = [(s.kind, s.codec) for s in found]
+    if names != _names(wanted, plan):
+        wanted = _without_empty(source, wanted, names, expected, plan)
+    if names != _names(wanted, plan):
+        return [], [
+            f"its streams are {[' '.join(name) for name in names]}, not {[' '.join(name) for name in _names(wanted, plan)]}"
+        ]
+    return list(zip(found, wanted, strict=True)), []
+
+
+def _compare_labels(
+    source: Source, result: Source, plan: MuxPlan, expected: Expected, pairs: list[tuple[Stream, StreamPlan]]
+) -> list[str]:
+    """What streams are called, and what hangs on the whole: covers, attachments, timecode, chapters."""
+    by_index = {s.index: s for s in source.streams}
+    problems = []
+    for stream, p in pairs:
+        origin = by_index[p.index]
+        language, name = written_language(origin.language, plan.container), origin.title
+        if same_language(stream.language) != same_language(language):
+            problems.append(
+                f"stream {stream.index} has the language {stream.language or 'und'}, not {language or 'und'}"
+            )
+        if name and stream.title != name and p.kind != "data":
+            problems.append(f"stream {stream.index} has the name {stream.title!r}, not {name!r}")
+    # Matroska makes covers of the kinds of pictures it knows, files of the others.
+    promised = len([
+        p for p in plan.kept
+        if p.kind == "attachment" or "attached_pic" in _disposition(by_index, p.index)
+    ])  # fmt: skip
+    extra = len([s for s in result.streams if s.kind == "attachment" or "attached_pic" in s.disposition])
     if extra != promised:
-        problems.append(f"it holds {dict(extra) or 'no'} attachments, not {dict(promised) or 'none'}")
-    if source.kind == "video" and not expected.trimmed and len(result.chapters) < len(source.chapters):
-        problems.append(f"it holds {len(result.chapters)} chapters, not {len(source.chapters)}")
+        problems.append(f"it holds {extra} attachments and covers, not {promised}")
+    if (
+        plan.timecode
+        and result.format.startswith("mov")
+        and not any(s.codec == TIMECODE_TAG for s in result.streams)
+    ):
+        problems.append(f"it has no timecode, not {plan.timecode}")
+    chapters = len(source.chapters) if plan.chapters else 0
+    if not expected.trimmed and not expected.brief and len(result.chapters) < chapters:
+        problems.append(f"it holds {len(result.chapters)} chapters, not {chapters}")
     return problems
 
 
-def _without_empty(
-    wanted: list[Any], found: list[tuple[str, str]], expected: Expected, container: str
-) -> list[Any]:
-    """``wanted`` less the tracks that may have nothing to say in a part of a film, where containers leave them out.
+def _names(plans: list[StreamPlan], plan: MuxPlan) -> list[tuple[str, str]]:
+    return [(p.kind, read_back_name(p.codec, plan.container)) for p in plans]
 
-    Subtitles may be silent for any time, sound for less than a packet.
-    """
-    end = int(expected.pts[-1]) + expected.last_duration
-    seconds = float((end - int(expected.pts[0])) * expected.time_base)
-    may_lack = {"subtitle", "audio"} if seconds < EMPTY_SOUND_S else {"subtitle"}
+
+def _without_empty(
+    source: Source,
+    wanted: list[StreamPlan],
+    found: Sequence[tuple[str, str]],
+    expected: Expected,
+    plan: MuxPlan,
+) -> list[StreamPlan]:
+    """``wanted`` less the tracks that have nothing to say in this part of the film, where containers leave them out."""
+    seconds = float(
+        (int(expected.pts[-1]) + expected.last_duration - int(expected.pts[0])) * expected.time_base
+    )
+    begin_s = float(int(expected.pts[0]) * expected.time_base) - expected.shift_s
+    others = {p.index for p in wanted if p.action != "upscale"}
+    part = expected.trimmed or expected.brief
+    if not part:
+        empty = others - streams_with_packets(source, others)
+    elif seconds < EMPTY_SOUND_S:
+        empty = others
+    else:
+        empty = others - streams_with_packets(source, others, begin_s, begin_s + seconds)
     kept, left = [], list(found)
-    for track in wanted:
-        if left and left[0] == (track.kind, read_back_name(track.codec, container)):
+    for track, name in zip(wanted, _names(wanted, plan), strict=True):
+        if left and left[0] == name:
             left.pop(0)
             kept.append(track)
-        elif track.kind not in may_lack:
+        elif track.index not in empty:
             kept.append(track)
     return kept
 
 
-def _language(code: str | None) -> str:
-    return BIBLIOGRAPHIC.get(code or "und", code or "und")
-
-
-def _disposition(by_index: dict[int, Any], index: int) -> frozenset[str]:
+def _disposition(by_index: dict[int, Stream], index: int) -> frozenset[str]:
     return by_index[index].disposition if index in by_index else frozenset()
 
 
-def _compare_video(result: Source, expected: Expected) -> list[str]:
+def _compare_video(result: Source, expected: Expected, plan: MuxPlan) -> list[str]:
     video, problems = result.video, []
+    codec = next(p.codec for p in plan.kept if p.action == "upscale")
+    if video.codec != codec:
+        problems.append(f"its film is {video.codec}, not {codec}")
     if (video.width, video.height) != (expected.width, expected.height):
         problems.append(f"its size is {video.width}x{video.height}, not {expected.width}x{expected.height}")
     if (video.rotation, video.flipped) != (expected.rotation, expected.flipped):
@@ -227,7 +288,7 @@ def _compare_duration(
     source: Source, result: Source, expected: Expected, tracks: dict[int, _Track]
 ) -> list[str]:
     """The file lasts at least as long as the film, and no longer than film and source (its sound may be the longer one)."""
-    if result.duration_s is None or len(expected.pts) == 0 or expected.any_duration:
+    if result.duration_s is None or len(expected.pts) == 0 or expected.rehearsal:
         return []
     film_s = float((int(expected.pts[-1] - expected.pts[0]) + expected.last_duration) * expected.time_base)
     end_s = float((int(expected.pts[-1]) + expected.last_duration) * expected.time_base)
@@ -249,10 +310,12 @@ def _compare_duration(
     return []
 
 
-def _compare_sound(source: Source, tracks: dict[int, _Track], expected: Expected, plan: MuxPlan) -> list[str]:
+def _compare_sound(
+    source: Source, tracks: dict[int, _Track], expected: Expected, pairs: list[tuple[Stream, StreamPlan]]
+) -> list[str]:
     """Number, start and end of the packets of copied sound against the source's own."""
-    copied = [(i, p) for i, p in enumerate(_in_order(plan)) if p.action == "copy" and p.kind == "audio"]
-    if not copied or expected.trimmed:
+    copied = [(stream.index, p) for stream, p in pairs if p.action == "copy" and p.kind == "audio"]
+    if not copied or expected.trimmed or expected.rehearsal:
         return []
     try:
         _, _, origin = _scan(source.path, source.video.index)

@@ -339,9 +339,7 @@ OTHER_WEIGHTS = (
     "Do what the sentence says, or leave out --model: light-s ships with rvrt and needs no fetching."
 )
 REINSTALL_AV = "Install the decoder again: pip install --force-reinstall av"
-REINSTALL_FFMPEG = (
-    "pip install --force-reinstall imageio-ffmpeg, or set IMAGEIO_FFMPEG_EXE to the path of an ffmpeg."
-)
+REINSTALL_FFMPEG = "pip install --force-reinstall imageio-ffmpeg, or set IMAGEIO_FFMPEG_EXE to the path of an ffmpeg of version 9.0 or newer."
 TRY_ANOTHER_ENGINE = "Try another engine (rvrt upscale ... --backend onnxruntime or torch); if that works, empty the cache and report it."
 INSTALL_ENGINE = "pip install openvino spox onnx"
 

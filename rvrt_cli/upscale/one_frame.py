@@ -105,9 +105,7 @@ def frames_around(prepared: Prepared, at_s: float) -> tuple[list[Frame], int]:
     shot: deque[Frame] = deque()
     position: int | None = None
     start_s = max(0.0, at_s - (around + LOOKBACK) / rate)
-    with read_frames(
-        source, start_s=start_s, deinterlace=options.deinterlace
-    ) as frames:
+    with read_frames(source, start_s=start_s, deinterlace=options.deinterlace) as frames:
         for frame, starts_shot in flag_cuts(frames, CutDetector()):
             if position is not None and (starts_shot or len(shot) > position + around):
                 break

@@ -243,16 +243,15 @@ def _plan_file(
         options.codec, options.crf, options.preset, options.pix_fmt, options.lossless, options.container
     )
     settings = resolve_encoding(source, encode, target, width, height)
-    plan = plan_mux(source, settings, trimmed=options.trimmed)
+    end_s = options.end_s
+    if options.frames is not None and source.video.average_rate:
+        last_s = (options.start_s or 0.0) + float(options.frames / source.video.average_rate)
+        end_s = last_s if end_s is None else min(end_s, last_s)
+    plan = plan_mux(source, settings, trimmed=options.trimmed, start_s=options.start_s, end_s=end_s)
     if options.preview is not None:
-        # The pieces lie apart: sound and subtitles would not fit them.
-        kept = tuple(stream for stream in plan.streams if stream.action == "upscale")
-        lost = any(stream.kind in ("audio", "subtitle") for stream in plan.streams)
-        plan = replace(
-            plan,
-            streams=kept,
-            warnings=("The preview has no sound and no subtitles.",) if lost else (),
-        )
+        # The pieces lie apart: sound, subtitles and chapters would not fit them.
+        lost = source.chapters or any(stream.kind in ("audio", "subtitle") for stream in plan.streams)
+        plan = plan.film_only(*(("The preview has no sound, no subtitles and no chapters.",) if lost else ()))
     return settings, plan
 
 

@@ -62,7 +62,17 @@ def run_prepared(prepared: Prepared, on_event: OnEvent, stop: threading.Event) -
         return _run_stream(prepared, on_event, stop)
     began = time.perf_counter()
     if prepared.settings is not None and prepared.mux_plan is not None:
-        rehearse(prepared.source, prepared.settings, prepared.mux_plan)
+        options = prepared.options
+        plan = rehearse(
+            prepared.source,
+            prepared.settings,
+            prepared.mux_plan,
+            trimmed=options.trimmed,
+            start_s=options.start_s,
+        )
+        for difference in sorted(plan.differences):
+            on_event(Notice(f"The output will differ in this from the source: {difference}.", "warning"))
+        prepared = replace(prepared, mux_plan=plan)
     fingerprint = InputFingerprint.begin(prepared.source)
     identity, folder = run_identity(prepared, fingerprint.identity), prepared.work_folder
     if prepared.options.work_dir is not None:

@@ -42,8 +42,9 @@ def run_through(tmp_path: Path) -> Callable[..., Passed]:
         target = tmp_path / output
         settings = resolve_encoding(source, options, target, width, height)
         trimmed = any(value is not None for value in read.values())
-        plan = plan_mux(source, settings, trimmed=trimmed)
-        rehearse(source, settings, plan)
+        start_s, end_s = read.get("start_s"), read.get("end_s")
+        plan = plan_mux(source, settings, trimmed=trimmed, start_s=start_s, end_s=end_s)
+        plan = rehearse(source, settings, plan, trimmed=trimmed, start_s=start_s)
         segments: list[Path] = []
         pts: list[int] = []
         writer = None

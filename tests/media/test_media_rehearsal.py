@@ -42,7 +42,7 @@ def test_a_container_that_changes_something_is_noticed(film: Path, tmp_path: Pat
 def test_the_command_fails_before_the_first_frame(
     film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(verify, "_compare_video", lambda result, expected: ["it is blue"])
+    monkeypatch.setattr(verify, "_compare_video", lambda result, expected, plan: ["it is blue"])
     monkeypatch.setattr(
         sys, "argv", ["rvrt", "upscale", str(film), str(tmp_path / "o.mp4"), "--model", "bicubic"]
     )

@@ -42,9 +42,7 @@ def test_frames_from_a_key_frame_are_those_from_the_start(film):
     assert len(keys) > 1 or film.name == "vp9.webm"
     margin = 3  # the deinterlacer looks at the frames before
     for key in keys[-1:] + keys[1:2]:
-        with read_frames(
-            source, threads=1, key_frame=(key.index, key.pts), skip_frames=key.index + margin
-        ) as reader:
+        with read_frames(source, key_frame=(key.index, key.pts), skip_frames=key.index + margin) as reader:
             found = list(reader)
         wanted = frames[key.index + margin :]
         assert [(f.index, f.pts, f.duration) for f in found] == [(f.index, f.pts, f.duration) for f in wanted]
@@ -59,5 +57,5 @@ def test_a_time_without_a_key_frame_is_not_seekable(film):
         frames = list(reader)
     others = [frame.pts for frame in frames if not frame.key_frame][:1]
     for pts in (*others, frames[-1].pts + 1000, frames[0].pts - 1000):
-        with read_frames(source, threads=1, key_frame=(5, pts)) as reader, pytest.raises(NotSeekable):
+        with read_frames(source, key_frame=(5, pts)) as reader, pytest.raises(NotSeekable):
             list(reader)

@@ -53,9 +53,9 @@ def decoded_sound_s(path: Path) -> float:
         ("a.mpg", "mpeg2video", "mp2", "o.mkv", "copy"),
         ("a.avi", "mpeg4", "wmav2", "o.mov", "convert"),
         ("a.avi", "mpeg4", "wmav2", "o.mkv", "copy"),
-        ("a.mxf", "mpeg2video", "pcm_s16le", "o.mp4", "copy"),
+        ("a.mxf", "mpeg2video", "pcm_s16le", "o.mp4", "convert"),
         ("a.mxf", "mpeg2video", "pcm_s16le", "o.mov", "copy"),
-        ("a.avi", "mpeg4", "pcm_s16le", "o.mp4", "copy"),
+        ("a.avi", "mpeg4", "pcm_s16le", "o.mp4", "convert"),
     ],
 )
 def test_sound_of_old_formats(

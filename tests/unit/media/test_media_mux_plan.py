@@ -23,10 +23,12 @@ CHAPTERS = (Chapter(0.0, 1.0, "One"),)
     ("container", "found", "chapters", "action"),
     [
         ("mp4", stream("subtitle", "hdmv_pgs_subtitle"), (), "copy"),  # ffmpeg says whether that goes
-        ("mp4", stream("data", "bin_data"), CHAPTERS, "drop"),  # the titles; the muxer writes its own
-        ("mp4", stream("data", "unknown", timecode="01:00:00:00"), CHAPTERS, "copy"),
-        ("mp4", stream("data", "bin_data"), (), "copy"),
-        ("mkv", stream("data", "bin_data"), (), "drop"),
+        ("mp4", stream("data", "text"), CHAPTERS, "drop"),  # the titles; the muxer writes its own
+        ("mp4", stream("data", "gpmd"), CHAPTERS, "copy"),
+        ("mov", stream("data", "gpmd"), (), "copy"),
+        ("mp4", stream("data", "mebx"), CHAPTERS, "drop"),  # ffmpeg would describe it by another box's name
+        ("mp4", stream("data", "tmcd", timecode="01:00:00:00"), CHAPTERS, "drop"),  # made anew from the tag
+        ("mkv", stream("data", "gpmd"), (), "drop"),
         ("webm", stream("attachment", "ttf"), (), "drop"),
         ("mkv", stream("attachment", "ttf"), (), "copy"),
     ],
