@@ -26,7 +26,7 @@ from rvrt_cli.upscale.events import (
     counted,
     event_to_dict,
 )
-from rvrt_cli.upscale.words import format_fps, format_size, format_time
+from rvrt_cli.upscale.formatting import format_fps, format_size, format_time
 
 PLAIN_INTERVAL_S = 10.0
 JSON_INTERVAL_S = 1.0

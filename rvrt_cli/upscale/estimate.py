@@ -23,12 +23,12 @@ from rvrt_cli.upscale.batch import is_batch, output_suffix
 from rvrt_cli.upscale.chain import engine_reason, make_rungs
 from rvrt_cli.upscale.events import Event, OnEvent, counted, ignore_event
 from rvrt_cli.upscale.film import open_film
+from rvrt_cli.upscale.formatting import format_fps, format_size
 from rvrt_cli.upscale.ladder import Ladder
 from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.prepare import Prepared, prepare
 from rvrt_cli.upscale.shots import CutDetector, flag_cuts
 from rvrt_cli.upscale.tiles import count_tiles
-from rvrt_cli.upscale.words import format_fps, format_size
 
 PLACES = (0.1, 0.5, 0.9)
 """Where in the film windows are measured, as shares of its length."""
