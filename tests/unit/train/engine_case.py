@@ -59,7 +59,7 @@ def torch_variants(out: Path) -> None:
 
     def state(recipe: Recipe) -> dict[str, np.ndarray]:
         engine = create_engine("torch", CONFIG, recipe, None, "cpu", 1, RankInfo())
-        results = train(engine, recipe)
+        results = train(engine, recipe, stop=5)
         variants[name_of(recipe)] = {
             "loss": [r["loss"] for r in results],
             "finite": [r["finite"] for r in results],
