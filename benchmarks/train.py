@@ -29,12 +29,12 @@ def bare_step(backend: str, options: argparse.Namespace) -> dict[str, float]:
     """Median seconds of forward, loss and backward, by the clock and of the processor; peak memory."""
     from rvrt_cli.model.config import PRESETS
     from rvrt_cli.train.create_engine import create_engine
-    from rvrt_cli.train.engine import Place
+    from rvrt_cli.train.engine import RankInfo
     from rvrt_cli.train.recipe import Recipe, Stage
 
     config = PRESETS[options.model]
     recipe = Recipe(stages=(Stage(1, options.batch, options.frames, options.patch),), ema=0.0)
-    engine: Any = create_engine(backend, config, recipe, None, options.device, options.threads, Place())
+    engine: Any = create_engine(backend, config, recipe, None, options.device, options.threads, RankInfo())
     rng = np.random.default_rng(0)
     lq_px = options.patch // config.upscale
     lq = rng.integers(0, 256, (options.batch, options.frames, lq_px, lq_px, 3), dtype=np.uint8)

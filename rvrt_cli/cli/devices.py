@@ -20,9 +20,9 @@ def devices(
     """Show the devices, backends and runtimes found on this machine, and what `auto` picks."""
     from dataclasses import asdict
 
-    from rvrt_cli.inference.device_report import survey
+    from rvrt_cli.inference.device_report import make_device_report
 
-    found = survey()
+    found = make_device_report()
     if as_json:
         import json
 

@@ -84,7 +84,7 @@ def train(
     from rvrt_cli.train.choice import AUTO, choose_backend
     from rvrt_cli.train.create_engine import ENGINES
     from rvrt_cli.train.export import LAST_NAME
-    from rvrt_cli.train.job import current_place, is_scheduler
+    from rvrt_cli.train.job import current_rank_info, is_scheduler
     from rvrt_cli.train.launch import Cluster
     from rvrt_cli.train.recipe import Recipe, Stage, parse_stage
     from rvrt_cli.train.settings import RunSettings
@@ -134,9 +134,9 @@ def train(
         command=shlex.join(["rvrt", *sys.argv[1:]]),
     )  # fmt: skip
     cluster = Cluster(devices, nodes, node_rank, master)
-    place = current_place()
-    if place is not None:
-        return run_rank(place, settings, config, recipe, initial)
+    rank_info = current_rank_info()
+    if rank_info is not None:
+        return run_rank(rank_info, settings, config, recipe, initial)
     if dry_run:
         return show_plan(settings, config, recipe, cluster)
     from rvrt_cli.train.stopping import StopRequest

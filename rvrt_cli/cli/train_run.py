@@ -9,7 +9,7 @@ from rvrt_cli.cli import train_view
 from rvrt_cli.errors import InterruptedRun
 from rvrt_cli.model.config import ModelConfig
 from rvrt_cli.train.checkpoint import Tensors
-from rvrt_cli.train.engine import Place
+from rvrt_cli.train.engine import RankInfo
 from rvrt_cli.train.events import Event
 from rvrt_cli.train.job import JobFolder, announce, write_event
 from rvrt_cli.train.launch import Cluster, launch
@@ -41,23 +41,23 @@ def run_alone(
 
 
 def run_rank(
-    place: Place, settings: RunSettings, config: ModelConfig, recipe: Recipe, initial: Tensors | None
+    rank_info: RankInfo, settings: RunSettings, config: ModelConfig, recipe: Recipe, initial: Tensors | None
 ) -> None:
     """One of several processes; the one that started them draws what the first reports."""
-    announce(place)
+    announce(rank_info)
     job = JobFolder.current()
     stop = StopRequest(job.watch_starter()) if job is not None else StopRequest()
-    with stop.installed(), job.open_view() if job and place.rank == 0 else nullcontext() as view:
+    with stop.installed(), job.open_view() if job and rank_info.rank == 0 else nullcontext() as view:
 
         def report(event: Event) -> None:
             if view is not None:
                 write_event(view, event)
 
         try:
-            run_training(settings, config, recipe, initial, report, place, stop)
+            run_training(settings, config, recipe, initial, report, rank_info, stop)
         except InterruptedRun as stopped:
             # The framework's launcher takes another exit code for a failure; who started it explains.
-            if job is not None and place.local_rank == 0:
+            if job is not None and rank_info.local_rank == 0:
                 job.write_stopped(str(stopped))
 
 

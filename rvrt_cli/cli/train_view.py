@@ -25,6 +25,7 @@ from rvrt_cli.train.plan import Plan
 from rvrt_cli.train.recipe import Recipe
 from rvrt_cli.train.settings import RunSettings
 from rvrt_cli.train.stopping import StopRequest
+from rvrt_cli.upscale.formatting import format_time
 
 
 class TrainView:
@@ -111,7 +112,7 @@ class TrainView:
             self._line(
                 f"step {row.step}/{self._steps}  loss {row.loss:.5f}  lr {row.lr:.2e}  grad {row.grad_norm:.3f}  "
                 f"{row.step_s:.2f} s/step  {row.samples_per_s:.1f} samples/s  data wait {row.data_wait:.1%}  "
-                f"{row.memory_mib:.0f} MiB  ETA {_duration(event.left_s)}"
+                f"{row.memory_mib:.0f} MiB  ETA {format_time(event.left_s)}"
             )
 
     def panel(self) -> Table:
@@ -121,7 +122,7 @@ class TrainView:
             table.add_row("the first step is being made")
         else:
             table.add_row("loss", f"{now.loss:.5f}", "lr", f"{now.lr:.2e}", "s/step", f"{now.step_s:.2f}")
-            table.add_row("ETA", _duration(now.left_s))
+            table.add_row("ETA", format_time(now.left_s))
         if (row := self._row) is not None:
             table.add_row(
                 "mean", f"{row.loss:.5f}", "gradient", f"{row.grad_norm:.3f}", "s/step", f"{row.step_s:.2f}"
@@ -159,7 +160,7 @@ class TrainView:
             "s/step": f"{summary.step_s:.3f}",
             "data wait": f"{summary.data_wait:.1%}",
             "peak memory": f"{summary.memory_mib:.0f} MiB",
-            "time": _duration(summary.seconds),
+            "time": format_time(summary.seconds),
             "best Y-PSNR": "-" if summary.best is None else f"{summary.best:.3f} dB",
             "weights": str(summary.weights),
         }
@@ -226,9 +227,3 @@ def _table(title: str, rows: dict[str, str]) -> Table:
     for name, value in rows.items():
         table.add_row(name, value)
     return table
-
-
-def _duration(seconds: float) -> str:
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}"

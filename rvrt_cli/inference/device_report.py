@@ -48,7 +48,7 @@ class Engine:
 
 
 @dataclass(frozen=True)
-class Survey:
+class DeviceReport:
     """Everything found, and the line that tells what ``--device auto`` picks (or why it cannot)."""
 
     devices: tuple[Device, ...]
@@ -56,13 +56,13 @@ class Survey:
     auto: str
 
 
-def survey() -> Survey:
+def make_device_report() -> DeviceReport:
     """Look for devices and engines; a broken package is reported as seeing nothing, never an error."""
     try:
         auto = choose().describe()
     except DeviceError as error:
         auto = str(error)
-    return Survey(tuple(_devices()), tuple(_engines()), auto)
+    return DeviceReport(tuple(_devices()), tuple(_engines()), auto)
 
 
 def _engines() -> list[Engine]:

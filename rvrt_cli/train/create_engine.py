@@ -5,7 +5,7 @@ from __future__ import annotations
 from rvrt_cli.errors import UsageError
 from rvrt_cli.model.config import ModelConfig
 from rvrt_cli.train.checkpoint import Tensors
-from rvrt_cli.train.engine import Engine, Place
+from rvrt_cli.train.engine import Engine, RankInfo
 from rvrt_cli.train.recipe import Recipe
 
 ENGINES = ("mindspore", "torch")
@@ -18,7 +18,7 @@ def create_engine(
     initial: Tensors | None,
     device: str,
     threads: int,
-    place: Place,
+    rank_info: RankInfo,
 ) -> Engine:
     """Build the network in the framework ``backend`` with ``initial`` weights, or drawn ones where None.
 
@@ -28,17 +28,17 @@ def create_engine(
     if backend == "torch":
         from rvrt_cli.train.engine_torch import TorchEngine
 
-        return TorchEngine(config, recipe, initial, device, threads, place)
+        return TorchEngine(config, recipe, initial, device, threads, rank_info)
     if backend == "mindspore":
         from rvrt_cli.train.engine_mindspore import MindSporeEngine
 
-        return MindSporeEngine(config, recipe, initial, device, threads, place)
+        return MindSporeEngine(config, recipe, initial, device, threads, rank_info)
     raise UsageError(f"Training runs on {' or '.join(ENGINES)}, not on {backend!r}.")
 
 
 def check_device(backend: str, device: str, devices: int) -> None:
     """Raise :class:`DeviceError` unless this machine has ``devices`` such devices for the framework ``backend``."""
-    last = Place(local_rank=devices - 1)
+    last = RankInfo(local_rank=devices - 1)
     if backend == "torch":
         from rvrt_cli.train.engine_torch import find_device as find_for_torch
 

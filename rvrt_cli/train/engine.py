@@ -19,7 +19,7 @@ CLIP_EPSILON = 1e-6
 
 
 @dataclass(frozen=True)
-class Place:
+class RankInfo:
     """Where this process stands among those that train together."""
 
     rank: int = 0
@@ -46,7 +46,7 @@ class StepResult:
 
 
 class Engine(Protocol):
-    """A network with its optimizer in one framework, on one device of ``place.world``."""
+    """A network with its optimizer in one framework, on one device of ``rank_info.world``."""
 
     name: str
     """Framework, version and device in words."""
@@ -83,10 +83,10 @@ class Engine(Protocol):
         ...
 
 
-def gather(engine: Engine, place: Place, values: list[float]) -> np.ndarray:
+def gather(engine: Engine, rank_info: RankInfo, values: list[float]) -> np.ndarray:
     """The ``values`` of every device, ``(world, len(values))`` float64, the same on all of them."""
-    mine = np.zeros((place.world, len(values)))
-    mine[place.rank] = values
+    mine = np.zeros((rank_info.world, len(values)))
+    mine[rank_info.rank] = values
     return engine.reduce(mine.ravel()).reshape(mine.shape)
 
 
@@ -95,15 +95,15 @@ class LostPeerError(DeviceError):
 
 
 @contextmanager
-def talking(place: Place) -> Iterator[None]:
+def talking(rank_info: RankInfo) -> Iterator[None]:
     """Around what devices do together: turns the framework's error where another one is gone into :class:`LostPeerError`."""
     try:
         yield
     except RuntimeError as error:
-        if place.world == 1 or memory_ran_out(error):
+        if rank_info.world == 1 or memory_ran_out(error):
             raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise LostPeerError(f"Rank {place.rank} {LOST_PEER} ({reason}).") from error
+        raise LostPeerError(f"Rank {rank_info.rank} {LOST_PEER} ({reason}).") from error
 
 
 LOST_PEER = "lost its connection to another rank, whose log says why"

@@ -18,7 +18,7 @@ from rvrt_cli.system.memory import peak_rss_mib
 from rvrt_cli.train.checkpoint import EngineState, Tensors
 from rvrt_cli.train.engine import (
     CLIP_EPSILON,
-    Place,
+    RankInfo,
     StepResult,
     ema_decay,
     is_flow,
@@ -46,7 +46,7 @@ class MindSporeEngine:
         initial: Tensors | None,
         device: str,
         threads: int,
-        place: Place,
+        rank_info: RankInfo,
     ) -> None:
         if recipe.precision == "bf16":
             raise UsageError("MindSpore trains in fp32 or fp16 here; choose one of them or --backend torch.")
@@ -54,22 +54,22 @@ class MindSporeEngine:
             raise UsageError("--compile belongs to --backend torch; MindSpore always compiles.")
         if threads:  # read by MindSpore's kernels when it is imported
             os.environ["OMP_NUM_THREADS"] = str(threads)
-        ms, kind = find_device(device, place)
+        ms, kind = find_device(device, rank_info)
         from rvrt_cli.backend import mindspore as primitives
 
         if threads:
             ms.device_context.cpu.op_tuning.threads_num(threads)
         primitives.set_mode(True)
         primitives.set_precision(recipe.precision == "fp16")
-        if place.world > 1:
-            with talking(place):
+        if rank_info.world > 1:
+            with talking(rank_info):
                 ms.communication.init()
         self.name = f"MindSpore {ms.__version__} on {kind}, graph mode, {recipe.precision}"
 
         from rvrt_cli.model.rvrt import RVRT
         from rvrt_cli.train.graphs_mindspore import Average, Gradients, Reduce, Update
 
-        self._ms, self._recipe, self._place, self._primitives = ms, recipe, place, primitives
+        self._ms, self._recipe, self._place, self._primitives = ms, recipe, rank_info, primitives
         self._kind = kind
         self._model = RVRT(config)
         self._parameters: dict[str, Any] = dict(self._model.parameters_and_names())
@@ -92,8 +92,8 @@ class MindSporeEngine:
             [p for n, p in self._parameters.items() if flow or not is_flow(n)],
             recipe.charbonnier_epsilon,
         )
-        self._average = Average(place.world)
-        self._reduce = Reduce() if place.world > 1 else None
+        self._average = Average(rank_info.world)
+        self._reduce = Reduce() if rank_info.world > 1 else None
         self._updates_of = [
             Update(
                 [self._parameters[n] for n in group],
@@ -220,7 +220,7 @@ def _pictures(ms: Any, pictures: np.ndarray) -> Any:
     return ms.Tensor(pictures.astype(np.float32) / np.float32(255.0))
 
 
-def find_device(device: str, place: Place) -> tuple[Any, str]:
+def find_device(device: str, rank_info: RankInfo) -> tuple[Any, str]:
     """MindSpore itself, set to the device of a rank, and the kind of that: "cpu", "gpu" or "ascend".
 
     Errors: :class:`DeviceError` where MindSpore or the device is absent.
@@ -248,7 +248,7 @@ def find_device(device: str, place: Place) -> tuple[Any, str]:
         ]
         device = found[0] if found else "cpu"
     kind = "gpu" if device == "cuda" else device
-    primitives.set_device(kind if kind == "cpu" else f"{kind}:{place.local_rank}")
+    primitives.set_device(kind if kind == "cpu" else f"{kind}:{rank_info.local_rank}")
     return ms, kind
 
 

@@ -16,7 +16,7 @@ from rvrt_cli.system.memory import peak_rss_mib
 from rvrt_cli.train.checkpoint import EngineState, Tensors
 from rvrt_cli.train.engine import (
     CLIP_EPSILON,
-    Place,
+    RankInfo,
     StepResult,
     ema_decay,
     is_flow,
@@ -45,18 +45,18 @@ class TorchEngine:
         initial: Tensors | None,
         device: str,
         threads: int,
-        place: Place,
+        rank_info: RankInfo,
     ) -> None:
-        torch, self._device = find_device(device, place)
+        torch, self._device = find_device(device, rank_info)
         backend.select("torch")
-        self._torch, self._recipe, self._place = torch, recipe, place
+        self._torch, self._recipe, self._place = torch, recipe, rank_info
         if threads:
             torch.set_num_threads(threads)
         self._on_cuda = self._device.type == "cuda"
         if self._on_cuda:
             torch.cuda.set_device(self._device)
-        if place.world > 1:
-            with talking(place):
+        if rank_info.world > 1:
+            with talking(rank_info):
                 torch.distributed.init_process_group("nccl" if self._on_cuda else "gloo")
         device_name = (
             torch.cuda.get_device_name(self._device)
@@ -235,7 +235,7 @@ class TorchEngine:
         return self._torch.from_numpy(pictures).to(self._device, non_blocking=True).float().div_(255.0)
 
 
-def find_device(device: str, place: Place) -> tuple[Any, Any]:
+def find_device(device: str, rank_info: RankInfo) -> tuple[Any, Any]:
     """PyTorch itself and its device for a rank.
 
     Errors: :class:`DeviceError` where PyTorch or the device is absent.
@@ -253,12 +253,12 @@ def find_device(device: str, place: Place) -> tuple[Any, Any]:
     if device != "cuda":
         raise DeviceError(f"PyTorch training runs on cpu or cuda, not on {device!r}.")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if place.local_rank >= count:
+    if rank_info.local_rank >= count:
         raise DeviceError(
-            f"This machine has {count} NVIDIA device(s) that PyTorch can use, but number {place.local_rank + 1} was asked for; "
+            f"This machine has {count} NVIDIA device(s) that PyTorch can use, but number {rank_info.local_rank + 1} was asked for; "
             "give a smaller --devices or --device cpu."
         )
-    return torch, torch.device("cuda", place.local_rank)
+    return torch, torch.device("cuda", rank_info.local_rank)
 
 
 def _recompute_stages(model: Any) -> None:

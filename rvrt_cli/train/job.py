@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import TextIO
 
 from rvrt_cli.system.files import explained_writing, write_bytes
-from rvrt_cli.train.engine import Place
+from rvrt_cli.train.engine import RankInfo
 from rvrt_cli.train.events import Event, event_to_json
 
 JOB_VARIABLE = "RVRT_TRAIN_JOB"
 
 
-def current_place() -> Place | None:
-    """This process's place in a job that torchrun or msrun started, or None where it was started alone."""
+def current_rank_info() -> RankInfo | None:
+    """This process's rank in a job that torchrun or msrun started, or None where it was started alone."""
     env = os.environ
     if "TORCHELASTIC_RUN_ID" in env:
-        return Place(int(env["RANK"]), int(env["WORLD_SIZE"]), int(env["LOCAL_RANK"]))
+        return RankInfo(int(env["RANK"]), int(env["WORLD_SIZE"]), int(env["LOCAL_RANK"]))
     if env.get("MS_ROLE") == "MS_WORKER":
-        return Place(int(env["RANK_ID"]), int(env["MS_WORKER_NUM"]), int(env.get("DEVICE_ID", "0")))
+        return RankInfo(int(env["RANK_ID"]), int(env["MS_WORKER_NUM"]), int(env.get("DEVICE_ID", "0")))
     return None
 
 
@@ -107,9 +107,9 @@ class JobFolder:
         return LineFollower(self.launcher_log)
 
 
-def announce(place: Place) -> None:
+def announce(rank_info: RankInfo) -> None:
     """Write into the rank's log which process it is; :mod:`rvrt_cli.train.failure` looks for that."""
-    sys.stderr.write(f"rank {place.rank} of {place.world}: process {os.getpid()}\n")
+    sys.stderr.write(f"rank {rank_info.rank} of {rank_info.world}: process {os.getpid()}\n")
 
 
 def write_event(view: TextIO, event: Event) -> None:

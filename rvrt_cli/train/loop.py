@@ -14,7 +14,6 @@ from rvrt_cli.errors import InterruptedRun, RvrtError
 from rvrt_cli.imaging.images import write_png
 from rvrt_cli.model.config import ModelConfig
 from rvrt_cli.system.files import explained_writing, remove_all_leftovers
-from rvrt_cli.train.agreement import check_agreement
 from rvrt_cli.train.batches import Batch, BatchMaker, BatchStream, open_sources
 from rvrt_cli.train.checkpoint import (
     Checkpoint,
@@ -26,13 +25,14 @@ from rvrt_cli.train.checkpoint import (
     set_aside,
 )
 from rvrt_cli.train.create_engine import create_engine
-from rvrt_cli.train.engine import Engine, Place, StepResult
+from rvrt_cli.train.engine import Engine, RankInfo, StepResult
 from rvrt_cli.train.events import Event, Finished, Noted, Saved, Skipped, Started, Stepped, Summary, Validated
 from rvrt_cli.train.export import BEST_NAME, LAST_NAME, export_weights, exported_step
 from rvrt_cli.train.lock import run_lock
 from rvrt_cli.train.logs import CsvLog, StepRow, TensorBoardLog, ValidationRow
 from rvrt_cli.train.meter import Meter
 from rvrt_cli.train.not_finite import explain_not_finite
+from rvrt_cli.train.rank_consistency import check_rank_consistency
 from rvrt_cli.train.recipe import Recipe
 from rvrt_cli.train.record import continued_record, new_record
 from rvrt_cli.train.resume import find_checkpoint
@@ -55,18 +55,18 @@ def run_training(
     recipe: Recipe,
     initial: Tensors | None,
     report: Callable[[Event], None],
-    place: Place = Place(),
+    rank_info: RankInfo = RankInfo(),
     stop: StopRequest | None = None,
 ) -> Summary:
     """Train from the start or, with ``settings.resume``, from the newest checkpoint in ``settings.out``.
 
     ``initial``: weights to begin with, drawn with the recipe's seed where None. Every device calls this with its own
-    ``place``; only rank 0 writes files. Events go to ``report``. ``stop``: asked between steps.
+    ``rank_info``; only rank 0 writes files. Events go to ``report``. ``stop``: asked between steps.
 
     Errors: :class:`InterruptedRun` after a signal or the time limit, when everything is saved; :class:`NonFiniteError`
     naming the step; those of data, weights, device and disk. The last good checkpoint always stays.
     """
-    recipe.check(config, place.world)
+    recipe.check(config, rank_info.world)
     stop = stop or StopRequest()
     with ExitStack() as stack:
         stack.enter_context(stop.installed())
@@ -75,23 +75,23 @@ def run_training(
             settings, config, recipe
         )  # what cannot be continued is refused before anything is built
         sets = [
-            (spec.name, load_validation(spec, config, place.rank, place.world))
+            (spec.name, load_validation(spec, config, rank_info.rank, rank_info.world))
             for spec in settings.validation
         ]
         engine = create_engine(
-            settings.backend, config, recipe, initial, settings.device, settings.threads, place
+            settings.backend, config, recipe, initial, settings.device, settings.threads, rank_info
         )
         stack.callback(engine.close)
         stop.take_signals()  # again: frameworks install handlers of their own
-        if place.rank == 0:
+        if rank_info.rank == 0:
             stack.enter_context(run_lock(settings.out))
         checkpoint = find_checkpoint(settings, config, recipe)  # again: another run may have held the folder
-        run = _Run(settings, config, recipe, place, engine, sets, report, stop)
+        run = _Run(settings, config, recipe, rank_info, engine, sets, report, stop)
         notes = run.go_on(checkpoint) if checkpoint is not None else []
-        check_agreement(engine, place, recipe, run.step, len(source))
+        check_rank_consistency(engine, rank_info, recipe, run.step, len(source))
         notes += run.prepare_folder(stack)
         report(Started(engine.name, run.step, recipe.steps, source.name, run.record.best, tuple(notes)))
-        maker = BatchMaker(source, recipe, config.upscale, place.rank, place.world)
+        maker = BatchMaker(source, recipe, config.upscale, rank_info.rank, rank_info.world)
         stream = stack.enter_context(BatchStream(maker, run.step, recipe.steps, settings.workers))
         summary = run.train(stream)
         report(Finished(summary))
@@ -110,20 +110,20 @@ class _Run:
         settings: RunSettings,
         config: ModelConfig,
         recipe: Recipe,
-        place: Place,
+        rank_info: RankInfo,
         engine: Engine,
         sets: ValidationSets,
         report: Callable[[Event], None],
         stop: StopRequest,
     ) -> None:
-        self.settings, self.config, self.recipe, self.place = settings, config, recipe, place
+        self.settings, self.config, self.recipe, self.rank_info = settings, config, recipe, rank_info
         self.engine, self.sets, self.report, self.stop = engine, sets, report, stop
         self.step = self.saved_step = 0
         self.skipped = 0
         self.record = new_record(settings)
         self.began = time.monotonic()
-        self.writes = place.rank == 0
-        self.alone = place.world == 1
+        self.writes = rank_info.rank == 0
+        self.alone = rank_info.world == 1
         self.logs: list[Any] = []
         self.validation_logs: list[Any] = []
 
@@ -171,7 +171,7 @@ class _Run:
         broken_off = self.settings.validates_at(self.step, steps) and self.record.validated_step < self.step
         if broken_off and not self._validate():
             self._leave()
-        meter = Meter(self.settings, self.recipe, self.place, self.engine, stream, self.step)
+        meter = Meter(self.settings, self.recipe, self.rank_info, self.engine, stream, self.step)
         for batch in self._batches(stream):
             if self.alone and self._asked():
                 self._leave()
@@ -190,7 +190,7 @@ class _Run:
         step_s, data_wait, memory_mib = meter.totals()
         return Summary(
             self.step, self.seconds, step_s, data_wait, memory_mib, self.record.best, self.engine.name,
-            self.settings.out / LAST_NAME, self.place.world, self.settings.machines,
+            self.settings.out / LAST_NAME, self.rank_info.world, self.settings.machines,
         )  # fmt: skip
 
     def _batches(self, stream: BatchStream) -> Iterator[Batch]:
@@ -209,7 +209,9 @@ class _Run:
         self.step = batch.step + 1
         if not result.finite:
             if result.scale == 1.0:
-                raise explain_not_finite(self.step, result, maker, self.engine, self.place, self.settings.out)
+                raise explain_not_finite(
+                    self.step, result, maker, self.engine, self.rank_info, self.settings.out
+                )
             self.skipped += 1
             self.report(Skipped(self.step, self.skipped))
         seconds, left_s = meter.add(self.step, batch, result)
@@ -232,13 +234,13 @@ class _Run:
             self._save()
         if not self.alone:
             self.engine.reduce(np.zeros(1))  # nobody leaves before rank 0 has saved
-        place = (
+        when = (
             f"after step {self.step} of {self.recipe.steps}; everything is saved"
             if self.step
             else "before the first step"
         )
         raise InterruptedRun(
-            f"Stopped by {self._asked() or 'another device'} {place}: run the same command with --resume auto to continue."
+            f"Stopped by {self._asked() or 'another device'} {when}: run the same command with --resume auto to continue."
         )
 
     def _validate(self) -> bool:

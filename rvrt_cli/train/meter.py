@@ -8,7 +8,7 @@ from collections import deque
 import numpy as np
 
 from rvrt_cli.train.batches import Batch, BatchStream
-from rvrt_cli.train.engine import Engine, Place, StepResult, gather
+from rvrt_cli.train.engine import Engine, RankInfo, StepResult, gather
 from rvrt_cli.train.logs import StepRow
 from rvrt_cli.train.recipe import Recipe, Stage
 from rvrt_cli.train.settings import RunSettings
@@ -24,12 +24,12 @@ class Meter:
         self,
         settings: RunSettings,
         recipe: Recipe,
-        place: Place,
+        rank_info: RankInfo,
         engine: Engine,
         stream: BatchStream,
         first: int,
     ) -> None:
-        self._settings, self._recipe, self._place = settings, recipe, place
+        self._settings, self._recipe, self._place = settings, recipe, rank_info
         self._engine, self._stream = engine, stream
         self._first = self._step = first
         self._start = self._last = time.monotonic()

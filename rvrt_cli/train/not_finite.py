@@ -11,14 +11,14 @@ import numpy as np
 from rvrt_cli.errors import NonFiniteError, RvrtError
 from rvrt_cli.train.batches import BatchMaker
 from rvrt_cli.train.checkpoint import list_checkpoints, step_of
-from rvrt_cli.train.engine import Engine, Place, StepResult, gather
+from rvrt_cli.train.engine import Engine, RankInfo, StepResult, gather
 
 _NAMED_CLIPS = 8
 """Clips of a batch that an error names."""
 
 
 def explain_not_finite(
-    step: int, result: StepResult, maker: BatchMaker, engine: Engine, place: Place, out: Path
+    step: int, result: StepResult, maker: BatchMaker, engine: Engine, rank_info: RankInfo, out: Path
 ) -> NonFiniteError:
     """Names the step, the ranks, the clips and what to do; the same on every rank, all of which must call it.
 
@@ -26,15 +26,15 @@ def explain_not_finite(
     """
     what = f"gradient's norm is {result.grad_norm}" if np.isfinite(result.loss) else f"loss is {result.loss}"
     flags = [float(not np.isfinite(result.own_loss))]
-    bad = [flags] if place.world == 1 else gather(engine, place, flags).tolist()
+    bad = [flags] if rank_info.world == 1 else gather(engine, rank_info, flags).tolist()
     ranks = [rank for rank, (flag,) in enumerate(bad) if flag]
     clips = []
     with suppress(RvrtError):
-        for rank in ranks or range(place.world):
+        for rank in ranks or range(rank_info.world):
             clips += replace(maker, rank=rank).origins(step - 1)
     more = f" and {len(clips) - _NAMED_CLIPS} more" if len(clips) > _NAMED_CLIPS else ""
     where = f"seed {maker.recipe.seed}, batch {step - 1}"
-    if ranks and place.world > 1:
+    if ranks and rank_info.world > 1:
         where += f", rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))}"
     if clips:
         where += f": {'; '.join(clips[:_NAMED_CLIPS])}{more}"

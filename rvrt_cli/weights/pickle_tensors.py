@@ -3,6 +3,10 @@
 Nothing is ever imported or called: the names that PyTorch writes (:data:`STORAGES`, :data:`CALLS`) are understood here as
 data, and every other name or instruction is refused. The instruction set is documented in the standard library's
 ``pickletools``; the way PyTorch uses it in ``torch/serialization.py`` (``persistent_id``) and ``torch/_utils.py``.
+
+Not ``pickle.Unpickler`` with ``find_class`` and ``persistent_load``: that guards what is called, not what is built. Eight bytes
+that store an entry under a large number take gigabytes of its memory, 500 bytes of nested tuples as a key are hashed for ever,
+and BUILD sets attributes on whatever lies on the stack (CPython 3.11).
 """
 
 from __future__ import annotations

@@ -187,7 +187,7 @@ def test_closed_streams_change_nothing_but_what_is_read(clip: Path, tmp_path: Pa
     """As cron jobs, services and ``>&-`` start it: the film is the same, and no message is written into it."""
     run(clip, tmp_path / "expected.mkv")
     expected = (tmp_path / "expected.mkv").read_bytes()
-    for number, redirections in enumerate(("<&- >&- 2>&-", ">&- </dev/null", "2>&- </dev/null")):
+    for number, redirections in enumerate(("<&- >&- 2>&-", ">&- </dev/null")):
         output = tmp_path / f"{number}.mkv"
         done = subprocess.run(
             ["sh", "-c", f'exec "$0" -c "$1" upscale "$2" "$3" --model bicubic --threads 1 {redirections}', sys.executable,
@@ -235,7 +235,7 @@ def test_who_stops_reading_messages_does_not_end_the_run(clip: Path, tmp_path: P
 # Signals
 
 
-@pytest.mark.parametrize("after_s", [0.0, 0.05, 0.12, 0.2, 0.3, 0.45])
+@pytest.mark.parametrize("after_s", [0.0, 0.06, 0.15, 0.4])
 def test_ctrl_c_while_the_program_starts(after_s: float, clip: Path, tmp_path: Path) -> None:
     """From the first line of the program on; what comes before it is Python's own."""
     code = "import sys; sys.stdout.write('here'); sys.stdout.flush(); " + SCRIPT

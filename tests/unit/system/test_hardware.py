@@ -152,7 +152,7 @@ def test_everything_found_is_listed_usable_or_not(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(device_report, "torch_cuda", lambda: 0)
     monkeypatch.setattr(device_report, "ascend_cards", lambda: (Card("Ascend NPU"),))
     monkeypatch.setattr(device_report, "installed", lambda name: name != "mindspore")
-    cpu, *rest = device_report.survey().devices
+    cpu, *rest = device_report.make_device_report().devices
     assert (cpu.device, cpu.memory_mib > 0) == ("cpu", True)
     assert [(row.device, row.memory_mib, row.seen_by) for row in rest] == [
         ("gpu:0", 8192, ()),
@@ -162,13 +162,13 @@ def test_everything_found_is_listed_usable_or_not(monkeypatch: pytest.MonkeyPatc
     ]
     monkeypatch.setattr(device_report, "torch_cuda", lambda: 2)
     monkeypatch.setattr(device_report, "onnx_gpu", lambda: "cuda")
-    assert device_report.survey().devices[1].seen_by == ("torch", "onnxruntime")
+    assert device_report.make_device_report().devices[1].seen_by == ("torch", "onnxruntime")
 
 
 @pytest.mark.parametrize(("provider", "name"), [("coreml", "Apple"), ("directml", "directml")])
 def test_gpus_of_other_makers(monkeypatch: pytest.MonkeyPatch, provider: str, name: str) -> None:
     monkeypatch.setattr(device_report, "onnx_gpu", lambda: provider)
     monkeypatch.setattr(device_report, "nvidia_cards", lambda: ())
-    gpu = device_report.survey().devices[1]
+    gpu = device_report.make_device_report().devices[1]
     assert (gpu.device, gpu.seen_by) == ("gpu:0", ("onnxruntime",))
     assert name in gpu.name

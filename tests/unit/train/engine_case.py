@@ -15,7 +15,7 @@ from doubles import TINY
 from rvrt_cli.model.config import ModelConfig
 from rvrt_cli.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rvrt_cli.train.create_engine import create_engine
-from rvrt_cli.train.engine import Place
+from rvrt_cli.train.engine import RankInfo
 from rvrt_cli.train.recipe import Recipe, Stage
 
 CONFIG = replace(TINY, passes=2)
@@ -39,7 +39,7 @@ def train(engine: Any, recipe: Recipe, first: int = 0, stop: int = 10) -> list[d
 
 
 def ten_steps(backend: str, out: Path) -> None:
-    engine = create_engine(backend, CONFIG, RECIPE, None, "cpu", 1, Place())
+    engine = create_engine(backend, CONFIG, RECIPE, None, "cpu", 1, RankInfo())
     steps = train(engine, RECIPE)
     save_checkpoint(out / f"{backend}.safetensors", Checkpoint(10, CONFIG, RECIPE, engine.state()))
     np.save(out / f"{backend}.npy", engine.predict(batch(0)[0][0].astype(np.float32) / 255))
@@ -48,7 +48,7 @@ def ten_steps(backend: str, out: Path) -> None:
 
 def resume(backend: str, out: Path, checkpoint: str) -> None:
     """Five more steps from a checkpoint that either engine wrote."""
-    engine = create_engine(backend, CONFIG, RECIPE, None, "cpu", 1, Place())
+    engine = create_engine(backend, CONFIG, RECIPE, None, "cpu", 1, RankInfo())
     engine.load_state(load_checkpoint(out / checkpoint).state)
     train(engine, RECIPE, 10, 15)
     save_checkpoint(out / f"{backend}-resumed.safetensors", Checkpoint(15, CONFIG, RECIPE, engine.state()))
@@ -58,8 +58,8 @@ def torch_variants(out: Path) -> None:
     """Precisions, accumulation, recomputation, resuming, frozen flow: each beside the plain run."""
 
     def state(recipe: Recipe) -> dict[str, np.ndarray]:
-        engine = create_engine("torch", CONFIG, recipe, None, "cpu", 1, Place())
-        results = train(engine, recipe)
+        engine = create_engine("torch", CONFIG, recipe, None, "cpu", 1, RankInfo())
+        results = train(engine, recipe, stop=5)
         variants[name_of(recipe)] = {
             "loss": [r["loss"] for r in results],
             "finite": [r["finite"] for r in results],
@@ -79,7 +79,7 @@ def torch_variants(out: Path) -> None:
         )
 
     recipe = replace(RECIPE, precision="fp16")
-    engine = create_engine("torch", CONFIG, recipe, None, "cpu", 1, Place())
+    engine = create_engine("torch", CONFIG, recipe, None, "cpu", 1, RankInfo())
     engine.load_state(replace(engine.state(), scale=2.0**120))
     before = engine.state()
     first = engine.step(*batch(0), 1e-3, 0.0, False)
@@ -89,7 +89,7 @@ def torch_variants(out: Path) -> None:
         "unchanged": all(np.array_equal(before.weights[name], after.weights[name]) for name in plain),
     }  # fmt: skip
 
-    engine = create_engine("torch", GUIDED, replace(RECIPE, clip_grad=0.0), None, "cpu", 1, Place())
+    engine = create_engine("torch", GUIDED, replace(RECIPE, clip_grad=0.0), None, "cpu", 1, RankInfo())
     moved = []
     for flow_lr in (0.0, 2.5e-4):
         before = engine.state()
@@ -114,7 +114,7 @@ def torch_variants(out: Path) -> None:
 
     variants["macs"] = []
     for preset in ("light-s", "light-s-x2"):
-        engine = create_engine("torch", PRESETS[preset], RECIPE, None, "cpu", 1, Place())
+        engine = create_engine("torch", PRESETS[preset], RECIPE, None, "cpu", 1, RankInfo())
         with FlopCounterMode(display=False) as counter:
             engine.predict(np.zeros((8, 16, 16, 3), np.float32))
         counted = counter.get_total_flops() / 2 / (8 * 16 * 16)
@@ -125,7 +125,7 @@ def torch_variants(out: Path) -> None:
 def guided(backend: str, out: Path) -> None:
     """The published alignment: a step with its flow network frozen and two without; the last two again from a checkpoint."""
     recipe = replace(RECIPE, clip_grad=0.0)
-    engine = create_engine(backend, GUIDED, recipe, None, "cpu", 1, Place())
+    engine = create_engine(backend, GUIDED, recipe, None, "cpu", 1, RankInfo())
 
     def steps(first: int) -> list[dict[str, Any]]:
         return [
@@ -155,14 +155,14 @@ def torch_compiled(out: Path) -> None:
     warnings.filterwarnings("error", category=UserWarning, message="To copy construct")
     losses = []
     for compiled in (False, True):
-        engine = create_engine("torch", TINY, replace(RECIPE, compile=compiled), None, "cpu", 1, Place())
+        engine = create_engine("torch", TINY, replace(RECIPE, compile=compiled), None, "cpu", 1, RankInfo())
         losses.append([step["loss"] for step in train(engine, RECIPE, 0, 2)])
     (out / "compiled.json").write_text(json.dumps(losses))
 
 
 def torch_threads(out: Path) -> None:
     """Steps on two threads, the last ones again from a checkpoint."""
-    engine = create_engine("torch", CONFIG, RECIPE, None, "cpu", 2, Place())
+    engine = create_engine("torch", CONFIG, RECIPE, None, "cpu", 2, RankInfo())
     train(engine, RECIPE, 0, 2)
     save_checkpoint(out / "half.safetensors", Checkpoint(2, CONFIG, RECIPE, engine.state()))
     train(engine, RECIPE, 2, 4)
@@ -177,7 +177,7 @@ def torch_threads(out: Path) -> None:
 def mindspore_mixed(out: Path) -> None:
     """Four steps in fp16 with loss scaling, accumulation and recomputation, then one that overflows."""
     recipe = replace(RECIPE, precision="fp16", recompute=True, accumulate=2)
-    engine = create_engine("mindspore", CONFIG, recipe, None, "cpu", 1, Place())
+    engine = create_engine("mindspore", CONFIG, recipe, None, "cpu", 1, RankInfo())
     steps = train(engine, recipe, 0, 4)
     engine.load_state(replace(engine.state(), scale=2.0**120))
     steps.append(asdict(engine.step(*batch(4), 1e-3, 0.0, False)))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rvrt_cli.errors import DiskFullError
-from rvrt_cli.train.engine import Place
+from rvrt_cli.train.engine import RankInfo
 from rvrt_cli.train.events import (
     Event,
     Finished,
@@ -23,7 +23,7 @@ from rvrt_cli.train.events import (
     Validated,
     event_from_json,
 )
-from rvrt_cli.train.job import JOB_VARIABLE, JobFolder, current_place, is_scheduler, write_event
+from rvrt_cli.train.job import JOB_VARIABLE, JobFolder, current_rank_info, is_scheduler, write_event
 from rvrt_cli.train.logs import StepRow
 from rvrt_cli.train.validate import ValidationResult
 
@@ -43,11 +43,11 @@ def test_places_come_from_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TORCHELASTIC_RUN_ID", "MS_ROLE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RANK", "3")  # set by other tools, too
-    assert current_place() is None
+    assert current_rank_info() is None
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert current_place() == Place(3, 4, 1)
+    assert current_rank_info() == RankInfo(3, 4, 1)
     monkeypatch.delenv("TORCHELASTIC_RUN_ID")
     for name, value in {
         "MS_ROLE": "MS_WORKER",
@@ -56,7 +56,7 @@ def test_places_come_from_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
         "DEVICE_ID": "5",
     }.items():
         monkeypatch.setenv(name, value)
-    assert current_place() == Place(5, 8, 5)
+    assert current_rank_info() == RankInfo(5, 8, 5)
     assert not is_scheduler()
     monkeypatch.setenv("MS_ROLE", "MS_SCHED")
     assert is_scheduler()

@@ -26,7 +26,7 @@ from rvrt_cli.model.config import PRESETS
 from rvrt_cli.train import loop
 from rvrt_cli.train.batches import BatchMaker, SourceSpec
 from rvrt_cli.train.checkpoint import list_checkpoints, load_latest
-from rvrt_cli.train.engine import Place
+from rvrt_cli.train.engine import RankInfo
 from rvrt_cli.train.events import Saved, Skipped, Stepped, Validated
 from rvrt_cli.train.lock import run_lock
 from rvrt_cli.train.loop import run_training
@@ -238,10 +238,10 @@ def test_only_the_first_rank_writes_files(
     monkeypatch.setattr(
         loop, "load_validation", lambda *_: [ValidationClip("flat", gt[:, ::4, ::4], gt, 40.0)]
     )
-    monkeypatch.setattr(loop, "check_agreement", lambda *_: None)
+    monkeypatch.setattr(loop, "check_rank_consistency", lambda *_: None)
     settings = _settings(tmp_path, val_interval=3, validation=(ValidationSpec("set", "nowhere"),))
     recipe = replace(RECIPE, stages=(Stage(7, 2, 2, 16),))
-    run_training(settings, TINY, recipe, None, lambda _: None, Place(rank, 2, rank))
+    run_training(settings, TINY, recipe, None, lambda _: None, RankInfo(rank, 2, rank))
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert bool(written) == (rank == 0)
 

@@ -12,7 +12,7 @@ from doubles import FakeEngine
 
 from rvrt_cli.train import meter
 from rvrt_cli.train.batches import SourceSpec
-from rvrt_cli.train.engine import Place, StepResult
+from rvrt_cli.train.engine import RankInfo, StepResult
 from rvrt_cli.train.meter import Meter, TimeLeft
 from rvrt_cli.train.recipe import Recipe, Stage
 from rvrt_cli.train.settings import RunSettings
@@ -52,7 +52,7 @@ def _step(loss: float, finite: bool = True) -> StepResult:
 
 def test_skipped_steps_are_left_out_of_the_means(clock: Clock) -> None:
     stream: Any = SimpleNamespace(waited_s=0.0)
-    measured = Meter(SETTINGS, RECIPE, Place(), FakeEngine(), stream, 0)
+    measured = Meter(SETTINGS, RECIPE, RankInfo(), FakeEngine(), stream, 0)
     clock.now = 1.0
     measured.add(1, BATCH, _step(float("nan"), finite=False))
     assert measured.row(1e-3, 1) is None
@@ -65,7 +65,7 @@ def test_skipped_steps_are_left_out_of_the_means(clock: Clock) -> None:
 
 def test_validation_is_left_out_and_waiting_counted(clock: Clock) -> None:
     stream: Any = SimpleNamespace(waited_s=0.0)
-    measured = Meter(SETTINGS, RECIPE, Place(), FakeEngine(), stream, 0)
+    measured = Meter(SETTINGS, RECIPE, RankInfo(), FakeEngine(), stream, 0)
     clock.now, stream.waited_s = 1.0, 0.25
     measured.add(1, BATCH, _step(0.5))
     clock.now = 11.0
@@ -80,7 +80,7 @@ def test_validation_is_left_out_and_waiting_counted(clock: Clock) -> None:
 
 def test_rows_hold_the_worst_of_all_ranks(clock: Clock) -> None:
     stream: Any = SimpleNamespace(waited_s=0.0)
-    measured = Meter(SETTINGS, RECIPE, Place(0, 2), SlowPeer(), stream, 0)
+    measured = Meter(SETTINGS, RECIPE, RankInfo(0, 2), SlowPeer(), stream, 0)
     for step in (1, 2):
         clock.now = float(step)
         measured.add(step, BATCH, _step(0.5))

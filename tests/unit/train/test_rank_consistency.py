@@ -11,8 +11,8 @@ import pytest
 from doubles import FakeEngine
 
 from rvrt_cli.errors import InputError, OutputError, RvrtError, UsageError
-from rvrt_cli.train.agreement import check_agreement
-from rvrt_cli.train.engine import Place
+from rvrt_cli.train.engine import RankInfo
+from rvrt_cli.train.rank_consistency import check_rank_consistency
 from rvrt_cli.train.recipe import Recipe
 
 
@@ -43,7 +43,9 @@ def _check(
 
     def run(rank: int) -> None:
         try:
-            check_agreement(engines[rank], Place(rank, 2), recipes[rank], steps[rank], sequences[rank])
+            check_rank_consistency(
+                engines[rank], RankInfo(rank, 2), recipes[rank], steps[rank], sequences[rank]
+            )
         except RvrtError as error:
             said[rank] = error
 

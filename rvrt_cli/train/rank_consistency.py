@@ -6,21 +6,23 @@ import zlib
 
 from rvrt_cli.errors import InputError, OutputError, UsageError
 from rvrt_cli.train.checkpoint import EngineState
-from rvrt_cli.train.engine import Engine, Place, gather
+from rvrt_cli.train.engine import Engine, RankInfo, gather
 from rvrt_cli.train.recipe import Recipe
 
 
-def check_agreement(engine: Engine, place: Place, recipe: Recipe, step: int, sequences: int) -> None:
+def check_rank_consistency(
+    engine: Engine, rank_info: RankInfo, recipe: Recipe, step: int, sequences: int
+) -> None:
     """Compare what all ranks start from; every rank calls it.
 
     Errors, the same on every rank: :class:`OutputError` for different steps, :class:`UsageError` for different weights or
     recipes, :class:`InputError` for different numbers of training ``sequences``.
     """
-    if place.world == 1:
+    if rank_info.world == 1:
         return
     checksum = _checksum(engine.state(), recipe)
     # Halves of 16 bits: they pass through float32 as they are.
-    found = gather(engine, place, [step, sequences, checksum >> 16, checksum & 0xFFFF])
+    found = gather(engine, rank_info, [step, sequences, checksum >> 16, checksum & 0xFFFF])
     steps, counts = (sorted({int(value) for value in column}) for column in found[:, :2].T)
     if len(steps) > 1:
         raise OutputError(
