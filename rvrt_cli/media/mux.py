@@ -30,7 +30,7 @@ from rvrt_cli.media.scratch import scratch_folder
 from rvrt_cli.media.segment import SegmentFooter, read_footer
 from rvrt_cli.media.source import Source
 from rvrt_cli.media.verify import Expected, SideStreamsError, verify_output
-from rvrt_cli.system.files import atomic_path, sync_file
+from rvrt_cli.system.files import atomic_path, fitting_name, sync_file
 
 STOP_CHECKED_S = 0.2
 
@@ -96,7 +96,10 @@ def mux(
 
 def _kept_beside(film: Path, output: Path, error: SideStreamsError) -> VerifyError:
     """Give ``film`` a free name beside ``output``; the error that says so."""
-    names = (f"{output.stem}.differs{number}{output.suffix}" for number in ("", *range(2, 1000)))
+    names = (
+        fitting_name(output.parent, output.stem, f".differs{number}{output.suffix}")
+        for number in ("", *range(2, 1000))
+    )
     beside = next((path for name in names if not (path := output.with_name(name)).exists()), None)
     if beside is None:
         return error

@@ -7,7 +7,6 @@ in the film stands in a footer, an EBML Void element, which also proves that the
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import os
 import struct
@@ -26,7 +25,7 @@ from rvrt_cli.media.color import rgb_to_frame
 from rvrt_cli.media.encode_settings import EncodeSettings
 from rvrt_cli.media.guard import LIBRARY_ERRORS
 from rvrt_cli.media.scheduling import keep_ordinary_scheduling
-from rvrt_cli.system.files import explain_os_error, sync_file
+from rvrt_cli.system.files import explain_os_error, hash_file, sync_file
 
 TICK = Fraction(1, 1000)
 # EBML Void, 48 bytes: magic, then offset of the clock, frames, first pts, last pts, duration of the last frame.
@@ -203,7 +202,7 @@ class SegmentWriter:
                 numbers = (self._offset, self._frames, self._first_pts, self._last_pts, self._last_duration)
                 file.write(FOOTER.pack(VOID_ID, VOID_SIZE, MAGIC, *numbers))
             sync_file(self._path)
-            digest, size = _digest(self._path), self._path.stat().st_size
+            digest, size = hash_file(self._path), self._path.stat().st_size
         except OSError as error:
             self.abort()
             raise explain_os_error(error, self._path) from error
@@ -230,14 +229,6 @@ class SegmentWriter:
         """Abort when leaving because of an error or without :meth:`close`."""
         if self._open:
             self.abort()
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def read_footer(path: Path) -> SegmentFooter:

@@ -12,7 +12,13 @@ from pathlib import Path
 
 from rvrt_cli.errors import OutputError, VerifyError
 from rvrt_cli.media import mux
-from rvrt_cli.system.files import explain_os_error, remove_leftovers, sync_directory
+from rvrt_cli.system.files import (
+    explain_os_error,
+    fitting_name,
+    remove_leftovers,
+    sync_directory,
+    written_through,
+)
 from rvrt_cli.upscale.journal import Journal
 from rvrt_cli.upscale.output_path import (
     UNFINISHED,
@@ -86,14 +92,15 @@ def place_pictures(segments: Iterable[Path], names: PictureNames, expected: int)
             if not (target / path.name).exists():
                 created.append(target / path.name)
             # Linked, not moved: a crash in the middle must leave the segments whole for the next run.
-            temporary = target / f".{path.name}.part"
+            place = written_through(target / path.name)
+            temporary = place.with_name(fitting_name(place.parent, f".{place.name}", ".part"))
             created.append(temporary)
             temporary.unlink(missing_ok=True)
             try:
                 os.link(path, temporary)
             except OSError:
                 shutil.copyfile(path, temporary)
-            os.replace(temporary, target / path.name)
+            os.replace(temporary, place)
             # A link of a file does not replace another link of it: then it is still there.
             temporary.unlink(missing_ok=True)
             created.pop()

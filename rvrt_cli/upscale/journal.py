@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from rvrt_cli.errors import OutputError
-from rvrt_cli.system.files import explain_os_error, explained_writing, sync_directory
+from rvrt_cli.system.files import explain_os_error, explained_writing, fitting_name, hash_file, sync_directory
 from rvrt_cli.system.locks import try_lock_where_possible
 from rvrt_cli.upscale.output_path import exists_already
 from rvrt_cli.upscale.render import FinishedFile
@@ -63,19 +63,6 @@ class SegmentRecord:
             FinishedFile(**values["file"]),
             PlannerState.from_json(values["after"]),
         )
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file's content, hexadecimal; of a folder: of the names and contents of its files."""
-    digest = hashlib.sha256()
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    for file in files:
-        if path.is_dir():
-            digest.update(file.name.encode() + b"\0")
-        with open(file, "rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def identify_file(path: Path) -> dict[str, Any]:
@@ -431,7 +418,11 @@ class Journal:
     def _set_aside(self) -> None:
         """Keep the folder under another name and go on in a new one."""
         stem, number = self.folder.name.removesuffix(WORK_SUFFIX), 1
-        while (kept := self.folder.with_name(f"{stem}.kept-{number}{WORK_SUFFIX}")).exists():
+        while (
+            kept := self.folder.with_name(
+                fitting_name(self.folder.parent, stem, f".kept-{number}{WORK_SUFFIX}")
+            )
+        ).exists():
             number += 1
         if os.name == "nt":
             self.__exit__()  # Windows renames no folder of open files

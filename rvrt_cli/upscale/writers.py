@@ -14,9 +14,8 @@ from rvrt_cli.errors import UsageError
 from rvrt_cli.media import EncodeSettings, Frame, SegmentWriter, Source, VideoStream, Y4mWriter
 from rvrt_cli.media.color import bits_of
 from rvrt_cli.media.images import write_png
-from rvrt_cli.system.files import explained_writing, sync_directory
+from rvrt_cli.system.files import explained_writing, hash_file, sync_directory
 from rvrt_cli.upscale.finish import upright
-from rvrt_cli.upscale.journal import hash_file
 from rvrt_cli.upscale.output_path import PictureNames
 
 SEGMENT_SUFFIX = ".mkv"
