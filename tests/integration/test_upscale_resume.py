@@ -20,12 +20,14 @@ from rvrt_cli.errors import OutOfMemoryError_
 from rvrt_cli.inference.restorer import BicubicRestorer
 from rvrt_cli.inference.stream import open_stream
 from rvrt_cli.inference.tiles import TilePlan
-from rvrt_cli.media import read_frames
+from rvrt_cli.media import probe, read_frames
+from rvrt_cli.upscale.film import open_film
 from rvrt_cli.upscale.options import UpscaleOptions
+from rvrt_cli.upscale.planner import End, PlanSettings, detector_for, plan_segments
 from rvrt_cli.upscale.prepare import prepare
 from rvrt_cli.upscale.render import FinishedFile, render
 from rvrt_cli.upscale.run import upscale as run
-from rvrt_cli.upscale.segments import Segment
+from rvrt_cli.upscale.segments import PlannerState, Segment
 from rvrt_cli.upscale.writers import VideoFile
 
 FRAMES = 96
@@ -385,3 +387,23 @@ def test_a_line_of_the_journal_is_enough_to_make_its_file(clip, tmp_path):
         with read_frames(prepared.source, key_frame=key, skip_frames=first) as frames:
             made = render(segment, frames, stream, prepared.finish, file)
         assert made == FinishedFile(**values["file"])
+
+
+@pytest.mark.parametrize("codec", [("-c:v", "wmv2", "-g", "12"), ("-c:v", "mpeg4", "-g", "12", "-bf", "2")])
+def test_frames_behind_any_segment_are_those_of_a_reading_from_the_start(tmp_path, codec):
+    """In WMV a sought frame has a duration that it has not from the start: then the film is decoded from its start."""
+    path = tmp_path / ("in.wmv" if "wmv2" in codec else "in.avi")
+    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25", "-frames:v", "60", *codec, path)
+    film = open_film(probe(path), UpscaleOptions())
+
+    def described(frames):
+        return [(f.index, f.pts, f.duration, f.rgb.tobytes()) for f in frames]
+
+    with film.open(PlannerState(), print) as frames:
+        read = list(frames)
+    whole, said = described(read), []
+    steps = plan_segments(read, PlanSettings(10, 8, 4), detector_for(PlannerState(), set()))
+    for state in [step.after for step in steps if isinstance(step, End)]:
+        with film.open(state, said.append) as frames:
+            assert described(frames) == whole[state.first :]
+    assert bool(said) == ("wmv2" in codec)
