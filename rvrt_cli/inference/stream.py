@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from rvrt_cli.errors import NonFiniteError
 from rvrt_cli.imaging.fixed_point import blend_into, row_blocks, to_float
 from rvrt_cli.inference.tiles import TilePlan, is_cut, spans_of, tile_share
-
-if TYPE_CHECKING:
-    from rvrt_cli.inference.restorer import Restorer
 
 
 class PictureStream(Protocol):
@@ -41,8 +38,21 @@ class PictureStream(Protocol):
         ...
 
 
+class Streaming(Protocol):
+    """What is asked of a restorer here. One that lacks ``stream`` is called with each window instead."""
+
+    @property
+    def scale(self) -> int: ...
+
+    def stream(
+        self, height: int, width: int, *, window: int, lookahead: int, frugal: bool = False
+    ) -> PictureStream: ...
+
+    def __call__(self, lq: np.ndarray) -> np.ndarray: ...
+
+
 def open_stream(
-    restorer: Restorer, height: int, width: int, *, window: int, lookahead: int, tile: TilePlan
+    restorer: Streaming, height: int, width: int, *, window: int, lookahead: int, tile: TilePlan
 ) -> PictureStream:
     """A stream for frames of ``height`` x ``width`` LQ pixels.
 
