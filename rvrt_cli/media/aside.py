@@ -11,7 +11,7 @@ import av
 from rvrt_cli.errors import OutputError, RvrtError
 from rvrt_cli.media.clock import Clock, packets_on_one_clock, until_damage
 from rvrt_cli.media.guard import LIBRARY_ERRORS
-from rvrt_cli.media.probe import open_container
+from rvrt_cli.media.opening import open_container
 from rvrt_cli.media.source import Source
 from rvrt_cli.system.files import explain_os_error
 

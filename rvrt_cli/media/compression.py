@@ -13,7 +13,7 @@ import av
 import numpy as np
 
 from rvrt_cli.media.guard import LIBRARY_ERRORS
-from rvrt_cli.media.probe import open_container
+from rvrt_cli.media.opening import open_container
 from rvrt_cli.media.source import Source
 
 PLACES = (0.02, 0.25, 0.5, 0.75, 0.95)

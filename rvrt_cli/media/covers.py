@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rvrt_cli.errors import OutputError
 from rvrt_cli.media.guard import LIBRARY_ERRORS
-from rvrt_cli.media.probe import open_container
+from rvrt_cli.media.opening import open_container
 from rvrt_cli.media.source import Source, Stream
 
 

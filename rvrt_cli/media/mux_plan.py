@@ -28,7 +28,8 @@ from rvrt_cli.media.encode_settings import EncodeSettings
 from rvrt_cli.media.ffmpeg import run_ffmpeg
 from rvrt_cli.media.guard import LIBRARY_ERRORS
 from rvrt_cli.media.languages import same_language, written_language
-from rvrt_cli.media.probe import codec_name, open_container
+from rvrt_cli.media.opening import open_container
+from rvrt_cli.media.probe import codec_name
 from rvrt_cli.media.scratch import scratch_folder
 from rvrt_cli.media.source import Source, Stream
 from rvrt_cli.media.survey import streams_with_packets

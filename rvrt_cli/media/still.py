@@ -13,7 +13,7 @@ from rvrt_cli.errors import InputError
 from rvrt_cli.media.color import frame_to_rgb, nearest_planar_name, planar_format, saturate
 from rvrt_cli.media.guard import LIBRARY_ERRORS, reading
 from rvrt_cli.media.heif import CODED, read_heif
-from rvrt_cli.media.probe import display_matrix, open_container, open_decoder
+from rvrt_cli.media.opening import display_matrix, open_container, open_decoder
 from rvrt_cli.media.source import ColorTags
 
 ICON = b"\0\0\1\0"

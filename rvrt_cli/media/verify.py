@@ -14,7 +14,8 @@ from rvrt_cli.media.containers import CHAPTER_TAGS, TIMECODE_TAG, read_back_name
 from rvrt_cli.media.guard import LIBRARY_ERRORS
 from rvrt_cli.media.languages import same_language, written_language
 from rvrt_cli.media.mux_plan import MuxPlan, StreamPlan
-from rvrt_cli.media.probe import open_container, probe
+from rvrt_cli.media.opening import open_container
+from rvrt_cli.media.probe import probe
 from rvrt_cli.media.source import ColorTags, Source, Stream
 from rvrt_cli.media.survey import streams_with_packets
 
