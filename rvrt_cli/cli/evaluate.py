@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rvrt_cli.cli.options import (
-    MODEL_PANEL,
     BackendOption,
     DebugOption,
     DeviceOption,
@@ -21,6 +20,7 @@ from rvrt_cli.cli.options import (
     WeightsOption,
     choose_model,
 )
+from rvrt_cli.upscale.option import MODEL
 
 if TYPE_CHECKING:
     from rvrt_cli.evaluate.models import ModelSpec
@@ -124,7 +124,7 @@ def evaluate_command(
             "--baseline",
             metavar="NAME",
             help="Show a second method beside it, usually bicubic.",
-            rich_help_panel=MODEL_PANEL,
+            rich_help_panel=MODEL,
         ),
     ] = None,
     compare: Annotated[
@@ -133,7 +133,7 @@ def evaluate_command(
             "--compare",
             metavar="A B",
             help="Two models (names or weights files) and their difference per clip.",
-            rich_help_panel=MODEL_PANEL,
+            rich_help_panel=MODEL,
         ),
     ] = None,
     no_neighbours: Annotated[
@@ -141,7 +141,7 @@ def evaluate_command(
         typer.Option(
             "--no-neighbours",
             help="Give the model each frame alone, repeated: shows what its neighbours are worth.",
-            rich_help_panel=MODEL_PANEL,
+            rich_help_panel=MODEL,
         ),
     ] = False,
     device: DeviceOption = "auto",
@@ -152,7 +152,7 @@ def evaluate_command(
             min=1,
             metavar="N",
             help="Spread the clips over N devices (processes).",
-            rich_help_panel=MODEL_PANEL,
+            rich_help_panel=MODEL,
         ),
     ] = 1,
     backend: BackendOption = "auto",
