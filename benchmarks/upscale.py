@@ -175,7 +175,7 @@ def run_segments(restorer: Restorer, clip: np.ndarray, length: int) -> np.ndarra
             lambda first: (Frame(i, i, 1, clip[i]) for i in range(first, len(clip))), len(clip)
         ),
         settings=PlanSettings(length, DEFAULT_WINDOW, DEFAULT_OVERLAP, detect_shots=False),
-        fallback=OomFallback([lambda: restorer], Level(DEFAULT_WINDOW, TilePlan(None)), DEFAULT_OVERLAP),
+        fallback=OomFallback([lambda: restorer], Level(DEFAULT_WINDOW, TilePlan(None))),
         finish=Finish(height, width),
         open_file=lambda _index: taker,
         finished=lambda *_: None,

@@ -223,7 +223,7 @@ def upscale_frames(
     job = RenderJob(
         source=frames_in_memory(read, count),
         settings=PlanSettings(count, work.window, overlap, detect_shots=settled.shots),
-        fallback=OomFallback([lambda: restorer], Level(work.window, work.tile), overlap),
+        fallback=OomFallback([lambda: restorer], Level(work.window, work.tile)),
         finish=Finish(scale * height, scale * width),
         open_file=lambda _index: taker,
         finished=lambda *_: None,

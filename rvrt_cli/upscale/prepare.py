@@ -128,7 +128,7 @@ class Prepared:
     def fallback(self, level: Level | None = None) -> OomFallback:
         """What is tried when memory runs out; ``level``: what an earlier run had come to."""
         loaders = restorer_loaders(self.options, self.restorer, external=self.external)
-        return OomFallback(loaders, Level(self.window, self.tile), self.options.shared_frames, level)
+        return OomFallback(loaders, Level(self.window, self.tile), level)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -211,7 +211,6 @@ def prepare(
         settings.encoder if settings and target != "-" else None,
         encoded_depth(settings),
         out_height * out_width,
-        min(segment_frames, film.frames_total or segment_frames),
     )
     work = plan_work(options, restorer, video.height, video.width, encoder_bytes=held)
     return Prepared(

@@ -99,7 +99,7 @@ def settings(
     values = {
         "source": frames_in_memory(frames, count),
         "settings": PlanSettings(10, window, overlap),
-        "fallback": OomFallback(restorers or [TemporalMean], level, overlap),
+        "fallback": OomFallback(restorers or [TemporalMean], level),
         "finish": Finish(HEIGHT, WIDTH),
     }
     return {**values, **changes}

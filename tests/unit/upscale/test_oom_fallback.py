@@ -85,7 +85,7 @@ class Closing(BicubicRestorer):
 
 def test_levels_are_smaller_tiles_then_shorter_windows_then_another_restorer() -> None:
     first, second = Closing(), Closing()
-    fallback = OomFallback([lambda: first, lambda: second], Level(8, TilePlan(None)), 2)
+    fallback = OomFallback([lambda: first, lambda: second], Level(8, TilePlan(None)))
     levels = []
     while fallback.step_down(48, 64):
         levels.append(fallback.level)
@@ -93,9 +93,11 @@ def test_levels_are_smaller_tiles_then_shorter_windows_then_another_restorer() -
     assert levels == [
         Level(8, small),
         Level(4, small),
+        Level(2, small),
         Level(8, TilePlan(None), 1),
         Level(8, small, 1),
         Level(4, small, 1),
+        Level(2, small, 1),
     ]
     assert (first.closed, second.closed) == (1, 0)
     fallback.close()
@@ -104,7 +106,7 @@ def test_levels_are_smaller_tiles_then_shorter_windows_then_another_restorer() -
 
 def test_a_run_goes_on_with_the_level_it_had_come_to() -> None:
     first, second = Closing(), Closing()
-    level = Level(4, TilePlan(32, 16), 1)
-    fallback = OomFallback([lambda: first, lambda: second], Level(8, TilePlan(None)), 2, level)
+    level = Level(2, TilePlan(32, 16), 1)
+    fallback = OomFallback([lambda: first, lambda: second], Level(8, TilePlan(None)), level)
     assert (fallback.level, fallback.restorer) == (level, second)
     assert not fallback.step_down(48, 64)
