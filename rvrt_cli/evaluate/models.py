@@ -12,8 +12,9 @@ import numpy as np
 
 from rvrt_cli.errors import NonFiniteError, OutOfMemoryError_, UsageError
 from rvrt_cli.imaging.resize import imresize
+from rvrt_cli.inference.open_stream import open_stream
 from rvrt_cli.inference.restorer import Restorer, load_restorer
-from rvrt_cli.inference.stream import PictureStream, open_stream
+from rvrt_cli.inference.stream import PictureStream
 
 _REPEATS = 6
 """Copies of a frame that stand in for its neighbours."""

@@ -112,7 +112,7 @@ class ModelRestorer:
     def stream(
         self, height: int, width: int, *, window: int, lookahead: int, frugal: bool = False
     ) -> ModelStream:
-        """Pictures of one run of frames; see :func:`rvrt_cli.inference.stream.open_stream`."""
+        """Pictures of one run of frames; see :func:`rvrt_cli.inference.open_stream.open_stream`."""
         return ModelStream(self, height, width, window, lookahead, frugal)
 
     def memory_bytes(self, height: int, width: int, window: int, lookahead: int) -> int:

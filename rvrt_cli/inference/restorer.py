@@ -52,7 +52,7 @@ class Restorer(Protocol):
     ) -> PictureStream:
         """Pictures of one run of frames of ``height`` x ``width`` LQ pixels, frame by frame.
 
-        See :func:`rvrt_cli.inference.stream.open_stream`, which callers use. ``frugal``: it holds little between windows and
+        See :func:`rvrt_cli.inference.open_stream.open_stream`, which callers use. ``frugal``: it holds little between windows and
         computes features of the look-ahead again; for tiles, of which there are many.
         """
         ...

@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 from rvrt_cli.errors import NonFiniteError, OutOfMemoryError_
+from rvrt_cli.inference.open_stream import open_stream
 from rvrt_cli.inference.programs import PREPARE, RECONSTRUCT, step_programs
 from rvrt_cli.inference.restorer import BicubicRestorer, ChainRestorer, IdentityRestorer
 from rvrt_cli.inference.stepper import Stepper
-from rvrt_cli.inference.stream import open_stream
 from rvrt_cli.inference.tiles import TilePlan
 from rvrt_cli.model.config import PRESETS
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from random_films import SIZE, TemporalMean, films, make_film
 
 from rvrt_cli.errors import NonFiniteError
+from rvrt_cli.inference.open_stream import open_stream
 from rvrt_cli.inference.restorer import IdentityRestorer
-from rvrt_cli.inference.stream import open_stream
 from rvrt_cli.inference.tiles import TilePlan
 from rvrt_cli.upscale.events import ignore_event
 from rvrt_cli.upscale.executors import RenderJob, Stretch
