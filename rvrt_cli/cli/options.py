@@ -63,10 +63,10 @@ DebugOption = Annotated[
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """The model that ``--light``, ``--model`` and ``--weights`` mean. ``words``: which one ``--light`` took, for the user."""
+    """The model that ``--light``, ``--model`` and ``--weights`` mean. ``statement``: which one ``--light`` took, for the user."""
 
     name: str
-    words: str | None = None
+    statement: str | None = None
 
 
 def choose_model(light: bool, model: str | None, weights: Path | None) -> ModelChoice:

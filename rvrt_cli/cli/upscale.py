@@ -127,8 +127,8 @@ def upscale_command(
     from rvrt_cli.cli.upscale_run import errors_as_events, run
 
     with View(quiet=quiet, verbose=verbose, as_json=as_json) as view, errors_as_events(view):
-        if choice.words:
-            view.say(choice.words)
+        if choice.statement:
+            view.say(choice.statement)
         run(input_path, output, options, view, estimate=estimate, frame_s=parse_time("--frame", frame))
 
 

@@ -98,7 +98,7 @@ class NoisyStream:
         self._inner.close()
 
 
-class ChainStream:
+class SequentialStream:
     """Streams one after the other: pictures of each, cut to [0, 1], are the frames of the next.
 
     Context frames are context of the last one, so the others make pictures of them too.
