@@ -34,8 +34,8 @@ from rvrt_cli.system.memory import MIB
 from rvrt_cli.upscale.events import ignore_event
 from rvrt_cli.upscale.executors import RenderJob
 from rvrt_cli.upscale.executors.local import LocalExecutor
-from rvrt_cli.upscale.film import frames_in_memory
 from rvrt_cli.upscale.finish import Finish
+from rvrt_cli.upscale.frame_source import frames_in_memory
 from rvrt_cli.upscale.memory import encoder_bytes
 from rvrt_cli.upscale.oom_fallback import Level, OomFallback
 from rvrt_cli.upscale.options import DEFAULT_OVERLAP, DEFAULT_TILE_OVERLAP_PX, DEFAULT_WINDOW, UpscaleOptions

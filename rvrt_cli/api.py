@@ -189,8 +189,8 @@ def upscale_frames(
     from rvrt_cli.upscale.events import ignore_event
     from rvrt_cli.upscale.executors import RenderJob
     from rvrt_cli.upscale.executors.local import LocalExecutor
-    from rvrt_cli.upscale.film import frames_in_memory
     from rvrt_cli.upscale.finish import Finish
+    from rvrt_cli.upscale.frame_source import frames_in_memory
     from rvrt_cli.upscale.oom_fallback import Level, OomFallback
     from rvrt_cli.upscale.plan import plan_work
     from rvrt_cli.upscale.planner import PlanSettings

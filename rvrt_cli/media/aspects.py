@@ -12,7 +12,7 @@ from typing import cast
 
 import av
 
-from rvrt_cli.media.guard import LIBRARY_ERRORS
+from rvrt_cli.media.av_errors import LIBRARY_ERRORS
 
 # What states size and shape, up to the next start code that begins something else: sequence headers with their extensions of
 # MPEG-1 and MPEG-2, sequence parameter sets of H.264 and HEVC.

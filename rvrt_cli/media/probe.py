@@ -15,20 +15,14 @@ import av
 
 from rvrt_cli.errors import InputError, RvrtError
 from rvrt_cli.media.aspects import ShapeSurvey
+from rvrt_cli.media.av_errors import LIBRARY_ERRORS, translate_av_errors, translate_read_errors
 from rvrt_cli.media.clock import ARBITRARY_START, measure_clock
 from rvrt_cli.media.color import nearest_planar_name, planar_format
 from rvrt_cli.media.ffmpeg import list_streams
-from rvrt_cli.media.guard import LIBRARY_ERRORS, readable, reading
 from rvrt_cli.media.heif import read_heif
-from rvrt_cli.media.opening import (
-    PROBE_TIMEOUT_S,
-    check_regular_file,
-    display_matrix,
-    open_container,
-    open_decoder,
-    side_data,
-)
+from rvrt_cli.media.open_file import PROBE_TIMEOUT_S, check_regular_file, open_container, open_decoder
 from rvrt_cli.media.pages import holds_film
+from rvrt_cli.media.side_data import display_matrix, side_data
 from rvrt_cli.media.source import (
     NO_CROP,
     Chapter,
@@ -83,7 +77,7 @@ def probe(path: Path | str, *, video_stream: int | None = None, fps: Fraction | 
 
         return probe_y4m()
     path = Path(path)
-    with readable(path):
+    with translate_read_errors(path):
         return _probe_path(path, video_stream, fps)
 
 
@@ -96,7 +90,7 @@ def _probe_path(path: Path, video_stream: int | None, fps: Fraction | None) -> S
     heif = read_heif(path)
     if (path.suffix.lower() in IMAGE_SUFFIXES or heif is not None) and not holds_film(path):
         return probe_images(path, fps)
-    with reading(path), open_container(path) as container:
+    with translate_av_errors(path), open_container(path) as container:
         source = _probe_container(path, container, video_stream)
     return _with_one_clock(source) if source.format in ARBITRARY_START else source
 
@@ -109,7 +103,7 @@ def _with_one_clock(source: Source) -> Source:
         if packet.stream_index == source.video.index:
             shapes.see(packet)
 
-    with reading(source.path), open_container(source.path) as container:
+    with translate_av_errors(source.path), open_container(source.path) as container:
         jumps, end_s = measure_clock(container, see)
     source = _with_longest_shape(source, shapes.shapes)
     if not jumps or end_s is None:

@@ -29,11 +29,11 @@ PICTURE_BYTES_PER_PX = 30
 DEFAULT_BYTES_PER_PX = 6000
 """Bytes that a restorer needs per LQ pixel and frame of a tile, its result included, where it does not say so itself."""
 
-Hunger = Callable[[int, int, int, int], int]
+RestorerBytes = Callable[[int, int, int, int], int]
 """Peak bytes of a restorer's stream by height, width, window and look-ahead: :meth:`Restorer.memory_bytes`."""
 
 
-def unknown_hunger(height: int, width: int, window: int, lookahead: int) -> int:
+def unknown_restorer_bytes(height: int, width: int, window: int, lookahead: int) -> int:
     """For a restorer that does not say what it needs. Between its windows it holds nothing but frames."""
     return height * width * (window + lookahead if window else 0) * DEFAULT_BYTES_PER_PX
 
@@ -81,13 +81,13 @@ def encoder_bytes(encoder: str | None, bit_depth: int, output_px: int) -> int:
 
 
 @dataclass(frozen=True)
-class Need:
+class MemoryModel:
     """What a run needs: LQ size, scale, what the restorer takes, and the bytes that the encoder holds."""
 
     height: int
     width: int
     scale: int
-    restorer_bytes: Hunger = unknown_hunger
+    restorer_bytes: RestorerBytes = unknown_restorer_bytes
     encoder_bytes: int = 0
     lookahead: int = 0
 
@@ -135,7 +135,7 @@ class AutoPlan:
 
 
 def plan_auto(
-    need: Need,
+    need: MemoryModel,
     limit_bytes: int,
     window: int | None,
     tile: TilePlan | None,

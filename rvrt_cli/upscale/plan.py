@@ -10,10 +10,10 @@ from rvrt_cli.system.memory import total_memory
 from rvrt_cli.upscale.memory import (
     DEFAULT_SHARE,
     GIB,
-    Need,
+    MemoryModel,
     parse_size,
     plan_auto,
-    unknown_hunger,
+    unknown_restorer_bytes,
 )
 from rvrt_cli.upscale.options import DEFAULT_WINDOW, UpscaleOptions
 
@@ -51,8 +51,8 @@ def plan_work(
 
     ``encoder_bytes``: what the encoder holds, see :func:`rvrt_cli.upscale.memory.encoder_bytes`.
     """
-    hunger = getattr(restorer, "memory_bytes", unknown_hunger)
-    need = Need(height, width, restorer.scale, hunger, encoder_bytes, options.shared_frames)
+    restorer_bytes = getattr(restorer, "memory_bytes", unknown_restorer_bytes)
+    need = MemoryModel(height, width, restorer.scale, restorer_bytes, encoder_bytes, options.shared_frames)
     limit = parse_size(options.memory_limit) if options.memory_limit else int(total_memory() * DEFAULT_SHARE)
     auto = plan_auto(
         need,

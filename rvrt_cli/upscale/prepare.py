@@ -23,12 +23,12 @@ from rvrt_cli.media import (
 from rvrt_cli.media.color import planar_format
 from rvrt_cli.media.images import is_pattern
 from rvrt_cli.media.y4m import y4m_settings
-from rvrt_cli.system.files import explained_writing, fitting_name
+from rvrt_cli.system.files import fitting_name, translate_write_errors
 from rvrt_cli.upscale.checks import check_kind, open_source
 from rvrt_cli.upscale.choose_model import for_size
 from rvrt_cli.upscale.dropped_features import dropped_features
-from rvrt_cli.upscale.film import FrameSource, open_film
 from rvrt_cli.upscale.finish import Finish, output_size
+from rvrt_cli.upscale.frame_source import FrameSource, open_frame_source
 from rvrt_cli.upscale.journal import WORK_SUFFIX, ended_at_the_output
 from rvrt_cli.upscale.memory import encoder_bytes
 from rvrt_cli.upscale.oom_fallback import Level, OomFallback
@@ -36,7 +36,7 @@ from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.output_path import (
     OutputKind,
     PictureNames,
-    check_target,
+    check_output_path,
     gap_warnings,
     output_kind,
     picture_names,
@@ -167,7 +167,7 @@ def prepare(
     source = open_source(input_path, options)
     target: Path | Literal["-"] = "-" if str(output) == "-" else Path(output)
     names = None
-    with explained_writing(Path(output)):
+    with translate_write_errors(Path(output)):
         kind: OutputKind = "images"
         if not one_picture:
             kind = output_kind(output, source, one_frame=options.frames == 1 or len(source.images) == 1)
@@ -182,7 +182,7 @@ def prepare(
             if check_place:
                 # The file of a run that was killed between placing it and removing its work: the run says what it is.
                 own = kind == "video" and ended_at_the_output(work_folder(target, options, names))
-                check_target(target, source, kind, names, overwrite=options.overwrite or own)
+                check_output_path(target, source, kind, names, overwrite=options.overwrite or own)
         dropped = [*gap_warnings(source), *stay_warnings(names)]
     dropped += dropped_features(source, kind)
     external = restorer is not None
@@ -192,7 +192,7 @@ def prepare(
     video = source.video
     even = kind != "images"
     height, width = wanted_size(options, video, restorer.scale, even=even)
-    film = open_film(source, options)
+    film = open_frame_source(source, options)
     video = with_shape_kept(video, height, width)
     source = replace(source, video=video)
     finish = Finish(height, width, options.strength, options.compare, label=restorer.name)

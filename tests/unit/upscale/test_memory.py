@@ -1,4 +1,4 @@
-"""Memory: sizes are read, plans fit their limit, the ladder only ever gets smaller."""
+"""Memory: sizes are read, plans fit their limit, the fallback only ever gets smaller."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rvrt_cli.system.memory import peak_rss_mib, total_memory
 from rvrt_cli.upscale.memory import (
     GOOD_TILE,
     AutoPlan,
-    Need,
+    MemoryModel,
     encoder_bytes,
     parse_size,
     plan_auto,
@@ -27,7 +27,7 @@ from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.plan import plan_work
 
 GIB = 1 << 30
-NEED = Need(1080, 1920, 4)
+NEED = MemoryModel(1080, 1920, 4)
 
 
 def light_s(height: int, width: int, window: int, lookahead: int) -> int:
@@ -70,21 +70,21 @@ def test_plans_fit(gib):
 
 
 def test_full_hd_fits_half_of_a_24_gb_machine():
-    need = Need(1080, 1920, 4, light_s, encoder_bytes("libx264", 8, 4 * 1080 * 4 * 1920), 4)
+    need = MemoryModel(1080, 1920, 4, light_s, encoder_bytes("libx264", 8, 4 * 1080 * 4 * 1920), 4)
     plan = auto(12 * GIB, need=need)
     assert peak(plan, need) <= 12 * GIB
     assert plan.tile.tile_px is None or plan.tile.tile_px >= GOOD_TILE
 
 
 def test_full_hd_fits_half_of_a_16_gb_machine():
-    need = Need(1080, 1920, 4, light_s, encoder_bytes("libx264", 8, 4 * 1080 * 4 * 1920), 4)
+    need = MemoryModel(1080, 1920, 4, light_s, encoder_bytes("libx264", 8, 4 * 1080 * 4 * 1920), 4)
     plan = auto(8 * GIB, need=need)
     assert peak(plan, need) <= 8 * GIB
     assert plan.tile.tile_px is not None
 
 
 def test_a_window_of_tiles_waits_as_codes():
-    need = Need(1080, 1920, 4, lambda *_: 0)
+    need = MemoryModel(1080, 1920, 4, lambda *_: 0)
     codes = 1080 * 1920 * 16 * 3 * 2
     source = 1080 * 1920 * 3 * 4
     more = need.peak_bytes(14, TilePlan(96, 16), False) - need.peak_bytes(12, TilePlan(96, 16), False)
@@ -95,13 +95,13 @@ def test_a_window_of_tiles_waits_as_codes():
 
 
 def test_little_memory_is_not_saved():
-    plan = auto(8 * GIB, need=Need(90, 160, 4, light_s, lookahead=6))
+    plan = auto(8 * GIB, need=MemoryModel(90, 160, 4, light_s, lookahead=6))
     assert plan == AutoPlan(24, TilePlan(None), True)
 
 
 def test_memory_is_not_taken_for_little_time():
     """The cheapest in memory of the plans that take at most a twentieth more time than the fastest one that fits."""
-    need = Need(1080, 1920, 4, light_s, lookahead=6)
+    need = MemoryModel(1080, 1920, 4, light_s, lookahead=6)
     for limit in (64, 16, 8):
         plan = auto(limit * GIB, need=need)
         chosen = need.relative_time(plan.window, plan.tile, plan.overlapped)
@@ -118,7 +118,7 @@ def test_memory_is_not_taken_for_little_time():
 
 
 def test_time_grows_with_what_is_computed_twice():
-    need = Need(270, 480, 4, light_s, lookahead=6)
+    need = MemoryModel(270, 480, 4, light_s, lookahead=6)
     whole = [need.relative_time(window, TilePlan(None)) for window in (8, 12, 16, 24)]
     assert whole == sorted(whole, reverse=True)
     assert (

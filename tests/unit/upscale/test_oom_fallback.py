@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from upscale_clips import make_clip
 
-from rvrt_cli.inference.restorer import BicubicRestorer, ChainRestorer, DenoisingRestorer
+from rvrt_cli.inference.restorer import BicubicRestorer, DenoisingRestorer, SequentialRestorer
 from rvrt_cli.inference.tiles import TilePlan
 from rvrt_cli.model.config import PRESETS
 from rvrt_cli.model.initialise import initial_tensors
@@ -69,10 +69,10 @@ def test_a_cpu_and_a_callers_restorer_have_no_other_loader(prepared: Prepared) -
 
 def test_bicubic_behind_a_network_keeps_the_networks_fallbacks(prepared: Prepared) -> None:
     """The bicubic runs on the CPU; what runs out of memory is the network before it."""
-    behind = ChainRestorer([DenoisingRestorer(OnGpu("fp32"), 10), BicubicRestorer()])
+    behind = SequentialRestorer([DenoisingRestorer(OnGpu("fp32"), 10), BicubicRestorer()])
     assert (behind.device, behind.precision) == ("gpu:0", "fp32")
     assert len(loaders_of(replace(prepared, restorer=behind))) == 3
-    assert ChainRestorer([BicubicRestorer(), BicubicRestorer()]).device == "cpu"
+    assert SequentialRestorer([BicubicRestorer(), BicubicRestorer()]).device == "cpu"
 
 
 class Closing(BicubicRestorer):

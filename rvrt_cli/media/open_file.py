@@ -1,16 +1,13 @@
-"""Open the streams of a container: only the file itself is read, and a decoder gives the same whatever the machine."""
+"""Open a film for FFmpeg's demuxers and decoders: local files only, in bounded time, one thread."""
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import av
-import numpy as np
 
 from rvrt_cli.errors import InputError
-from rvrt_cli.media.guard import LIBRARY_ERRORS
 
 # Demuxers that read other files or the network on behalf of the file they are given.
 INDIRECT_FORMATS = frozenset(
@@ -32,7 +29,7 @@ def check_regular_file(path: Path) -> None:
 
 
 def open_container(path: Path) -> av.container.InputContainer:
-    """Open a local file; refuses formats that would open other files. Wrap calls in :func:`reading`."""
+    """Open a local file; refuses formats that would open other files. Wrap calls in :func:`rvrt_cli.media.av_errors.translate_av_errors`."""
     with open(path, "rb") as file:
         start = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n")
     if start.startswith(PLAYLIST_STARTS) or b"<MPD" in start:  # FFmpeg would try their entries for minutes
@@ -69,29 +66,3 @@ def open_decoder(stream: av.VideoStream, has_alpha: bool) -> av.VideoCodecContex
         context.options = {"strict": "strict"}
     context.thread_count = 1
     return context
-
-
-def display_matrix(frame: av.VideoFrame) -> tuple[int, bool]:
-    """(rotation, flipped) of the frame's display matrix; rotations that are no multiple of 90 degrees are rounded."""
-    matrix = side_data(frame, "DISPLAYMATRIX")
-    if matrix is None or len(matrix) < 36:
-        return 0, False
-    values = np.array(struct.unpack("<9i", matrix[:36]), np.float64)
-    a, b, c, d = values[0], values[1], values[3], values[4]
-    flipped = a * d - b * c < 0
-    if flipped:
-        a, c = -a, -c  # undo the mirror, which acts on the rotated picture's x
-    angle = -np.degrees(np.arctan2(b, a)) if (a or b) else 0.0
-    rotation = round(angle / 90) * 90 % 360
-    return int(rotation - 360 if rotation > 180 else rotation), bool(flipped)
-
-
-def side_data(frame: av.VideoFrame, kind: str) -> bytes | None:
-    """What hangs on a frame under PyAV's name ``kind``, as bytes; None where there is nothing."""
-    try:
-        for data in cast("list[Any]", frame.side_data):
-            if data.type.name == kind:
-                return bytes(data)
-    except LIBRARY_ERRORS:
-        return None  # a type this PyAV does not know stops its iteration
-    return None
