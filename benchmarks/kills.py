@@ -208,6 +208,10 @@ class Runs:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
+DONE = "all done"
+"""Killed while its work was removed, or while it ended."""
+
+
 def kill_once(runs: Runs, length_s: float, rng: random.Random) -> str:
     """Kill a run at a random moment; what it left, "" where it had ended before."""
     begun = len(runs.segments())
@@ -219,6 +223,8 @@ def kill_once(runs: Runs, length_s: float, rng: random.Random) -> str:
     time.sleep(rng.random() * length_s)
     if process.kill() >= 0:
         return ""
+    if runs.output.exists() and not (runs.work / JOURNAL_NAME).exists():
+        return DONE
     if runs.output.exists():
         return "output in place"
     left = len(runs.segments())
@@ -257,20 +263,21 @@ def run_case(case: Case, folder: Path, kills: int, rng: random.Random) -> Iterat
                 counts.made_again += 1
                 counts.problems.append(f"{case.film} → {case.output}: {finished} became {now}")
             finished = now
-            if phase == "output in place":
+            if phase == DONE:
                 break
         if not killed:
             continue
         counts.kills += killed
         counts.runs += 1
         # The same command; where the output is there already, the run has to see that it is its own.
-        wrong = runs.finish("--keep-work")
+        wrong = runs.finish("--keep-work") if phase != DONE else ""
         if wrong or content(runs.output) != whole:
             counts.problems.append(f"{case.film} → {case.output}, {killed} kills: {wrong or 'other bytes'}")
         else:
             counts.same += killed
         segments, now = runs.segments(), runs.written()
-        if len(segments) != len(set(segments)) or any(now.get(n) != stamp for n, stamp in finished.items()):
+        again = any(now.get(n) != stamp for n, stamp in finished.items() if segments)
+        if len(segments) != len(set(segments)) or again:
             counts.made_again += 1
             counts.problems.append(f"{case.film} → {case.output}: segments {segments}, {finished}, {now}")
         print(f"# {counts.kills} kills, {counts.same} ended in the same bytes", file=sys.stderr, flush=True)

@@ -21,7 +21,7 @@ from rvrt_cli.inference.restorer import BicubicRestorer
 from rvrt_cli.inference.stream import open_stream
 from rvrt_cli.inference.tiles import TilePlan
 from rvrt_cli.media import probe, read_frames
-from rvrt_cli.upscale.film import open_film
+from rvrt_cli.upscale.frame_source import open_film
 from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.planner import End, PlanSettings, detector_for, plan_segments
 from rvrt_cli.upscale.prepare import prepare
