@@ -270,7 +270,7 @@ def run_case(case: Case, folder: Path, kills: int, rng: random.Random) -> Iterat
         counts.kills += killed
         counts.runs += 1
         # The same command; where the output is there already, the run has to see that it is its own.
-        wrong = runs.finish("--keep-work") if phase != DONE else ""
+        wrong = runs.finish("--keep-work") if phase not in (DONE, "") else ""
         if wrong or content(runs.output) != whole:
             counts.problems.append(f"{case.film} → {case.output}, {killed} kills: {wrong or 'other bytes'}")
         else:
