@@ -234,7 +234,7 @@ def kill_once(runs: Runs, length_s: float, rng: random.Random) -> str:
 def run_case(case: Case, folder: Path, kills: int, rng: random.Random) -> Iterator[Counts]:
     """Counts after each continued run of ``case``, of it alone."""
     film = make_film(case.film, folder)
-    counts = Counts()
+    counts, told = Counts(), 0
     runs = Runs(case, film, folder)
     if wrong := runs.finish():
         raise RuntimeError(f"{case.film} → {case.output} fails without a kill: {wrong}")
@@ -270,7 +270,7 @@ def run_case(case: Case, folder: Path, kills: int, rng: random.Random) -> Iterat
         counts.kills += killed
         counts.runs += 1
         # The same command; where the output is there already, the run has to see that it is its own.
-        wrong = runs.finish("--keep-work") if phase != DONE else ""
+        wrong = runs.finish("--keep-work") if phase not in (DONE, "") else ""
         if wrong or content(runs.output) != whole:
             counts.problems.append(f"{case.film} → {case.output}, {killed} kills: {wrong or 'other bytes'}")
         else:
@@ -281,6 +281,9 @@ def run_case(case: Case, folder: Path, kills: int, rng: random.Random) -> Iterat
             counts.made_again += 1
             counts.problems.append(f"{case.film} → {case.output}: segments {segments}, {finished}, {now}")
         print(f"# {counts.kills} kills, {counts.same} ended in the same bytes", file=sys.stderr, flush=True)
+        for problem in counts.problems[told:]:
+            print(problem, file=sys.stderr, flush=True)
+        told = len(counts.problems)
         yield counts
 
 
@@ -312,8 +315,6 @@ def main() -> int:
             f"| {case.film} | {' '.join((case.output, *case.options))} | {' | '.join(map(str, row))} | {where} |",
             flush=True,
         )
-        for problem in counts.problems:
-            print(problem, file=sys.stderr)
     print(f"| all | | {' | '.join(map(str, done))} | |")
     return 0 if good else 1
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rvrt_cli.errors import RvrtError
 from rvrt_cli.evaluate.datasets import load_clip, open_dataset
-from rvrt_cli.evaluate.models import Feeding, ModelSpec
+from rvrt_cli.evaluate.models import ModelSpec, WindowConfig
 from rvrt_cli.evaluate.protocols import PROTOCOLS
 from rvrt_cli.evaluate.report import EvalReport
 from rvrt_cli.evaluate.run import EvalOptions, evaluate
@@ -161,7 +161,7 @@ def measure(arguments: argparse.Namespace, scratch: Path) -> list[dict[str, obje
                             (spec,),
                             lq_root=lq,
                             frames=arguments.frames,
-                            feeding=Feeding(repeat=True),
+                            windows=WindowConfig(repeat=True),
                         )
                     )
             except RvrtError as error:

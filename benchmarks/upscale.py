@@ -34,8 +34,8 @@ from rvrt_cli.system.memory import MIB
 from rvrt_cli.upscale.events import ignore_event
 from rvrt_cli.upscale.executors import RenderJob
 from rvrt_cli.upscale.executors.local import LocalExecutor
-from rvrt_cli.upscale.film import frames_in_memory
 from rvrt_cli.upscale.finish import Finish
+from rvrt_cli.upscale.frame_source import frames_in_memory
 from rvrt_cli.upscale.memory import encoder_bytes
 from rvrt_cli.upscale.oom_fallback import Level, OomFallback
 from rvrt_cli.upscale.options import DEFAULT_OVERLAP, DEFAULT_TILE_OVERLAP_PX, DEFAULT_WINDOW, UpscaleOptions
@@ -175,7 +175,7 @@ def run_segments(restorer: Restorer, clip: np.ndarray, length: int) -> np.ndarra
             lambda first: (Frame(i, i, 1, clip[i]) for i in range(first, len(clip))), len(clip)
         ),
         settings=PlanSettings(length, DEFAULT_WINDOW, DEFAULT_OVERLAP, detect_shots=False),
-        fallback=OomFallback([lambda: restorer], Level(DEFAULT_WINDOW, TilePlan(None)), DEFAULT_OVERLAP),
+        fallback=OomFallback([lambda: restorer], Level(DEFAULT_WINDOW, TilePlan(None))),
         finish=Finish(height, width),
         open_file=lambda _index: taker,
         finished=lambda *_: None,

@@ -189,8 +189,8 @@ def upscale_frames(
     from rvrt_cli.upscale.events import ignore_event
     from rvrt_cli.upscale.executors import RenderJob
     from rvrt_cli.upscale.executors.local import LocalExecutor
-    from rvrt_cli.upscale.film import frames_in_memory
     from rvrt_cli.upscale.finish import Finish
+    from rvrt_cli.upscale.frame_source import frames_in_memory
     from rvrt_cli.upscale.oom_fallback import Level, OomFallback
     from rvrt_cli.upscale.plan import plan_work
     from rvrt_cli.upscale.planner import PlanSettings
@@ -223,7 +223,7 @@ def upscale_frames(
     job = RenderJob(
         source=frames_in_memory(read, count),
         settings=PlanSettings(count, work.window, overlap, detect_shots=settled.shots),
-        fallback=OomFallback([lambda: restorer], Level(work.window, work.tile), overlap),
+        fallback=OomFallback([lambda: restorer], Level(work.window, work.tile)),
         finish=Finish(scale * height, scale * width),
         open_file=lambda _index: taker,
         finished=lambda *_: None,

@@ -65,7 +65,7 @@ def run(model: nn.Cell, x: np.ndarray) -> np.ndarray:
     """``model`` on ``x (n, t, h, w, c)`` float32 → float32 on the host, without keeping anything for gradients.
 
     In graph mode the first call for each input shape compiles (tens of seconds). MindSpore's own errors pass through;
-    :func:`rvrt_cli.inference.memory.explained` puts them into words.
+    :func:`rvrt_cli.inference.memory.translate_engine_errors` puts them into words.
     """
     if model.training:
         model.set_train(False)

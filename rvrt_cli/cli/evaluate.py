@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rvrt_cli.cli.options import (
-    MODEL_PANEL,
     BackendOption,
     DebugOption,
     DeviceOption,
@@ -21,6 +20,7 @@ from rvrt_cli.cli.options import (
     WeightsOption,
     choose_model,
 )
+from rvrt_cli.upscale.option import MODEL
 
 if TYPE_CHECKING:
     from rvrt_cli.evaluate.models import ModelSpec
@@ -124,7 +124,7 @@ def evaluate_command(
             "--baseline",
             metavar="NAME",
             help="Show a second method beside it, usually bicubic.",
-            rich_help_panel=MODEL_PANEL,
+            rich_help_panel=MODEL,
         ),
     ] = None,
     compare: Annotated[
@@ -133,7 +133,7 @@ def evaluate_command(
             "--compare",
             metavar="A B",
             help="Two models (names or weights files) and their difference per clip.",
-            rich_help_panel=MODEL_PANEL,
+            rich_help_panel=MODEL,
         ),
     ] = None,
     no_neighbours: Annotated[
@@ -141,7 +141,7 @@ def evaluate_command(
         typer.Option(
             "--no-neighbours",
             help="Give the model each frame alone, repeated: shows what its neighbours are worth.",
-            rich_help_panel=MODEL_PANEL,
+            rich_help_panel=MODEL,
         ),
     ] = False,
     device: DeviceOption = "auto",
@@ -152,7 +152,7 @@ def evaluate_command(
             min=1,
             metavar="N",
             help="Spread the clips over N devices (processes).",
-            rich_help_panel=MODEL_PANEL,
+            rich_help_panel=MODEL,
         ),
     ] = 1,
     backend: BackendOption = "auto",
@@ -259,7 +259,7 @@ def evaluate_command(
     from rvrt_cli.errors import InputError, UsageError
     from rvrt_cli.evaluate.compare import check_page_path
     from rvrt_cli.evaluate.measure import parse_metrics
-    from rvrt_cli.evaluate.models import Feeding
+    from rvrt_cli.evaluate.models import WindowConfig
     from rvrt_cli.evaluate.protocols import find_protocol
     from rvrt_cli.evaluate.run import EvalOptions, evaluate
     from rvrt_cli.evaluate.save import check_metrics_path, save_report
@@ -286,8 +286,8 @@ def evaluate_command(
         raise UsageError("--overwrite is for --report; name a page with it, or leave it out.")
     if save_images is not None and save_images.is_file():
         raise InputError(f"{save_images} is a file; --save-images needs a folder.")
-    feeding = Feeding(window, overlap, tile, tile_overlap, no_neighbours)
-    _check_feeding(feeding)
+    windows = WindowConfig(window, overlap, tile, tile_overlap, no_neighbours)
+    _check_windows(windows)
 
     folder = gt or root
     assert folder is not None
@@ -307,7 +307,7 @@ def evaluate_command(
         make_lq=make_lq,
         limit=limit,
         frames=frames,
-        feeding=feeding,
+        windows=windows,
         temporal=temporal,
         vmaf=tuple(name for name in parse_metrics(metrics) if name in VMAF_MODELS),
         page=report_page,
@@ -352,8 +352,8 @@ def _models(
             _spec(label, name, settings) for label, name in zip((first, second), compare, strict=True)
         )
     choice = choose_model(light, model, weights)
-    if choice.words and tell:
-        typer.echo(choice.words, err=True)
+    if choice.statement and tell:
+        typer.echo(choice.statement, err=True)
     name = choice.name
     label = weights.stem if weights else name if len(Path(name).parts) == 1 else Path(name).stem
     specs: tuple[ModelSpec, ...] = (ModelSpec(label, name, weights, **settings),)
@@ -369,12 +369,12 @@ def _spec(label: str, name: str, settings: dict[str, Any]) -> ModelSpec:
     return ModelSpec(label, name, **({} if name == "bicubic" else settings))
 
 
-def _check_feeding(feeding: Any) -> None:
+def _check_windows(windows: Any) -> None:
     """Refuse impossible windows and tiles before anything is loaded."""
     from rvrt_cli.inference.tiles import TilePlan, check_tiles
     from rvrt_cli.upscale.segments import check_window
 
-    if feeding.window is not None:
-        check_window(feeding.window, feeding.overlap)
-    if feeding.tile_px is not None:
-        check_tiles(TilePlan(feeding.tile_px, feeding.tile_overlap_px))
+    if windows.window is not None:
+        check_window(windows.window, windows.overlap)
+    if windows.tile_px is not None:
+        check_tiles(TilePlan(windows.tile_px, windows.tile_overlap_px))

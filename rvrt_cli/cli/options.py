@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
+from rvrt_cli.cli.upscale_options import typer_option
 from rvrt_cli.errors import UsageError
+from rvrt_cli.upscale.option import MODEL
 
-MODEL_PANEL = "Model and machine"
 OUTPUT_PANEL = "Messages"
 
 LightOption = Annotated[
@@ -18,62 +19,21 @@ LightOption = Annotated[
     typer.Option(
         "--light",
         help="RVRT Light: the full width where it was fetched (`rvrt weights fetch light`), else the small one that ships (light-s, the default).",
-        rich_help_panel=MODEL_PANEL,
+        rich_help_panel=MODEL,
     ),
 ]
-ModelOption = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        "-m",
-        metavar="NAME|PATH",
-        help="A model's name (light-s, light-s-real, light, rvrt, bicubic) or its weights file.",
-        rich_help_panel=MODEL_PANEL,
-    ),
-]
-WeightsOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--weights",
-        metavar="PATH",
-        help="A weights file (.safetensors, .pth, .ckpt); it says itself which network it holds.",
-        rich_help_panel=MODEL_PANEL,
-    ),
-]
-DeviceOption = Annotated[
-    str,
-    typer.Option(
-        "--device",
-        metavar="NAME",
-        help="auto, cpu, gpu, gpu:1, ascend or ascend:1; auto picks the fastest.",
-        rich_help_panel=MODEL_PANEL,
-    ),
-]
-BackendOption = Annotated[
-    str,
-    typer.Option(
-        "--backend",
-        metavar="NAME",
-        help="auto, onnx, openvino, onnxruntime, torch or mindspore.",
-        rich_help_panel=MODEL_PANEL,
-    ),
-]
-PrecisionOption = Annotated[
-    str,
-    typer.Option(
-        "--precision",
-        metavar="NAME",
-        help="auto, fp32 or mixed (half precision where the device gains from it).",
-        rich_help_panel=MODEL_PANEL,
-    ),
-]
+ModelOption = Annotated[str | None, typer_option("model")]
+WeightsOption = Annotated[Path | None, typer_option("weights")]
+DeviceOption = Annotated[str, typer_option("device")]
+BackendOption = Annotated[str, typer_option("backend")]
+PrecisionOption = Annotated[str, typer_option("precision")]
 ThreadsOption = Annotated[
     int,
     typer.Option(
         "--threads",
         metavar="N",
         help="CPU threads of the model; 0 takes all cores.",
-        rich_help_panel=MODEL_PANEL,
+        rich_help_panel=MODEL,
     ),
 ]
 JsonOption = Annotated[
@@ -103,10 +63,10 @@ DebugOption = Annotated[
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """The model that ``--light``, ``--model`` and ``--weights`` mean. ``words``: which one ``--light`` took, for the user."""
+    """The model that ``--light``, ``--model`` and ``--weights`` mean. ``statement``: which one ``--light`` took, for the user."""
 
     name: str
-    words: str | None = None
+    statement: str | None = None
 
 
 def choose_model(light: bool, model: str | None, weights: Path | None) -> ModelChoice:

@@ -2,61 +2,55 @@
 
 from __future__ import annotations
 
+import inspect
+from typing import Annotated, Any
+
 import typer
 
 from rvrt_cli.cli.options import (
-    BackendOption,
     DebugOption,
-    DeviceOption,
     JsonOption,
     LightOption,
     ModelOption,
-    PrecisionOption,
     QuietOption,
     VerboseOption,
-    WeightsOption,
     choose_model,
 )
-from rvrt_cli.cli.upscale_options import (
-    CodecOption,
-    CompareOption,
-    ContainerOption,
-    CrfOption,
-    DeblurOption,
-    DeinterlaceOption,
-    DenoiseOption,
-    EndOption,
-    EstimateOption,
-    FpsOption,
-    FrameOption,
-    FramesOption,
-    HeightOption,
-    InputArgument,
-    KeepWorkOption,
-    LosslessOption,
-    MemoryLimitOption,
-    OutputArgument,
-    OverlapOption,
-    OverwriteOption,
-    PixFmtOption,
-    PresetOption,
-    PreviewOption,
-    ResumeOption,
-    ScaleOption,
-    SegmentFramesOption,
-    ShotsOption,
-    StartOption,
-    StrengthOption,
-    TileOption,
-    TileOverlapOption,
-    UpscaleThreadsOption,
-    WidthOption,
-    WindowOption,
-    WorkDirOption,
-    parse_time,
-)
+from rvrt_cli.cli.upscale_options import parse_time, read_options, upscale_parameters
 from rvrt_cli.errors import OutputError, UsageError
 from rvrt_cli.system.standard_streams import was_closed
+from rvrt_cli.upscale.option import RANGE, RUN
+
+InputArgument = Annotated[
+    str,
+    typer.Argument(metavar="IN", help="Video, folder, image sequence or - (y4m).", show_default=False),
+]
+OutputArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="OUT",
+        help="Video, folder, image sequence, .png or - (y4m); not needed with --estimate.",
+        show_default=False,
+    ),
+]
+FrameOption = Annotated[
+    str | None,
+    typer.Option(
+        "--frame",
+        metavar="TIME",
+        help="Only the frame shown at this time, as a PNG.",
+        rich_help_panel=RANGE,
+    ),
+]
+EstimateOption = Annotated[
+    bool,
+    typer.Option(
+        "--estimate",
+        "--dry-run",
+        help="Measure a few windows and print the plan: time, memory, disk. Writes nothing.",
+        rich_help_panel=RUN,
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -97,56 +91,20 @@ def upscale_command(
     output: OutputArgument = None,
     light: LightOption = False,
     model: ModelOption = None,
-    weights: WeightsOption = None,
-    scale: ScaleOption = None,
-    height: HeightOption = None,
-    width: WidthOption = None,
-    denoise: DenoiseOption = None,
-    deblur: DeblurOption = False,
-    strength: StrengthOption = 1.0,
-    compare: CompareOption = None,
-    deinterlace: DeinterlaceOption = "auto",
-    codec: CodecOption = None,
-    crf: CrfOption = None,
-    preset: PresetOption = None,
-    pix_fmt: PixFmtOption = None,
-    lossless: LosslessOption = False,
-    container: ContainerOption = None,
-    fps: FpsOption = None,
-    start: StartOption = None,
-    end: EndOption = None,
-    frames: FramesOption = None,
-    preview: PreviewOption = None,
     frame: FrameOption = None,
     estimate: EstimateOption = False,
-    window: WindowOption = None,
-    overlap: OverlapOption = None,
-    tile: TileOption = "auto",
-    tile_overlap: TileOverlapOption = 16,
-    memory_limit: MemoryLimitOption = None,
-    shots: ShotsOption = True,
-    device: DeviceOption = "auto",
-    backend: BackendOption = "auto",
-    precision: PrecisionOption = "auto",
-    threads: UpscaleThreadsOption = 0,
-    resume: ResumeOption = True,
-    overwrite: OverwriteOption = False,
-    work_dir: WorkDirOption = None,
-    keep_work: KeepWorkOption = False,
-    segment_frames: SegmentFramesOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
     debug: DebugOption = False,
+    **given: Any,
 ) -> None:
-    # The docstring would be shown instead of HELP.
+    # The docstring would be shown instead of HELP. ``given``: the options of UpscaleOptions but for the model, see `signature`.
     from rvrt_cli.cli.app import enable_debug
 
     enable_debug(debug)
-    choice = choose_model(light, model, weights)
-    for argument, name in (("IN", input_path), ("OUT", output)):
-        if name == "":  # Path("") is this folder
-            raise UsageError(f"{argument} is an empty name; name a file or folder.")
+    choice = choose_model(light, model, given["weights"])
+    _check_names(input_path, output)
     if quiet and verbose:
         raise UsageError("--quiet and --verbose contradict each other; give one of them.")
     if as_json and output == "-":
@@ -155,57 +113,43 @@ def upscale_command(
         raise OutputError("standard output is closed; redirect it to a program or a file.")
     if output is None and not estimate:
         raise UsageError("OUT is missing; name the file to write, or add --estimate.")
-    if frame is not None and (start, end, frames, preview) != (None, None, None, None):
+    if frame is not None and any(
+        given[name] is not None for name in ("start_s", "end_s", "frames", "preview")
+    ):
         raise UsageError("--frame picks one frame; leave out --start, --end, --frames and --preview.")
     if frame is not None and estimate:
         raise UsageError("--estimate measures a run over many frames; leave out --frame.")
-    if scale == 1 and (light or model is not None):
+    if given["scale"] == 1 and (light or model is not None):
         raise UsageError("--scale 1 uses no super-resolution model; leave out --light and --model.")
-    from rvrt_cli.upscale.options import UpscaleOptions
-
-    options = UpscaleOptions(
-        model=choice.name,
-        weights=weights,
-        scale=scale,
-        height=height,
-        width=width,
-        denoise=denoise,
-        deblur=deblur,
-        strength=strength,
-        codec=codec,
-        crf=crf,
-        preset=preset,
-        pix_fmt=pix_fmt,
-        lossless=lossless,
-        container=container,
-        fps=fps,
-        start_s=parse_time("--start", start),
-        end_s=parse_time("--end", end),
-        frames=frames,
-        preview=preview,
-        compare=compare,  # type: ignore[arg-type]  # checked in UpscaleOptions.check
-        window=window,
-        overlap=overlap,
-        tile=tile,
-        tile_overlap=tile_overlap,
-        memory_limit=memory_limit,
-        shots=shots,
-        deinterlace=deinterlace,  # type: ignore[arg-type]  # checked in UpscaleOptions.check
-        device=device,
-        backend=backend,
-        precision=precision,
-        threads=threads,
-        resume=resume,
-        overwrite=overwrite,
-        work_dir=work_dir,
-        keep_work=keep_work,
-        segment_frames=segment_frames,
-    )
+    options = read_options({**given, "model": choice.name})
     options.check()
     from rvrt_cli.cli.progress import View
     from rvrt_cli.cli.upscale_run import errors_as_events, run
 
     with View(quiet=quiet, verbose=verbose, as_json=as_json) as view, errors_as_events(view):
-        if choice.words:
-            view.say(choice.words)
+        if choice.statement:
+            view.say(choice.statement)
         run(input_path, output, options, view, estimate=estimate, frame_s=parse_time("--frame", frame))
+
+
+def _check_names(input_path: str, output: str | None) -> None:
+    for argument, name in (("IN", input_path), ("OUT", output)):
+        if name == "":  # Path("") is this folder
+            raise UsageError(f"{argument} is an empty name; name a file or folder.")
+
+
+def signature() -> inspect.Signature:
+    """The command's own parameters and those made from UpscaleOptions, in the order of the help."""
+    own = dict(inspect.signature(upscale_command, eval_str=True).parameters)
+    del own["given"]
+    made = {name: parameter for name, parameter in upscale_parameters().items() if name not in own}
+    first = ("input_path", "output", "light", "model")
+    upto = list(made).index("preview") + 1
+    order = [*first, *list(made)[:upto], "frame", "estimate", *list(made)[upto:]]
+    order += [name for name in own if name not in order]
+    return inspect.Signature(
+        [{**own, **made}[name].replace(kind=inspect.Parameter.KEYWORD_ONLY) for name in order]
+    )
+
+
+upscale_command.__signature__ = signature()  # type: ignore[attr-defined]  # what Typer reads

@@ -12,8 +12,9 @@ import numpy as np
 
 from rvrt_cli.errors import NonFiniteError, OutOfMemoryError_, UsageError
 from rvrt_cli.imaging.resize import imresize
+from rvrt_cli.inference.open_stream import open_stream
 from rvrt_cli.inference.restorer import Restorer, load_restorer
-from rvrt_cli.inference.stream import PictureStream, open_stream
+from rvrt_cli.inference.stream import PictureStream
 
 _REPEATS = 6
 """Copies of a frame that stand in for its neighbours."""
@@ -95,7 +96,7 @@ def spread_devices(specs: tuple[ModelSpec, ...], devices: int, cores: int) -> li
 
 
 @dataclass(frozen=True)
-class Feeding:
+class WindowConfig:
     """How a clip is given to a model: in one call, or in windows and tiles where memory is short."""
 
     window: int | None = None
@@ -169,7 +170,7 @@ def restore_clip(
     restorer: Restorer,
     label: str,
     lq: np.ndarray,
-    feeding: Feeding,
+    windows: WindowConfig,
     *,
     mirror: bool,
     scale: int | None = None,
@@ -183,7 +184,7 @@ def restore_clip(
     from rvrt_cli.inference.tiles import TilePlan, restore_tiled
 
     timed = _Timed(restorer, label)
-    plan = TilePlan(feeding.tile_px, feeding.tile_overlap_px if feeding.tile_px else 0)
+    plan = TilePlan(windows.tile_px, windows.tile_overlap_px if windows.tile_px else 0)
     values = lq.astype(np.float32) / np.float32(255.0)
     count = len(values)
     size = tuple(side * (scale or restorer.scale) for side in lq.shape[1:3])
@@ -192,7 +193,7 @@ def restore_clip(
         return restore_tiled(timed, part, restorer.scale, plan)
 
     try:
-        if feeding.repeat:
+        if windows.repeat:
             frames = [
                 to_uint8(run(np.repeat(frame[None], _REPEATS, axis=0))[_REPEATS // 2], size)
                 for frame in values
@@ -200,19 +201,19 @@ def restore_clip(
         else:
             if mirror:
                 values = np.concatenate([values, values[::-1]])
-            if feeding.window is None or feeding.window >= len(values):
+            if windows.window is None or windows.window >= len(values):
                 frames = [to_uint8(frame, size) for frame in run(values)[:count]]
             else:
                 height, width = values.shape[1:3]
                 stream = open_stream(
-                    restorer, height, width, window=feeding.window, lookahead=feeding.overlap, tile=plan
+                    restorer, height, width, window=windows.window, lookahead=windows.overlap, tile=plan
                 )
                 frames = [to_uint8(picture, size) for picture in timed.pictures(stream, values)]
                 frames = frames[:count]
     except OutOfMemoryError_ as error:
         h, w = lq.shape[1:3]
         raise OutOfMemoryError_(
-            f"Memory ran out with {count} frames of {w}×{h} pixels ({feeding.statement}); "
+            f"Memory ran out with {count} frames of {w}×{h} pixels ({windows.statement}); "
             "run the same command with a smaller --window (for example 6) or --tile (for example 128)."
         ) from error
     return Restored(np.stack(frames), timed.seconds, timed.calls, timed.computed)

@@ -17,7 +17,7 @@ from rvrt_cli.evaluate.datasets import EvalClip, load_clip, open_dataset
 from rvrt_cli.evaluate.eval_page import PictureShelf, write_eval_page
 from rvrt_cli.evaluate.journal import EvalJournal
 from rvrt_cli.evaluate.metrics import psnr, ssim
-from rvrt_cli.evaluate.models import Feeding, ModelSpec, restore_clip, spread_devices
+from rvrt_cli.evaluate.models import ModelSpec, WindowConfig, restore_clip, spread_devices
 from rvrt_cli.evaluate.protocols import Protocol, find_published
 from rvrt_cli.evaluate.report import ClipScore, EvalReport, Total, jsonable, score_from_dict
 from rvrt_cli.evaluate.scales import settle_scale
@@ -49,7 +49,7 @@ class EvalOptions:
     make_lq: bool = False
     limit: int | None = None
     frames: int | None = None
-    feeding: Feeding = field(default_factory=Feeding)
+    windows: WindowConfig = field(default_factory=WindowConfig)
     temporal: bool = False
     vmaf: tuple[str, ...] = ()
     """Names of VMAF's kinds to measure too."""
@@ -99,7 +99,7 @@ class _Evaluator:
         results = []
         for spec, restorer in zip(self.specs, self.restorers, strict=True):
             restored = restore_clip(
-                restorer, spec.label, lq, options.feeding, mirror=options.protocol.mirror, scale=self.scale
+                restorer, spec.label, lq, options.windows, mirror=options.protocol.mirror, scale=self.scale
             )
             score = compare(clip.name, spec.label, restored.frames, gt, options.protocol)
             scores.append(
@@ -190,7 +190,7 @@ def _identity(
         "degradation": options.degradation,
         "scale": scale,
         "frames": options.frames,
-        "feeding": asdict(options.feeding),
+        "windows": asdict(options.windows),
         "temporal": options.temporal,
         "vmaf": options.vmaf,
         "page": options.page is not None,
@@ -281,7 +281,7 @@ def evaluate(
             evaluator.close()
 
     scores = tuple(score_from_dict(value) for clip in clips for value in journal.finished[clip.name])
-    whole = options.limit is None and options.frames is None and not options.feeding.repeat
+    whole = options.limit is None and options.frames is None and not options.windows.repeat
     whole = whole and scale == DATA_SET_SCALE
     totals = tuple(
         _total(
@@ -299,7 +299,7 @@ def evaluate(
         options.protocol.title,
         options.protocol.statement,
         low_quality,
-        options.feeding.statement,
+        options.windows.statement,
         len(clips),
         len(resumed),
         scores,

@@ -44,7 +44,7 @@ class Choice:
 
     ``device``: "cpu", "gpu:0", "ascend:0". ``backend``: "onnx", "torch" or "mindspore". ``runtime``: "openvino",
     "onnxruntime-cpu", "onnxruntime-cuda" (or another provider), "torch", "mindspore". ``precision``: "fp32" or "mixed".
-    ``reason``: why, in a few words. ``words``: engine and device for the user.
+    ``reason``: why, in a few words. ``statement``: engine and device for the user.
     """
 
     device: str
@@ -52,7 +52,7 @@ class Choice:
     runtime: str
     precision: str
     reason: str
-    words: str = ""
+    statement: str = ""
 
     @property
     def index(self) -> int:
@@ -61,7 +61,7 @@ class Choice:
 
     def describe(self) -> str:
         """What was chosen and why, as one line: "OpenVINO on the CPU, the fastest engine for a CPU, fp32"."""
-        return ", ".join(filter(None, (self.words, self.reason, self.precision)))
+        return ", ".join(filter(None, (self.statement, self.reason, self.precision)))
 
 
 def choose(device: str = "auto", backend: str = "auto", precision: str = "auto") -> Choice:

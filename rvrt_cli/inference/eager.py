@@ -10,7 +10,7 @@ import numpy as np
 
 from rvrt_cli import backend
 from rvrt_cli.inference.graph import Port, check_names
-from rvrt_cli.inference.memory import explained
+from rvrt_cli.inference.memory import translate_engine_errors
 from rvrt_cli.inference.programs import Program
 from rvrt_cli.model.config import ModelConfig
 
@@ -39,19 +39,19 @@ class EagerEngine(ABC):
     ) -> None:
         backend.select(self.backend)
         self._programs = programs
-        with explained(self.engine):
+        with translate_engine_errors(self.engine):
             self._start(device, mixed, threads)
             network = self._load(config, tensors)
             self._steps = {name: self._ready(program.module(network)) for name, program in programs.items()}
 
     def run(self, program: str, inputs: Sequence[Any]) -> list[Any]:
         """One step; arrays are brought to the device."""
-        with explained(self.engine):
+        with translate_engine_errors(self.engine):
             return self._infer(self._steps[program], inputs, self._programs[program].results)
 
     def numbers(self, value: Any) -> np.ndarray:
         """A result on the host."""
-        with explained(self.engine):
+        with translate_engine_errors(self.engine):
             return self._host(value)
 
     @abstractmethod

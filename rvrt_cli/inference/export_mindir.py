@@ -10,7 +10,7 @@ import numpy as np
 from rvrt_cli import backend
 from rvrt_cli.errors import UsageError
 from rvrt_cli.inference.export import check_size
-from rvrt_cli.inference.memory import explained
+from rvrt_cli.inference.memory import translate_engine_errors
 from rvrt_cli.system.files import atomic_path
 from rvrt_cli.weights.files import Weights
 
@@ -27,7 +27,7 @@ def export_mindir(weights: Weights, path: Path, frames: int, height: int, width:
         raise UsageError(f"{path} does not end in .mindir; name the MindIR file so.")
     check_size(frames, height, width)
     backend.select("mindspore")
-    with explained("MindSpore"):
+    with translate_engine_errors("MindSpore"):
         import mindspore as ms
 
         from rvrt_cli.backend import mindspore as kernel

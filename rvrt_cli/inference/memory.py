@@ -24,7 +24,7 @@ def memory_ran_out(error: BaseException) -> bool:
 
 
 @contextmanager
-def explained(engine: str) -> Iterator[None]:
+def translate_engine_errors(engine: str) -> Iterator[None]:
     """Turn an engine's own error into ours: :class:`OutOfMemoryError_` or :class:`DeviceError`."""
     try:
         yield

@@ -79,7 +79,7 @@ class ModelRestorer:
         self.name = name
         self.scale = weights.config.upscale
         self.channels = weights.config.in_channels
-        self.engine = engine_words(choice)
+        self.engine = engine_statement(choice)
         self.device, self.precision = choice.device, choice.precision
         self.reason = choice.reason
         self._weights = weights
@@ -112,7 +112,7 @@ class ModelRestorer:
     def stream(
         self, height: int, width: int, *, window: int, lookahead: int, frugal: bool = False
     ) -> ModelStream:
-        """Pictures of one run of frames; see :func:`rvrt_cli.inference.stream.open_stream`."""
+        """Pictures of one run of frames; see :func:`rvrt_cli.inference.open_stream.open_stream`."""
         return ModelStream(self, height, width, window, lookahead, frugal)
 
     def memory_bytes(self, height: int, width: int, window: int, lookahead: int) -> int:
@@ -294,7 +294,7 @@ def estimate_memory(config: ModelConfig, height: int, width: int, window: int, l
     return ENGINE_BYTES + int(height * width * (waiting + step + pictures))
 
 
-def engine_words(choice: Choice) -> str:
+def engine_statement(choice: Choice) -> str:
     """The engine for reports and fingerprints, with its version."""
     package, words = {
         "openvino": (("openvino",), "OpenVINO"),

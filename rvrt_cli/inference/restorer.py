@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from rvrt_cli.errors import UsageError
-from rvrt_cli.inference.stream import ChainStream, NoisyStream, PerFrameStream, PictureStream
+from rvrt_cli.inference.stream import NoisyStream, PerFrameStream, PictureStream, SequentialStream
 from rvrt_cli.package import __version__
 
 FLOAT_BYTES = 4
@@ -52,7 +52,7 @@ class Restorer(Protocol):
     ) -> PictureStream:
         """Pictures of one run of frames of ``height`` x ``width`` LQ pixels, frame by frame.
 
-        See :func:`rvrt_cli.inference.stream.open_stream`, which callers use. ``frugal``: it holds little between windows and
+        See :func:`rvrt_cli.inference.open_stream.open_stream`, which callers use. ``frugal``: it holds little between windows and
         computes features of the look-ahead again; for tiles, of which there are many.
         """
         ...
@@ -160,7 +160,7 @@ class DenoisingRestorer:
         self._inner.close()
 
 
-class ChainRestorer:
+class SequentialRestorer:
     """Restorers run one after the other, for example deblur and then super-resolution."""
 
     def __init__(self, parts: Sequence[Restorer]) -> None:
@@ -190,7 +190,7 @@ class ChainRestorer:
         for part in self._parts:
             streams.append(part.stream(height, width, window=window, lookahead=lookahead, frugal=frugal))
             height, width = height * part.scale, width * part.scale
-        return ChainStream(streams)
+        return SequentialStream(streams)
 
     def memory_bytes(self, height: int, width: int, window: int, lookahead: int) -> int:
         """All parts hold their features at the same time."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from rvrt_cli.errors import DeviceError
 from rvrt_cli.inference.cache import CachedBytes, entry_path, open_folder, read_entry, write_entry
-from rvrt_cli.inference.memory import explained, memory_ran_out
+from rvrt_cli.inference.memory import memory_ran_out, translate_engine_errors
 from rvrt_cli.system.hardware import PROVIDERS, available_cores
 
 BEHIND = {"tensorrt": ("cuda", "cpu"), "cpu": ()}
@@ -55,7 +55,7 @@ class OpenVinoSession:
         lent: bool = False,
     ) -> None:
         self._lent = lent
-        with explained("OpenVINO"):
+        with translate_engine_errors("OpenVINO"):
             import openvino as ov
 
             core = ov.Core()
@@ -101,7 +101,7 @@ class OpenVinoSession:
 
     def run(self, inputs: Mapping[str, Any]) -> list[Any]:
         """One inference."""
-        with explained("OpenVINO"):
+        with translate_engine_errors("OpenVINO"):
             results = self._program(dict(inputs), share_inputs=True, share_outputs=self._lent)
             return [results[i] for i in range(len(results))]
 
@@ -126,7 +126,7 @@ class OnnxRuntimeSession:
         threads: int = 0,
         hardware: str = "",
     ) -> None:
-        with explained("ONNX Runtime"):
+        with translate_engine_errors("ONNX Runtime"):
             import onnxruntime as ort
 
             name = PROVIDERS[provider]
@@ -171,7 +171,7 @@ class OnnxRuntimeSession:
 
     def run(self, inputs: Mapping[str, Any]) -> list[Any]:
         """One inference. Results are ``OrtValue``, on an NVIDIA card where it computes: they go from step to step there."""
-        with explained("ONNX Runtime"):
+        with translate_engine_errors("ONNX Runtime"):
             binding = self._session.io_binding()
             for name, value in inputs.items():
                 if isinstance(value, np.ndarray):

@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from rvrt_cli.errors import NonFiniteError
 from rvrt_cli.imaging.fixed_point import blend_into, row_blocks, to_float
-from rvrt_cli.inference.tiles import TilePlan, is_cut, spans_of, tile_share
-
-if TYPE_CHECKING:
-    from rvrt_cli.inference.restorer import Restorer
+from rvrt_cli.inference.tiles import TilePlan, spans_of, tile_share
 
 
 class PictureStream(Protocol):
@@ -39,27 +36,6 @@ class PictureStream(Protocol):
     def close(self) -> None:
         """Free what it holds."""
         ...
-
-
-def open_stream(
-    restorer: Restorer, height: int, width: int, *, window: int, lookahead: int, tile: TilePlan
-) -> PictureStream:
-    """A stream for frames of ``height`` x ``width`` LQ pixels.
-
-    ``window``: frames of one backward pass, even; ``lookahead``: further frames that it begins with. Restorers that look at
-    one frame at a time use neither. ``tile``: pictures that are cut are put together in 16-bit fixed point.
-    """
-
-    cut = is_cut(height, width, tile)
-
-    def opened(height: int, width: int) -> PictureStream:
-        if not hasattr(restorer, "stream"):
-            return WindowStream(restorer, window, lookahead)
-        return restorer.stream(height, width, window=window, lookahead=lookahead, frugal=cut)
-
-    if cut:
-        return TiledStream(opened, height, width, restorer.scale, tile)
-    return CheckedStream(opened(height, width))
 
 
 class PerFrameStream:
@@ -122,7 +98,7 @@ class NoisyStream:
         self._inner.close()
 
 
-class ChainStream:
+class SequentialStream:
     """Streams one after the other: pictures of each, cut to [0, 1], are the frames of the next.
 
     Context frames are context of the last one, so the others make pictures of them too.

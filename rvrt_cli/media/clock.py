@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import av
 
-from rvrt_cli.media.guard import LIBRARY_ERRORS
+from rvrt_cli.media.av_errors import LIBRARY_ERRORS
 
 # Formats whose clock starts anywhere, and may do so again; players show their start as zero.
 ARBITRARY_START = frozenset({"mpegts", "mpeg", "mpegtsraw"})

@@ -12,8 +12,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from rvrt_cli.media.guard import LIBRARY_ERRORS
-from rvrt_cli.media.probe import open_container
+from rvrt_cli.media.av_errors import LIBRARY_ERRORS
+from rvrt_cli.media.open_file import open_container
 from rvrt_cli.media.source import Source
 
 PLACES = (0.02, 0.25, 0.5, 0.75, 0.95)
@@ -23,7 +23,7 @@ LEAST_CONTRAST = 1.0
 """Grey levels between neighbours below which a picture is too flat to judge."""
 
 
-def key_frame_economy(source: Source) -> float | None:
+def bits_per_detail(source: Source) -> float | None:
     """Bits per pixel and per grey level of contrast of a film's key frames (median of five places).
 
     Contrast is the mean step between horizontal plus that between vertical neighbours, in levels of 0 to 255. None for
@@ -40,13 +40,13 @@ def key_frame_economy(source: Source) -> float | None:
             assert isinstance(stream, av.VideoStream)
             if share and duration:
                 container.seek(int(share * duration * av.time_base) + (container.start_time or 0))
-            if (economy := _next_key_frame(container, stream)) is not None:
-                found.append(economy)
+            if (bits := _next_key_frame(container, stream)) is not None:
+                found.append(bits)
     return float(np.median(found)) if found else None
 
 
 def _next_key_frame(container: av.container.InputContainer, stream: av.VideoStream) -> float | None:
-    """The economy of the first key frame from here on, None where there is none that tells anything."""
+    """The bits per detail of the first key frame from here on, None where there is none that tells anything."""
     for count, packet in enumerate(container.demux(stream)):
         if count >= PACKETS_TO_KEY_FRAME:
             break

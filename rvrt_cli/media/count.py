@@ -7,10 +7,10 @@ from contextlib import suppress
 
 import av
 
+from rvrt_cli.media.av_errors import LIBRARY_ERRORS
 from rvrt_cli.media.clock import Clock, packets_on_one_clock, until_damage
 from rvrt_cli.media.decode import SEEK_MARGIN_S, WITHOUT_DISPLAY_TIMES, can_seek
-from rvrt_cli.media.guard import LIBRARY_ERRORS
-from rvrt_cli.media.probe import open_container
+from rvrt_cli.media.open_file import open_container
 from rvrt_cli.media.source import Source
 
 

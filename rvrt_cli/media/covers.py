@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from rvrt_cli.errors import OutputError
-from rvrt_cli.media.guard import LIBRARY_ERRORS
-from rvrt_cli.media.probe import open_container
+from rvrt_cli.media.av_errors import LIBRARY_ERRORS
+from rvrt_cli.media.open_file import open_container
 from rvrt_cli.media.source import Source, Stream
 
 

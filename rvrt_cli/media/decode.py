@@ -11,11 +11,11 @@ from typing import cast
 
 import av
 
+from rvrt_cli.media.av_errors import LIBRARY_ERRORS
 from rvrt_cli.media.clock import Clock, DisplayTimes, packets_on_one_clock
 from rvrt_cli.media.color import frame_to_rgb
 from rvrt_cli.media.frame import Decoded
-from rvrt_cli.media.guard import LIBRARY_ERRORS
-from rvrt_cli.media.probe import check_regular_file, open_container, open_decoder
+from rvrt_cli.media.open_file import check_regular_file, open_container, open_decoder
 from rvrt_cli.media.source import UNTAGGED_MATRICES, ColorTags, Source, stated_range
 
 # Seeking lands this long before the first wanted frame, so that the deinterlacer has its neighbours and frames that

@@ -51,13 +51,13 @@ def mux(
     plan: MuxPlan,
     *,
     trimmed: bool = False,
-    rehearsal: bool = False,
+    dry_run: bool = False,
     stop: threading.Event | None = None,
 ) -> None:
     """Join ``segments`` in order, add the other streams and replace ``output`` atomically after verifying the result.
 
     The video's timestamps are the segments'. trimmed: the run covers only part of the film; the output then starts at
-    zero with its first frame, and the other streams are cut to the same range. rehearsal: the segments are a few frames
+    zero with its first frame, and the other streams are cut to the same range. dry_run: the segments are a few frames
     of the film, and of the other streams only the beginning is needed. stop: ends the work when it is set.
     Errors: :class:`OutputError`, :class:`DiskFullError`, :class:`VerifyError`, :class:`InterruptedRun`; ``output`` is
     untouched then. A film that is right but for what goes with it is kept beside ``output``, and the error says where.
@@ -74,22 +74,22 @@ def mux(
     if source.kind == "video" and (not trimmed or begins_with_the_sound(source, footers[0], settings)):
         shift += shift_for_early_sound(source, plan, settings.time_base, shift)
     sparse = any(p.kind in ("subtitle", "data") for p in plan.kept) or (plan.chapters and source.chapters)
-    brief = rehearsal and not sparse
+    brief = dry_run and not sparse
     with atomic_path(output) as temporary:
         timeline = _assemble(
-            source, segments, footers, temporary, settings, plan, shift, trimmed, rehearsal, brief, stop
+            source, segments, footers, temporary, settings, plan, shift, trimmed, dry_run, brief, stop
         )
         width, height = settings.coded_size
         expected = Expected(
             pts=timeline.pts, time_base=settings.time_base, width=width, height=height, color=settings.color,
             sar=settings.sar, shift_s=float(shift * settings.time_base), trimmed=trimmed, last_duration=timeline.last_duration,
             rotation=source.video.rotation - settings.bake_rotation, flipped=source.video.flipped and not settings.bake_flip,
-            rehearsal=rehearsal, brief=brief,
+            dry_run=dry_run, brief=brief,
         )  # fmt: skip
         try:
             verify_output(source, temporary, expected, plan)
         except SideStreamsError as error:
-            if rehearsal:
+            if dry_run:
                 raise
             raise _kept_beside(temporary, output, error) from error
 
@@ -120,14 +120,14 @@ def _assemble(
     plan: MuxPlan,
     shift: int,
     trimmed: bool,
-    rehearsal: bool,
+    dry_run: bool,
     brief: bool,
     stop: threading.Event | None,
 ) -> Timeline:
     feed_format = feed_format_of(settings)
     with scratch_folder() as folder, tempfile.TemporaryFile() as stderr:
         command = assembling_command(
-            source, output, settings, plan, feed_format, footers, shift, trimmed, folder, rehearsal, brief
+            source, output, settings, plan, feed_format, footers, shift, trimmed, folder, dry_run, brief
         )
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stderr=stderr, stdout=subprocess.DEVNULL, **OWN_GROUP

@@ -12,11 +12,11 @@ from typing import cast
 import av
 
 from rvrt_cli.errors import OutputError
-from rvrt_cli.media.aside import first_sound_s
 from rvrt_cli.media.clock import ARBITRARY_START
 from rvrt_cli.media.encode_settings import EncodeSettings
 from rvrt_cli.media.mux_plan import MuxPlan
 from rvrt_cli.media.segment import DecodeOrder, SegmentFooter, frame_step
+from rvrt_cli.media.side_streams import first_sound_s
 from rvrt_cli.media.source import Source
 
 LARGEST_TIMESCALE = 10_000_000

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
-from rvrt_cli.media.aside import hides_sound, set_aside
 from rvrt_cli.media.clock import ARBITRARY_START
 from rvrt_cli.media.containers import METADATA_KEYS, MUXERS, QUICKTIME_KEY
 from rvrt_cli.media.covers import attach_arguments
@@ -17,6 +16,7 @@ from rvrt_cli.media.languages import written_language
 from rvrt_cli.media.mux_clock import FilmEnd, duration_filter, movie_timescale, track_timescale
 from rvrt_cli.media.mux_plan import MuxPlan, StreamPlan, codec_arguments
 from rvrt_cli.media.segment import SegmentFooter
+from rvrt_cli.media.side_streams import copy_side_streams, hides_sound
 from rvrt_cli.media.source import Source, Stream
 from rvrt_cli.media.subtitles import write_text
 
@@ -41,12 +41,12 @@ def assembling_command(
     shift: int,
     trimmed: bool,
     folder: Path,
-    rehearsal: bool,
+    dry_run: bool,
     brief: bool,
 ) -> list[str]:
     """The command that reads the feed from standard input, everything else from the source, and writes ``output``.
 
-    shift: ticks added to the source's times. folder: for what must be copied aside first. rehearsal: only the first packets
+    shift: ticks added to the source's times. folder: for what must be copied aside first. dry_run: only the first packets
     of the other streams are written, but of all that are anywhere in the film; brief: not even these are waited for.
     """
     video = source.video
@@ -73,10 +73,10 @@ def assembling_command(
             timing += ["-seek_timestamp", "1", "-noaccurate_seek", "-ss", f"{start_s:.6f}"]
         command += [*timing, "-protocol_whitelist", "file", "-i", f"file:{source.path}"]
         inputs = 2
-        aside = _streams_set_aside(source, in_order, plan.container, trimmed)
+        aside = _streams_to_copy_first(source, in_order, plan.container, trimmed)
         if aside:
             taken_from |= {index: f"2:{number}" for number, index in enumerate(aside)}
-            command += [*timing, "-i", f"file:{set_aside(source, aside, folder, start_s, end_s)}"]
+            command += [*timing, "-i", f"file:{copy_side_streams(source, aside, folder, start_s, end_s)}"]
             inputs += 1
         for index, path in _converted_text(
             source, in_order, plan.container, folder, moved_s, footers, settings, trimmed
@@ -102,9 +102,9 @@ def assembling_command(
             # Seeking lands before the range; packets copied from there would start before zero, and Matroska would
             # move everything later to make up for it.
             command += [f"-copypriorss:{position}", "0"]
-        if p.action == "convert" and p.kind == "audio" and (cut_before or rehearsal):
-            command += [f"-filter:{position}", _sound_range(cut_before, rehearsal, stream, shift * time_base)]
-        if rehearsal and p.action == "copy":
+        if p.action == "convert" and p.kind == "audio" and (cut_before or dry_run):
+            command += [f"-filter:{position}", _sound_range(cut_before, dry_run, stream, shift * time_base)]
+        if dry_run and p.action == "copy":
             command += [f"-bsf:{position}", f"noise=drop=gte(n\\,{PACKETS_REHEARSED})"]
         command += [f"-map_metadata:s:{position}", f"1:s:{p.index}"]
         command += [f"-disposition:{position}", "+".join(sorted(stream.disposition)) or "0"]
@@ -206,11 +206,11 @@ def _quicktime_names(source: Source) -> list[str]:
     ]
 
 
-def _sound_range(cut_before: bool, rehearsal: bool, stream: Stream, moved_s: Fraction) -> str:
-    """A filter that leaves out what is before zero, and in a rehearsal nearly all."""
+def _sound_range(cut_before: bool, dry_run: bool, stream: Stream, moved_s: Fraction) -> str:
+    """A filter that leaves out what is before zero, and in a dry run nearly all."""
     until = float(max((stream.start_s or 0.0) + moved_s, 0)) + SOUND_REHEARSED_S
     return ":".join(
-        ["atrim=start=0" if cut_before else "atrim=start=-1000", *([f"end={until:.3f}"] if rehearsal else [])]
+        ["atrim=start=0" if cut_before else "atrim=start=-1000", *([f"end={until:.3f}"] if dry_run else [])]
     )
 
 
@@ -225,7 +225,7 @@ def begins_with_the_sound(source: Source, first: SegmentFooter, settings: Encode
     return first_s <= film_s + float(settings.time_base) / 2 and not hides_sound(source)
 
 
-def _streams_set_aside(
+def _streams_to_copy_first(
     source: Source, plans: Sequence[StreamPlan], container: str, trimmed: bool
 ) -> list[int]:
     """Indices of the streams that must be copied into a file of their own first, because ffmpeg would misplace them."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rvrt_cli.errors import RvrtError
+from rvrt_cli.media.av_errors import LIBRARY_ERRORS
 from rvrt_cli.media.containers import (
     CHAPTER_TAGS,
     COVER_CODECS,
@@ -26,12 +27,12 @@ from rvrt_cli.media.containers import (
 )
 from rvrt_cli.media.encode_settings import EncodeSettings
 from rvrt_cli.media.ffmpeg import run_ffmpeg
-from rvrt_cli.media.guard import LIBRARY_ERRORS
 from rvrt_cli.media.languages import same_language, written_language
-from rvrt_cli.media.probe import codec_name, open_container
+from rvrt_cli.media.open_file import open_container
+from rvrt_cli.media.probe import codec_name
 from rvrt_cli.media.scratch import scratch_folder
 from rvrt_cli.media.source import Source, Stream
-from rvrt_cli.media.survey import streams_with_packets
+from rvrt_cli.media.stream_packets import streams_with_packets
 from rvrt_cli.media.timecode import later_timecode
 
 # ffmpeg looks for the first packet of subtitles in the whole file.
@@ -60,7 +61,7 @@ class MuxPlan:
 
     chapters: whether the source's are written. timecode: of the film's first frame, "" for none. quicktime_keys: whether
     MP4 or MOV gets QuickTime's list of metadata keys, which takes any key. differences: clauses about names, languages and the
-    like that came out otherwise in a rehearsal, and may in the end.
+    like that came out otherwise in a dry_run, and may in the end.
     """
 
     container: str

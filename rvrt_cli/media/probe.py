@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any, cast
 
 import av
-import numpy as np
 
 from rvrt_cli.errors import InputError, RvrtError
-from rvrt_cli.media.aspects import ShapeSurvey
+from rvrt_cli.media.aspects import ShapeSurvey, in_one_shape
+from rvrt_cli.media.av_errors import LIBRARY_ERRORS, translate_av_errors, translate_read_errors
 from rvrt_cli.media.clock import ARBITRARY_START, measure_clock
 from rvrt_cli.media.color import nearest_planar_name, planar_format
 from rvrt_cli.media.ffmpeg import list_streams
-from rvrt_cli.media.guard import LIBRARY_ERRORS, readable, reading
 from rvrt_cli.media.heif import read_heif
+from rvrt_cli.media.open_file import PROBE_TIMEOUT_S, check_regular_file, open_container, open_decoder
 from rvrt_cli.media.pages import holds_film
+from rvrt_cli.media.side_data import display_matrix, side_data
 from rvrt_cli.media.source import (
     NO_CROP,
     Chapter,
@@ -37,23 +38,16 @@ from rvrt_cli.media.source import (
 )
 from rvrt_cli.system.suffixes import IMAGE_SUFFIXES
 
-# Demuxers that read other files or the network on behalf of the file they are given.
-INDIRECT_FORMATS = frozenset(
-    {"hls", "concat", "dash", "sdp", "rtsp", "lavfi", "tty", "imf", "applehttp", "webm_dash_manifest"}
-)
-PLAYLIST_STARTS = (b"#EXTM3U", b"ffconcat", b"v=0\r\n", b"v=0\n")
 MAX_PIXELS = 1 << 28
 PACKETS_TO_FIRST_FRAME = 2000
 # AVFMT_NOTIMESTAMPS (libavformat/avformat.h): raw streams, whose demuxers make times up. MPEG-2's parser counts repeated fields.
 NO_TIMESTAMPS = 0x80
 TIMED_BY_PARSER = frozenset({"mpegvideo"})
 FRAMES_PROBED = 12
-PROBE_TIMEOUT_S = 60.0
 BOX_BYTES_READ = 1 << 26
 # What FFmpeg gives the still pictures of a HEIF file, which are streams like its film.
 HEIF_STILL_TIME_BASE = Fraction(1)
 PROFILE_NAMING_DECODERS = frozenset({"png", "apng"})
-VPX_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 # What hangs on coded pictures (PyAV's names) or on the stream (ffmpeg's names) and is lost when they are made anew.
 FRAME_EXTRAS = {
     "A53_CC": "closed captions inside the pictures",
@@ -83,7 +77,7 @@ def probe(path: Path | str, *, video_stream: int | None = None, fps: Fraction | 
 
         return probe_y4m()
     path = Path(path)
-    with readable(path):
+    with translate_read_errors(path):
         return _probe_path(path, video_stream, fps)
 
 
@@ -96,27 +90,27 @@ def _probe_path(path: Path, video_stream: int | None, fps: Fraction | None) -> S
     heif = read_heif(path)
     if (path.suffix.lower() in IMAGE_SUFFIXES or heif is not None) and not holds_film(path):
         return probe_images(path, fps)
-    with reading(path), open_container(path) as container:
+    with translate_av_errors(path), open_container(path) as container:
         source = _probe_container(path, container, video_stream)
     return _with_one_clock(source) if source.format in ARBITRARY_START else source
 
 
 def _with_one_clock(source: Source) -> Source:
-    """``source`` with the number of jumps of its clock, its length without them, and its usual shape; reads the whole file."""
+    """``source`` with the number of jumps of its clock, its length without them, and its shapes; reads the whole file."""
     shapes = ShapeSurvey(source.video.codec)
 
     def see(packet: av.Packet) -> None:
         if packet.stream_index == source.video.index:
             shapes.see(packet)
 
-    with reading(source.path), open_container(source.path) as container:
+    with translate_av_errors(source.path), open_container(source.path) as container:
         jumps, end_s = measure_clock(container, see)
-    source = _with_longest_shape(source, shapes.shapes)
+    source = replace(source, shapes=tuple(shapes.runs))
     if not jumps or end_s is None:
-        return source
+        return in_one_shape(source)
     duration_s = max(end_s - source.start_s, 0.0)
     places = "one place" if jumps == 1 else f"{jumps} places"
-    return replace(
+    joined = replace(
         source,
         clock_jumps=jumps,
         duration_s=duration_s,
@@ -127,75 +121,7 @@ def _with_one_clock(source: Source) -> Source:
             "in the output.",
         ),
     )
-
-
-def _with_longest_shape(source: Source, shapes: list[tuple[Fraction, int]]) -> Source:
-    """``source`` with the shape that most of its pictures have, and a note where others have another one."""
-    if len(shapes) < 2:
-        return source
-    video = source.video
-    packets = sum(count for _, count in shapes)
-    longest, _ = max(shapes, key=lambda shape: shape[1])
-    found = ", ".join(f"{float(shape):.2f}:1 in {count / packets:.0%}" for shape, count in shapes)
-    return replace(
-        source,
-        video=replace(video, sar=longest * Fraction(video.height, video.width)),
-        notes=(
-            *source.notes,
-            f"The aspect of the picture changes in the film ({found} of its pictures); all of it is shown as "
-            f"{float(longest):.2f}:1, so that the rest is stretched. Cut it with --start and --end where it changes to avoid that.",
-        ),
-    )
-
-
-def check_regular_file(path: Path) -> None:
-    """Raise :class:`InputError` unless ``path`` is a file with something in it."""
-    if not path.exists():
-        raise InputError(f"{path} does not exist; check the path.")
-    if not path.is_file():
-        raise InputError(f"{path} is not a regular file; give a video file, an image folder, a pattern or -.")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path} is empty (0 bytes); it was probably not copied or recorded completely.")
-
-
-def open_container(path: Path) -> av.container.InputContainer:
-    """Open a local file; refuses formats that would open other files. Wrap calls in :func:`reading`."""
-    with open(path, "rb") as file:
-        start = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n")
-    if start.startswith(PLAYLIST_STARTS) or b"<MPD" in start:  # FFmpeg would try their entries for minutes
-        raise InputError(f"{path} is a playlist that refers to other files; give the video file itself.")
-    # "file:" keeps names such as "a:b.mp4" from being read as a protocol; whatever a demuxer opens must be local.
-    container = av.open(
-        f"file:{path}",
-        options={"protocol_whitelist": "file"},
-        metadata_errors="replace",
-        timeout=(PROBE_TIMEOUT_S, None),
-    )
-    if INDIRECT_FORMATS & set(container.format.name.split(",")):
-        name = container.format.name
-        container.close()
-        raise InputError(
-            f"{path} is a {name} playlist that refers to other files; give the video file itself."
-        )
-    return container
-
-
-def open_decoder(stream: av.VideoStream, has_alpha: bool) -> av.VideoCodecContext:
-    """The codec context to decode ``stream`` with; VP8/VP9 alpha is understood by libvpx only.
-
-    One thread: with several, FFmpeg's decoders lose other frames after damage, and conceal others, than with one. The
-    model takes more time than they do by far.
-    """
-    context = stream.codec_context
-    name = context.name
-    if has_alpha and name in VPX_ALPHA_DECODERS:
-        context = cast(av.VideoCodecContext, av.CodecContext.create(VPX_ALPHA_DECODERS[name], "r"))
-    elif name == "h264":
-        # Where the headers give no reorder depth, FFmpeg guesses one from the first frames and drops frames when it turns
-        # out to be too small. A strict decoder waits as long as the level allows (libavcodec/h264_ps.c).
-        context.options = {"strict": "strict"}
-    context.thread_count = 1
-    return context
+    return in_one_shape(joined)
 
 
 def _seconds(ticks: int | None, time_base: Fraction | None) -> float | None:
@@ -484,35 +410,10 @@ def _without_profile(frame: av.VideoFrame) -> av.VideoFrame:
     return bare
 
 
-def display_matrix(frame: av.VideoFrame) -> tuple[int, bool]:
-    """(rotation, flipped) of the frame's display matrix; rotations that are no multiple of 90 degrees are rounded."""
-    matrix = _side_data(frame, "DISPLAYMATRIX")
-    if matrix is None or len(matrix) < 36:
-        return 0, False
-    values = np.array(struct.unpack("<9i", matrix[:36]), np.float64)
-    a, b, c, d = values[0], values[1], values[3], values[4]
-    flipped = a * d - b * c < 0
-    if flipped:
-        a, c = -a, -c  # undo the mirror, which acts on the rotated picture's x
-    angle = -np.degrees(np.arctan2(b, a)) if (a or b) else 0.0
-    rotation = round(angle / 90) * 90 % 360
-    return int(rotation - 360 if rotation > 180 else rotation), bool(flipped)
-
-
-def _side_data(frame: av.VideoFrame, kind: str) -> bytes | None:
-    try:
-        for data in cast("list[Any]", frame.side_data):
-            if data.type.name == kind:
-                return bytes(data)
-    except LIBRARY_ERRORS:
-        return None  # a type this PyAV does not know stops its iteration
-    return None
-
-
 def _hdr_metadata(frame: av.VideoFrame) -> HdrMetadata | None:
     """HDR10 static metadata of a decoded frame (AVMasteringDisplayMetadata, AVContentLightMetadata)."""
-    mastering = _side_data(frame, "MASTERING_DISPLAY_METADATA")
-    light = _side_data(frame, "CONTENT_LIGHT_LEVEL")
+    mastering = side_data(frame, "MASTERING_DISPLAY_METADATA")
+    light = side_data(frame, "CONTENT_LIGHT_LEVEL")
     facts: dict[str, Any] = {}
     if mastering is not None and len(mastering) >= 88:
         numbers = struct.unpack("<20i2i", mastering[:88])
@@ -578,7 +479,7 @@ def _crop(listing: list[str], width: int, height: int) -> Crop:
 
 def _extras(frames: list[av.VideoFrame], listing: list[str], metadata: Mapping[str, str]) -> list[str]:
     """Sentences for what the first frames and the stream carry beside the picture and an upscaled one does not."""
-    kinds = {kind for frame in frames for kind in FRAME_EXTRAS if _side_data(frame, kind) is not None}
+    kinds = {kind for frame in frames for kind in FRAME_EXTRAS if side_data(frame, kind) is not None}
     if "stereo_mode" in metadata:  # Matroska's own mark, which is copied
         kinds.discard("STEREO3D")
     lost = {FRAME_EXTRAS[kind] for kind in kinds}

@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 
 from rvrt_cli.errors import InputError, RvrtError, UsageError
+from rvrt_cli.media.av_errors import LIBRARY_ERRORS, translate_av_errors
 from rvrt_cli.media.count import count_pictures
 from rvrt_cli.media.decode import FilmDecoder
 from rvrt_cli.media.deinterlace import DEINTERLACER, Deinterlacer, picture_of
 from rvrt_cli.media.frame import Decoded, Frame
-from rvrt_cli.media.guard import LIBRARY_ERRORS, reading
 from rvrt_cli.media.images import decode_images
 from rvrt_cli.media.source import Source, VideoStream
 from rvrt_cli.media.y4m import decode_y4m
@@ -70,7 +70,7 @@ class FrameReader:
         return self
 
     def __next__(self) -> Frame:
-        with reading(self.source.path):
+        with translate_av_errors(self.source.path):
             return next(self._frames)
 
     def __enter__(self) -> FrameReader:

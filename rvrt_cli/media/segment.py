@@ -21,9 +21,9 @@ import av
 import numpy as np
 
 from rvrt_cli.errors import OutputError
+from rvrt_cli.media.av_errors import LIBRARY_ERRORS
 from rvrt_cli.media.color import rgb_to_frame
 from rvrt_cli.media.encode_settings import EncodeSettings
-from rvrt_cli.media.guard import LIBRARY_ERRORS
 from rvrt_cli.media.scheduling import keep_ordinary_scheduling
 from rvrt_cli.system.files import explain_os_error, hash_file, sync_file
 

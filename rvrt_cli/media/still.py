@@ -10,10 +10,11 @@ import av
 import numpy as np
 
 from rvrt_cli.errors import InputError
+from rvrt_cli.media.av_errors import LIBRARY_ERRORS, translate_av_errors
 from rvrt_cli.media.color import frame_to_rgb, nearest_planar_name, planar_format, saturate
-from rvrt_cli.media.guard import LIBRARY_ERRORS, reading
 from rvrt_cli.media.heif import CODED, read_heif
-from rvrt_cli.media.probe import display_matrix, open_container, open_decoder
+from rvrt_cli.media.open_file import open_container, open_decoder
+from rvrt_cli.media.side_data import display_matrix
 from rvrt_cli.media.source import ColorTags
 
 ICON = b"\0\0\1\0"
@@ -36,7 +37,7 @@ def decode_still(path: Path) -> np.ndarray:
         kinds = {b"grid": "put together from tiles", b"iovl": "put together from others"}
         how = kinds.get(heif.kind, "of an unknown kind")
         raise InputError(f"{path} holds a picture {how}, which is not read here; convert it to PNG first.")
-    with reading(path):
+    with translate_av_errors(path):
         frame = _decode(path, None if heif is None else heif.primary)
         alpha_frame = None if heif is None or heif.alpha is None else _decode(path, heif.alpha)
     if int(frame.color_trc) in (16, 18):

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from rvrt_cli.errors import InputError, RvrtError, VerifyError
+from rvrt_cli.media.av_errors import LIBRARY_ERRORS
 from rvrt_cli.media.containers import CHAPTER_TAGS, TIMECODE_TAG, read_back_name
-from rvrt_cli.media.guard import LIBRARY_ERRORS
 from rvrt_cli.media.languages import same_language, written_language
 from rvrt_cli.media.mux_plan import MuxPlan, StreamPlan
-from rvrt_cli.media.probe import open_container, probe
+from rvrt_cli.media.open_file import open_container
+from rvrt_cli.media.probe import probe
 from rvrt_cli.media.source import ColorTags, Source, Stream
-from rvrt_cli.media.survey import streams_with_packets
+from rvrt_cli.media.stream_packets import streams_with_packets
 
 # Sound is copied packet by packet; its first packets may be dropped by a muxer, damaged ones by the demuxer.
 SOUND_START_TOLERANCE_S = 0.06
@@ -33,7 +34,7 @@ class Expected:
     """What the output must be. pts: int64 (frames,) in time_base units, increasing, as they stand in the output.
 
     shift_s: what was added to the source's clock. rotation, flipped: of the display matrix the output carries.
-    rehearsal: the film is a few frames of it, and the other streams may last as long as they like; brief: they are cut to
+    dry_run: the film is a few frames of it, and the other streams may last as long as they like; brief: they are cut to
     its length, too.
     """
 
@@ -48,7 +49,7 @@ class Expected:
     last_duration: int = 0
     rotation: int = 0
     flipped: bool = False
-    rehearsal: bool = False
+    dry_run: bool = False
     brief: bool = False
 
 
@@ -288,7 +289,7 @@ def _compare_duration(
     source: Source, result: Source, expected: Expected, tracks: dict[int, _Track]
 ) -> list[str]:
     """The file lasts at least as long as the film, and no longer than film and source (its sound may be the longer one)."""
-    if result.duration_s is None or len(expected.pts) == 0 or expected.rehearsal:
+    if result.duration_s is None or len(expected.pts) == 0 or expected.dry_run:
         return []
     film_s = float((int(expected.pts[-1] - expected.pts[0]) + expected.last_duration) * expected.time_base)
     end_s = float((int(expected.pts[-1]) + expected.last_duration) * expected.time_base)
@@ -315,7 +316,7 @@ def _compare_sound(
 ) -> list[str]:
     """Number, start and end of the packets of copied sound against the source's own."""
     copied = [(stream.index, p) for stream, p in pairs if p.action == "copy" and p.kind == "audio"]
-    if not copied or expected.trimmed or expected.rehearsal:
+    if not copied or expected.trimmed or expected.dry_run:
         return []
     try:
         _, _, origin = _scan(source.path, source.video.index)

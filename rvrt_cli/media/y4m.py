@@ -262,16 +262,16 @@ class Y4mWriter:
 
     def close(self) -> None:
         """Flush."""
-        with _explained():
+        with _translate_pipe_errors():
             self._file.flush()
 
     def _put(self, data: bytes) -> None:
-        with _explained():
+        with _translate_pipe_errors():
             self._file.write(data)
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _translate_pipe_errors() -> Iterator[None]:
     """Say what went wrong with standard output: its reader left, or the disk behind it is full."""
     try:
         yield

@@ -147,13 +147,13 @@ class ModelConfig:
     def _convolutions(self) -> list[tuple[str, int, int]]:
         """Stage, input channels and groups of each input convolution that exists."""
         c = self.embed_dim
-        siblings = 1 if self.alignment == "warped" else 0
+        intra_clip = 1 if self.alignment == "warped" else 0
         first, *passes, last = self.conv_groups
         shallow = c if self.upscale == 1 else self.in_channels
         return [
             ("shallow extraction", shallow, first),
             *(
-                (f"{name} pass", (2 + index + siblings) * c, passes[index])
+                (f"{name} pass", (2 + index + intra_clip) * c, passes[index])
                 for index, name in enumerate(self.pass_names)
             ),
             ("reconstruction", (1 + self.passes) * c, last),

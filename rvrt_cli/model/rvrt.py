@@ -27,11 +27,11 @@ class Pass(B.Module):
     def __init__(self, config: ModelConfig, index: int) -> None:
         super().__init__()
         self.uses_flow = config.uses_flow
-        self.siblings = config.alignment == "warped"
+        self.intra_clip = config.alignment == "warped"
         self.align = ALIGNMENTS[config.alignment](config)
         self.refine = Stage(
             config,
-            (2 + index + (1 if self.siblings else 0)) * config.embed_dim,
+            (2 + index + (1 if self.intra_clip else 0)) * config.embed_dim,
             config.num_blocks[1],
             config.window,
             config.conv_groups[index + 1],
@@ -65,7 +65,7 @@ class Pass(B.Module):
                 else:
                     propagated = self.align(query, key, propagated)
             inside = []
-            if self.siblings:
+            if self.intra_clip:
                 inside = [ahead[2 * i], flows[2 * i]]
             propagated = self.update(clips[i], propagated, inside)
             out.append(propagated)
@@ -77,7 +77,7 @@ class Pass(B.Module):
         ``(n, 2, h, w, c)`` each. ``inside``: for ``warped`` alignment the flows of its two frames to each other, ``(n, h, w, 2)``.
         """
         inputs = stages + [aligned]  # noqa: RUF005 - MindSpore compiles this function, and it knows no stars
-        if self.siblings:
+        if self.intra_clip:
             # A frame's nearest neighbour may be the other one of its own clip, which alignment does not see.
             inputs.append(warp_clip(B.flip(stages[-1], 1), B.stack(inside, 1), True))
         return aligned + self.refine(B.concat(inputs, 4))

@@ -96,11 +96,11 @@ def _network(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
         yield from _layer("entry.second", c, c, 3, 3)
     inputs, reduction = (c, 1) if config.upscale == 1 else (config.in_channels, config.reduction)
     yield from _stage("shallow", config, inputs, config.num_blocks[0], 1, config.conv_groups[0], reduction)
-    siblings = 1 if config.alignment == "warped" else 0
+    intra_clip = 1 if config.alignment == "warped" else 0
     for index in range(config.passes):
         yield from _alignment(f"passes.{index}.align", config)
         yield from _stage(
-            f"passes.{index}.refine", config, (2 + index + siblings) * c, config.num_blocks[1], config.window[0],
+            f"passes.{index}.refine", config, (2 + index + intra_clip) * c, config.num_blocks[1], config.window[0],
             config.conv_groups[index + 1],
         )  # fmt: skip
     stages = (1 + config.passes) * c

@@ -51,7 +51,7 @@ class Advance(B.Module):
         self.stages = 1 + index
         self.backward = index % 2 == 0
         self.uses_flow = network.uses_flow
-        self.siblings = self.recurrent.siblings
+        self.intra_clip = self.recurrent.intra_clip
         self.takes_refined = index >= 2
         self.gives_refined = network.uses_flow and index + 2 < len(network.passes)
 
@@ -63,7 +63,7 @@ class Advance(B.Module):
             link = rest[self.stages]
             # A backward pass sees time reversed: flows to later frames lead to "earlier" ones.
             there, back = (1, 3) if self.backward else (3, 1)
-            if self.siblings:
+            if self.intra_clip:
                 own = rest[self.stages + 1]
                 inside = [own[:, back], own[:, there]]
             if self.takes_refined:

@@ -179,7 +179,7 @@ def explain_os_error(error: OSError, target: Path) -> OutputError | DiskFullErro
 
 
 @contextmanager
-def explained_writing(target: Path) -> Iterator[None]:
+def translate_write_errors(target: Path) -> Iterator[None]:
     """Reword the operating system's errors met while writing ``target`` (:func:`explain_os_error`)."""
     try:
         yield

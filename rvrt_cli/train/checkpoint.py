@@ -15,7 +15,7 @@ import numpy as np
 
 from rvrt_cli.errors import WeightsError
 from rvrt_cli.model.config import ModelConfig
-from rvrt_cli.system.files import explained_writing, write_bytes
+from rvrt_cli.system.files import translate_write_errors, write_bytes
 from rvrt_cli.train.recipe import Recipe
 
 
@@ -161,7 +161,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 def load_latest(folder: Path) -> Checkpoint | None:
     """The newest undamaged checkpoint of a run, or None where there is none.
 
-    Files appear atomically, so a damaged one was damaged later; an older one is used then, and :func:`set_aside` moves
+    Files appear atomically, so a damaged one was damaged later; an older one is used then, and :func:`rename_damaged` moves
     the damaged ones out of the way. Errors: :class:`WeightsError` when there are checkpoints but none can be used.
     """
     problem: DamagedCheckpointError | None = None
@@ -180,10 +180,10 @@ def newer_checkpoints(folder: Path, step: int) -> list[Path]:
     return [path for path in list_checkpoints(folder) if step_of(path) > step]
 
 
-def set_aside(path: Path) -> Path:
+def rename_damaged(path: Path) -> Path:
     """Rename a damaged checkpoint so that it is taken for one no more; → its new path."""
     target = path.with_name(f"{path.name}.damaged")
-    with explained_writing(target):
+    with translate_write_errors(target):
         os.replace(path, target)
     return target
 

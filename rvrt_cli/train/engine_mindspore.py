@@ -26,7 +26,7 @@ from rvrt_cli.train.engine import (
     starting_tensors,
     talking,
 )
-from rvrt_cli.train.memory import SMALLER_CLIP, SMALLER_STEP, explained_shortage
+from rvrt_cli.train.memory import SMALLER_CLIP, SMALLER_STEP, translate_shortage
 from rvrt_cli.train.recipe import Recipe
 
 
@@ -111,7 +111,7 @@ class MindSporeEngine:
             self._gradients[flow] = self._make_gradients(flow)
         scale = self._scale if recipe.precision == "fp16" else 1.0
         own_loss, grads = 0.0, None
-        with explained_shortage(SMALLER_STEP):
+        with translate_shortage(SMALLER_STEP):
             for part_lq, part_gt in zip(
                 np.split(lq, recipe.accumulate), np.split(gt, recipe.accumulate), strict=True
             ):
@@ -160,7 +160,7 @@ class MindSporeEngine:
 
     def predict(self, lq: np.ndarray) -> np.ndarray:
         model = self._averaged if self._averaged is not None else self._model
-        with explained_shortage(SMALLER_CLIP):
+        with translate_shortage(SMALLER_CLIP):
             return self._primitives.run(model, np.ascontiguousarray(lq[None], np.float32))[0]
 
     def state(self) -> EngineState:

@@ -24,7 +24,7 @@ from rvrt_cli.train.engine import (
     starting_tensors,
     talking,
 )
-from rvrt_cli.train.memory import SMALLER_CLIP, SMALLER_STEP, explained_shortage
+from rvrt_cli.train.memory import SMALLER_CLIP, SMALLER_STEP, translate_shortage
 from rvrt_cli.train.recipe import Recipe
 from rvrt_cli.upscale.events import counted
 
@@ -114,7 +114,7 @@ class TorchEngine:
     def _backward(self, lq: np.ndarray, gt: np.ndarray, scale: float) -> float:
         """Add the gradient of the mean Charbonnier loss of one part; → the loss."""
         torch = self._torch
-        with explained_shortage(SMALLER_STEP), self._compiling():
+        with translate_shortage(SMALLER_STEP), self._compiling():
             with self._autocast():
                 sr = self._forward(self._to_device(lq))
             difference = sr.float() - self._to_device(gt)
@@ -179,7 +179,7 @@ class TorchEngine:
     def predict(self, lq: np.ndarray) -> np.ndarray:
         torch = self._torch
         # Not inference mode: the model's cached constants would be born without a gradient's bookkeeping.
-        with explained_shortage(SMALLER_CLIP), torch.no_grad(), self._autocast():
+        with translate_shortage(SMALLER_CLIP), torch.no_grad(), self._autocast():
             x = torch.from_numpy(np.ascontiguousarray(lq))[None].to(self._device)
             weights = self._ema or self._parameters
             return torch.func.functional_call(self._model, weights, (x,))[0].float().cpu().numpy()

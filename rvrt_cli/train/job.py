@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from rvrt_cli.system.files import explained_writing, write_bytes
+from rvrt_cli.system.files import translate_write_errors, write_bytes
 from rvrt_cli.train.engine import RankInfo
 from rvrt_cli.train.events import Event, event_to_json
 
@@ -68,7 +68,7 @@ class JobFolder:
         """
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-machine{node_rank}-{os.getpid()}"
         folder = cls(logs / name)
-        with explained_writing(folder.path):
+        with translate_write_errors(folder.path):
             folder.path.mkdir(parents=True)
             folder._view.touch()
             folder._starter.write_text(_identity(os.getpid()), encoding="utf-8")
@@ -117,7 +117,7 @@ def write_event(view: TextIO, event: Event) -> None:
 
     Errors: :class:`rvrt_cli.errors.DiskFullError`, :class:`rvrt_cli.errors.OutputError`.
     """
-    with explained_writing(Path(view.name)):
+    with translate_write_errors(Path(view.name)):
         view.write(event_to_json(event) + "\n")
 
 

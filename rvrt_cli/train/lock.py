@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rvrt_cli.errors import OutputError
-from rvrt_cli.system.files import explained_writing
+from rvrt_cli.system.files import translate_write_errors
 from rvrt_cli.system.locks import try_lock_where_possible
 
 LOCK_NAME = ".lock"
@@ -22,7 +22,7 @@ def run_lock(out: Path) -> Iterator[None]:
     Errors: :class:`OutputError` naming the process that holds it already, or where the folder cannot be written.
     """
     path = out / LOCK_NAME
-    with explained_writing(out):
+    with translate_write_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:

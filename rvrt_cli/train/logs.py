@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rvrt_cli.errors import DeviceError
-from rvrt_cli.system.files import explained_writing, write_bytes
+from rvrt_cli.system.files import translate_write_errors, write_bytes
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class CsvLog:
 
         Errors: :class:`rvrt_cli.errors.DiskFullError`, :class:`rvrt_cli.errors.OutputError`.
         """
-        with explained_writing(self._path), self._path.open("a", newline="", encoding="utf-8") as file:
+        with translate_write_errors(self._path), self._path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self._names).writerow(
                 {name: _cell(value) for name, value in asdict(row).items()}
             )
@@ -97,7 +97,7 @@ class TensorBoardLog:
                 "TensorBoard is not installed; run `pip install tensorboard torch`, or leave --tensorboard out."
             ) from error
         self._folder = folder
-        with explained_writing(folder):
+        with translate_write_errors(folder):
             # Events after the checkpoint are hidden by purge_step, those of a start that never saved as well.
             self._writer = writer(str(folder), purge_step=step + 1)
 
@@ -109,12 +109,12 @@ class TensorBoardLog:
         values = asdict(row)
         step = values.pop("step")
         group = f"validation/{values.pop('name')}" if isinstance(row, ValidationRow) else "train"
-        with explained_writing(self._folder):
+        with translate_write_errors(self._folder):
             for name, value in values.items():
                 self._writer.add_scalar(f"{group}/{name}", value, step)
             self._writer.flush()
 
     def close(self) -> None:
         """Flush and close the file."""
-        with explained_writing(self._folder):
+        with translate_write_errors(self._folder):
             self._writer.close()

@@ -13,7 +13,7 @@ import numpy as np
 from rvrt_cli.errors import InterruptedRun, RvrtError
 from rvrt_cli.imaging.images import write_png
 from rvrt_cli.model.config import ModelConfig
-from rvrt_cli.system.files import explained_writing, remove_all_leftovers
+from rvrt_cli.system.files import remove_all_leftovers, translate_write_errors
 from rvrt_cli.train.batches import Batch, BatchMaker, BatchStream, open_sources
 from rvrt_cli.train.checkpoint import (
     Checkpoint,
@@ -21,8 +21,8 @@ from rvrt_cli.train.checkpoint import (
     checkpoint_path,
     newer_checkpoints,
     prune_checkpoints,
+    rename_damaged,
     save_checkpoint,
-    set_aside,
 )
 from rvrt_cli.train.create_engine import create_engine
 from rvrt_cli.train.engine import Engine, RankInfo, StepResult
@@ -143,12 +143,12 @@ class _Run:
         if not self.writes:
             return []
         out, checkpoints = self.settings.out, self.settings.out / "checkpoints"
-        with explained_writing(checkpoints):
+        with translate_write_errors(checkpoints):
             checkpoints.mkdir(parents=True, exist_ok=True)
             for folder in (out, checkpoints):
                 remove_all_leftovers(folder)
         notes = [
-            f"{path.name} is damaged and was renamed {set_aside(path).name}; the run goes on from step {self.step}"
+            f"{path.name} is damaged and was renamed {rename_damaged(path).name}; the run goes on from step {self.step}"
             for path in newer_checkpoints(checkpoints, self.step)
         ]
         self.logs = [CsvLog(out / "log.csv", StepRow, self.step)]
@@ -257,7 +257,7 @@ class _Run:
 
         def keep(name: str, picture: np.ndarray) -> None:
             if self.settings.samples and self.writes:
-                with explained_writing(folder):
+                with translate_write_errors(folder):
                     folder.mkdir(parents=True, exist_ok=True)
                 write_png(folder / f"{name}.png", picture)
 

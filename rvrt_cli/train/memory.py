@@ -17,7 +17,7 @@ SMALLER_CLIP = (
 
 
 @contextmanager
-def explained_shortage(advice: str) -> Iterator[None]:
+def translate_shortage(advice: str) -> Iterator[None]:
     """Turn a framework's words for "out of memory" into :class:`OutOfMemoryError_` with ``advice``."""
     try:
         yield

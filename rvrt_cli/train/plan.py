@@ -112,10 +112,10 @@ def activation_floats_per_px(config: ModelConfig, recompute: bool = False) -> fl
     layer = 9.0 * c + 2.0 * config.mlp_ratio * c
     if config.position_bias:
         layer += config.num_heads * prod(config.window)
-    siblings = 1 if config.alignment == "warped" else 0
+    intra_clip = 1 if config.alignment == "warped" else 0
     inputs = (
         [3 * config.reduction**2]
-        + [(2 + index + siblings) * c for index in range(config.passes)]
+        + [(2 + index + intra_clip) * c for index in range(config.passes)]
         + [(1 + config.passes) * c]
     )
     blocks = [config.num_blocks[0]] + [config.num_blocks[1]] * config.passes + [config.num_blocks[2]]

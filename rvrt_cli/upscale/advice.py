@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rvrt_cli.media.compression import key_frame_economy
+from rvrt_cli.media.compression import bits_per_detail
 from rvrt_cli.media.source import Source
 from rvrt_cli.model.config import PRESETS
 from rvrt_cli.weights.find import shipped
@@ -20,16 +20,16 @@ def compression_advice(source: Source, model: str) -> str:
     """
     if model not in (*PRESETS, REAL) or REAL not in shipped():
         return ""
-    if (economy := key_frame_economy(source)) is None:
+    if (bits := bits_per_detail(source)) is None:
         return ""
-    if economy < COMPRESSED and model != REAL:
+    if bits < COMPRESSED and model != REAL:
         return (
-            f"The film is visibly compressed ({economy:.2f} bits per pixel and grey level of contrast in its key frames): "
+            f"The film is visibly compressed ({bits:.2f} bits per pixel and grey level of contrast in its key frames): "
             f"--model {REAL} is made for such films and does not sharpen their compression along."
         )
-    if economy >= COMPRESSED and model == REAL:
+    if bits >= COMPRESSED and model == REAL:
         return (
-            f"The film is hardly compressed ({economy:.2f} bits per pixel and grey level of contrast in its key frames): "
+            f"The film is hardly compressed ({bits:.2f} bits per pixel and grey level of contrast in its key frames): "
             "--light recovers more from films like this."
         )
     return ""

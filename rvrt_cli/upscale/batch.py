@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rvrt_cli.errors import ExitCode, InputError, InterruptedRun, OutputError, PartialError, RvrtError
+from rvrt_cli.media.av_errors import translate_read_errors
 from rvrt_cli.media.containers import CONTAINERS
-from rvrt_cli.media.guard import readable
-from rvrt_cli.system.files import explained_writing, visible
+from rvrt_cli.system.files import translate_write_errors, visible
 from rvrt_cli.system.suffixes import VIDEO_SUFFIXES
 from rvrt_cli.upscale.events import Event, Notice, OnEvent, Report, counted
 from rvrt_cli.upscale.options import UpscaleOptions
@@ -32,14 +32,14 @@ class BatchReport(Event):
 
 def list_videos(folder: Path) -> list[Path]:
     """The videos directly in ``folder``, by suffix, sorted by name; hidden files are none."""
-    with readable(folder):
+    with translate_read_errors(folder):
         return [path for path in visible(folder) if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES]
 
 
 def is_batch(input_path: str) -> bool:
     """Whether the input is a folder that holds videos."""
     path = Path(input_path)
-    with readable(path):
+    with translate_read_errors(path):
         return input_path != "-" and path.is_dir() and bool(list_videos(path))
 
 
@@ -51,7 +51,7 @@ def output_suffix(video: Path, container: str | None) -> str:
     return video.suffix if video.suffix.lower() in CONTAINERS else FALLBACK_SUFFIX
 
 
-def batch_targets(videos: list[Path], folder: Path, container: str | None) -> list[Path]:
+def output_paths(videos: list[Path], folder: Path, container: str | None) -> list[Path]:
     """The output of each video: its own name in ``folder``, with :func:`output_suffix`.
 
     Errors: :class:`OutputError` when two videos would get the same name.
@@ -71,7 +71,7 @@ def upscale_folder(
 
     Errors: :class:`PartialError` when some failed; :class:`InterruptedRun` as in a single run.
     """
-    with explained_writing(output):
+    with translate_write_errors(output):
         if not output.is_dir() and (output.suffix or output.exists()):
             raise OutputError(
                 f"{folder} is a folder of videos, so the output must be a folder too; got {output}."
@@ -81,15 +81,15 @@ def upscale_folder(
     videos = list_videos(folder)
     if not videos:
         raise InputError(f"{folder} holds no videos.")
-    targets = batch_targets(videos, output, options.container)
-    with explained_writing(output):
+    targets = output_paths(videos, output, options.container)
+    with translate_write_errors(output):
         output.mkdir(parents=True, exist_ok=True)
     done: list[str] = []
     skipped: list[str] = []
     failed: list[tuple[str, str]] = []
     for number, (video, target) in enumerate(zip(videos, targets, strict=True), start=1):
         try:
-            with explained_writing(target):  # .ts becomes .mkv, and a name may be too long then
+            with translate_write_errors(target):  # .ts becomes .mkv, and a name may be too long then
                 there = target.exists()
             if there and not options.overwrite:
                 # A finished output appears whole and verified or not at all, so a file that exists is done.

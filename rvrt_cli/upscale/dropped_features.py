@@ -6,8 +6,8 @@ from collections import Counter
 from itertools import pairwise
 
 from rvrt_cli.media import Source
-from rvrt_cli.media.guard import LIBRARY_ERRORS
-from rvrt_cli.media.probe import open_container
+from rvrt_cli.media.av_errors import LIBRARY_ERRORS
+from rvrt_cli.media.open_file import open_container
 from rvrt_cli.upscale.output_path import OutputKind
 
 PACKETS_LOOKED_AT = 600

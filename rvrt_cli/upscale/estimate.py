@@ -18,8 +18,8 @@ from rvrt_cli.system.suffixes import IMAGE_SUFFIXES
 from rvrt_cli.upscale.advice import compression_advice
 from rvrt_cli.upscale.batch import is_batch, output_suffix
 from rvrt_cli.upscale.events import Event, MemoryReduced, OnEvent, counted, ignore_event
-from rvrt_cli.upscale.film import open_film
 from rvrt_cli.upscale.formatting import format_fps, format_size
+from rvrt_cli.upscale.frame_source import open_frame_source
 from rvrt_cli.upscale.oom_fallback import OomFallback
 from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.planner import detector_for
@@ -226,7 +226,9 @@ def _render_at(
     options = replace(
         prepared.options, start_s=at_s or None, end_s=None, preview=None, frames=MEASURED_FRAMES
     )
-    short = replace(prepared, film=open_film(prepared.source, options), segment_frames=MEASURED_FRAMES)
+    short = replace(
+        prepared, film=open_frame_source(prepared.source, options), segment_frames=MEASURED_FRAMES
+    )
     sizes: list[int] = []
 
     def tell(event: Event) -> None:
@@ -281,7 +283,7 @@ def free_bytes(prepared: Prepared) -> int | None:
 def _count_shots(prepared: Prepared) -> tuple[int, int, bool]:
     """(shots, frames looked at, whether that was the whole run)."""
     shots = frames = 0
-    film = open_film(prepared.source, prepared.options)
+    film = open_frame_source(prepared.source, prepared.options)
     state = PlannerState()
     with film.open(state, lambda _: None) as stream:
         flagged = flag_cuts(stream, detector_for(state, film.forced_cuts))

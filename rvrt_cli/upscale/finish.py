@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from rvrt_cli.errors import UsageError
 from rvrt_cli.imaging.fixed_point import to_float
 from rvrt_cli.imaging.resize import imresize
+from rvrt_cli.upscale.options import Compare
 
-Compare = Literal["side", "split"]
 MAX_OUTPUT_PIXELS = 1 << 29
 """A float picture of this size takes 6 GiB: beyond it nothing but a typing error is likely."""
 EXCESS_TOLERANCE = 0.5 / 255

@@ -8,7 +8,7 @@ from typing import Any
 
 from rvrt_cli.errors import InputError
 from rvrt_cli.media import Source
-from rvrt_cli.media.guard import readable
+from rvrt_cli.media.av_errors import translate_read_errors
 from rvrt_cli.upscale.journal import identify_file
 
 Stamp = tuple[int, int, int]
@@ -16,7 +16,7 @@ Stamp = tuple[int, int, int]
 
 def input_identity(source: Source) -> dict[str, Any]:
     """What the frames depend on; empty for a stream, which cannot be looked at twice. Errors: :class:`InputError`."""
-    with readable(source.path):
+    with translate_read_errors(source.path):
         if source.kind == "images":
             return {"images": [[path.name, identify_file(path)] for path in source.images]}
         return identify_file(source.path) if source.kind == "video" else {}
@@ -48,5 +48,5 @@ class InputFingerprint:
 
 def _stamps(source: Source) -> tuple[Stamp, ...]:
     paths: tuple[Path, ...] = {"video": (source.path,), "images": source.images}.get(source.kind, ())
-    with readable(source.path):
+    with translate_read_errors(source.path):
         return tuple((s.st_size, s.st_mtime_ns, s.st_ino) for s in (path.stat() for path in paths))

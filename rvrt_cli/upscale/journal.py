@@ -22,7 +22,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from rvrt_cli.errors import OutputError
-from rvrt_cli.system.files import explain_os_error, explained_writing, fitting_name, hash_file, sync_directory
+from rvrt_cli.system.files import (
+    explain_os_error,
+    fitting_name,
+    hash_file,
+    sync_directory,
+    translate_write_errors,
+)
 from rvrt_cli.system.locks import try_lock_where_possible
 from rvrt_cli.upscale.output_path import exists_already
 from rvrt_cli.upscale.render import FinishedFile
@@ -313,7 +319,7 @@ class Journal:
 
     def _write(self, record: Mapping[str, Any]) -> None:
         assert self._file is not None
-        with explained_writing(self.path):
+        with translate_write_errors(self.path):
             self._file.write(_line(record))
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -408,7 +414,7 @@ class Journal:
         ):
             if self._output is not None and self._output.exists() and not self._overwrite:
                 raise exists_already(self._output)
-            self._set_aside()
+            self._keep_for_later()
         self.path.unlink(missing_ok=True)
         self._remove_strays()
         try:
@@ -428,7 +434,7 @@ class Journal:
             self.remove()  # nothing can be continued from here
             raise
 
-    def _set_aside(self) -> None:
+    def _keep_for_later(self) -> None:
         """Keep the folder under another name and go on in a new one."""
         stem, number = self.folder.name.removesuffix(WORK_SUFFIX), 1
         while (

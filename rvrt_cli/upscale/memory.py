@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from rvrt_cli.errors import UsageError
-from rvrt_cli.inference.tiles import ALIGN, MIN_TILE, TilePlan, is_cut
+from rvrt_cli.inference.tiles import ALIGN, MIN_TILE, TilePlan, count_tiles, is_cut
 from rvrt_cli.system.memory import MIB
 
 GIB = 1 << 30
@@ -21,27 +21,38 @@ SOURCE_AHEAD = 4
 """Source frames that the decoder, the cut detector and the encoder hold beside whole windows."""
 FINISHING_PICTURES = 2
 """Float pictures that exist beside those of the restorer: one being finished, and its conversion."""
-ENCODER_BYTES_PER_PX = {"libx264": 105, "libx265": 185, "libsvtav1": 340, "libvpx-vp9": 140, "ffv1": 50}
+ENCODER_BYTES_PER_PX = {"libx264": 70, "libx265": 185, "libsvtav1": 340, "libvpx-vp9": 140, "ffv1": 50}
 """Peak bytes an encoder holds per pixel of an 8-bit picture (frames it looks ahead and refers to), measured at 1920x1080."""
-X264_LOOKAHEAD = 40
-"""Frames; ``--segment-frames`` can be fewer. Other encoders look less far ahead, or it was not measured."""
 OTHER_ENCODER_BYTES_PER_PX = 150
 PICTURE_BYTES_PER_PX = 30
 """The same where no encoder runs (PNG, y4m): the conversion of one picture."""
 DEFAULT_BYTES_PER_PX = 6000
 """Bytes that a restorer needs per LQ pixel and frame of a tile, its result included, where it does not say so itself."""
 
-Hunger = Callable[[int, int, int, int], int]
+RestorerBytes = Callable[[int, int, int, int], int]
 """Peak bytes of a restorer's stream by height, width, window and look-ahead: :meth:`Restorer.memory_bytes`."""
 
 
-def unknown_hunger(height: int, width: int, window: int, lookahead: int) -> int:
+def unknown_restorer_bytes(height: int, width: int, window: int, lookahead: int) -> int:
     """For a restorer that does not say what it needs. Between its windows it holds nothing but frames."""
     return height * width * (window + lookahead if window else 0) * DEFAULT_BYTES_PER_PX
 
 
 GOOD_TILE = 96
-AUTO_TILES = (1024, 768, 512, 384, 256, 192, 128, 96, 64, MIN_TILE)
+"""Most of smaller tiles is overlap."""
+AUTO_TILES = (*range(1024, GOOD_TILE, -32), GOOD_TILE, 64, MIN_TILE)
+AUTO_WINDOWS = (24, 16, 12, 8)
+LAST_WINDOWS = (4, 2)
+"""Tried only after memory ran out: a second look at most frames."""
+LOOKAHEAD_TIME = 0.37
+"""Share of a frame's time that a backward pass takes, which each window does again for the look-ahead (light-s, OpenVINO)."""
+TILED_LOOKAHEAD_TIME = 0.5
+"""The same where there are tiles, which drop the features of the look-ahead meanwhile."""
+WAITING_TIME = 1.06
+"""Time of a run whose stages wait for one another, on a CPU, where they share the cores anyway."""
+MEMORY_SLACK = 1.05
+"""Time that is given for less memory, in runs that take more than :data:`LITTLE_BYTES`."""
+LITTLE_BYTES = 1 << 30
 
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
@@ -54,30 +65,29 @@ def parse_size(text: str) -> int:
     return int(float(match[1]) * _UNITS[match[2]])
 
 
-def encoder_bytes(
-    encoder: str | None, bit_depth: int, output_px: int, segment_frames: int | None = None
-) -> int:
+def encoder_bytes(encoder: str | None, bit_depth: int, output_px: int) -> int:
     """Peak bytes of ``encoder`` (ffmpeg's name; None where pictures leave one by one) for pictures of ``output_px`` pixels.
 
-    ``segment_frames``: length of its segments; an encoder that looks further ahead holds no more pictures than there are.
+    x264 holds few pictures whatever the length of a segment: without its macroblock tree it looks no further ahead than its
+    B-frames.
     """
     if encoder is None:
         return PICTURE_BYTES_PER_PX * output_px
-    per_px = ENCODER_BYTES_PER_PX.get(encoder, OTHER_ENCODER_BYTES_PER_PX)
-    if encoder == "libx264" and segment_frames is not None:
-        # 1.5 bytes a pixel and picture: 4:2:0.
-        per_px -= 3 * max(0, X264_LOOKAHEAD - segment_frames) // 2
-    return per_px * output_px * (1 if bit_depth <= 8 else 2)
+    return (
+        ENCODER_BYTES_PER_PX.get(encoder, OTHER_ENCODER_BYTES_PER_PX)
+        * output_px
+        * (1 if bit_depth <= 8 else 2)
+    )
 
 
 @dataclass(frozen=True)
-class Need:
+class MemoryModel:
     """What a run needs: LQ size, scale, what the restorer takes, and the bytes that the encoder holds."""
 
     height: int
     width: int
     scale: int
-    restorer_bytes: Hunger = unknown_hunger
+    restorer_bytes: RestorerBytes = unknown_restorer_bytes
     encoder_bytes: int = 0
     lookahead: int = 0
 
@@ -103,10 +113,21 @@ class Need:
         waiting = window * frame + kept - none
         return fixed + source + codes + waiting + self.restorer_bytes(height, width, window, self.lookahead)
 
+    def relative_time(self, window: int, tile: TilePlan, overlapped: bool = True) -> float:
+        """Time a frame over that of one in an endless window of whole frames."""
+        share = LOOKAHEAD_TIME
+        pixels = 1.0
+        if is_cut(self.height, self.width, tile):
+            assert tile.tile_px is not None
+            share = TILED_LOOKAHEAD_TIME
+            one = min(tile.tile_px, self.height) * min(tile.tile_px, self.width)
+            pixels = count_tiles(self.height, self.width, tile) * one / (self.height * self.width)
+        return pixels * (1 + share * self.lookahead / window) * (1 if overlapped else WAITING_TIME)
+
 
 @dataclass(frozen=True)
 class AutoPlan:
-    """What :func:`plan_auto` settled. ``overlapped``: the model makes a window while the one before is encoded."""
+    """What :func:`plan_auto` settled. ``overlapped``: the decoder runs ahead and a picture is made while one is encoded."""
 
     window: int
     tile: TilePlan
@@ -114,52 +135,53 @@ class AutoPlan:
 
 
 def plan_auto(
-    need: Need,
+    need: MemoryModel,
     limit_bytes: int,
     window: int | None,
     tile: TilePlan | None,
     *,
     default_window: int,
-    overlap: int,
     tile_overlap: int,
 ) -> AutoPlan:
     """Window and tile for a memory limit; what the user fixed (not None) is kept.
 
-    Whole frames are preferred, then larger tiles, then one window at a time, then a shorter window: RVRT gains from
-    neighbouring frames up to about 16 and longer windows repeat fewer frames, while a tile costs only its overlap, and on a
-    CPU model and encoder share the cores anyway. Tiles below :data:`GOOD_TILE`, most of which are overlap, come last.
+    Of the plans that fit, the one that takes least memory and at most :data:`MEMORY_SLACK` times the time of the fastest.
+    Tiles below :data:`GOOD_TILE` come last.
     """
-    windows = [window] if window is not None else _shorter(default_window, overlap)
+    windows = [window] if window is not None else _shorter(default_window)
     if tile is not None:
-        tiles: tuple[TilePlan, ...] = (tile,)
+        tiles = [tile]
     else:
-        useful = (side for side in AUTO_TILES if side < max(need.height, need.width))
-        tiles = (
-            TilePlan(None),
-            *(TilePlan(side, min(tile_overlap, side // 2 // ALIGN * ALIGN)) for side in useful),
-        )
-    good = tuple(option for option in tiles if option.tile_px is None or option.tile_px >= GOOD_TILE) or tiles
+        sides = [side for side in AUTO_TILES if side < max(need.height, need.width)]
+        tiles = [TilePlan(None)]
+        tiles += [TilePlan(side, min(tile_overlap, side // 2 // ALIGN * ALIGN)) for side in sides]
+    good = [option for option in tiles if option.tile_px is None or option.tile_px >= GOOD_TILE] or tiles
+
+    def peak(plan: AutoPlan) -> int:
+        return need.peak_bytes(plan.window, plan.tile, plan.overlapped)
+
+    def seconds(plan: AutoPlan) -> float:
+        return need.relative_time(plan.window, plan.tile, plan.overlapped)
+
     for choice in (good, tiles):
-        for frames in windows:
-            for overlapped in (True, False):
-                for option in choice:
-                    if need.peak_bytes(frames, option, overlapped) <= limit_bytes:
-                        return AutoPlan(frames, option, overlapped)
+        plans = [AutoPlan(w, t, overlapped) for w in windows for t in choice for overlapped in (True, False)]
+        fitting = [plan for plan in plans if peak(plan) <= limit_bytes]
+        if fitting:
+            fastest = min(fitting, key=lambda plan: (seconds(plan), peak(plan)))
+            if peak(fastest) <= LITTLE_BYTES:
+                return fastest
+            enough = MEMORY_SLACK * seconds(fastest)
+            return min((plan for plan in fitting if seconds(plan) <= enough), key=peak)
     # Nothing fits by the estimate. What is left is mostly the film's own pictures, which tiny tiles would not make fewer.
-    return AutoPlan(windows[-1], good[-1], False)
+    return min((AutoPlan(windows[-1], option, False) for option in good), key=peak)
 
 
-def _shorter(window: int, overlap: int) -> list[int]:
-    """``window`` and ever shorter even windows that still advance past their overlap."""
-    sizes = [window]
-    while (half := sizes[-1] // 2 // 2 * 2) >= max(2 * overlap, 2) and half < sizes[-1]:
-        sizes.append(half)
-    return sizes
+def _shorter(window: int) -> list[int]:
+    """``window`` and the shorter ones of :data:`AUTO_WINDOWS`."""
+    return [window, *(size for size in AUTO_WINDOWS if size < window)]
 
 
-def smaller_steps(
-    window: int, tile: TilePlan, overlap: int, height: int, width: int
-) -> Iterator[tuple[int, TilePlan]]:
+def smaller_steps(window: int, tile: TilePlan, height: int, width: int) -> Iterator[tuple[int, TilePlan]]:
     """What to try, in order, after memory ran out with ``window`` and ``tile``; first smaller tiles, then shorter windows."""
     side = tile.tile_px or -(-max(height, width) // ALIGN) * ALIGN
     smallest = tile
@@ -167,5 +189,5 @@ def smaller_steps(
         side = max(MIN_TILE, side // 2 // ALIGN * ALIGN)
         smallest = TilePlan(side, min(tile.overlap_px or 16, side // 2 // ALIGN * ALIGN))
         yield window, smallest
-    for size in _shorter(window, overlap)[1:]:
+    for size in (size for size in (*AUTO_WINDOWS, *LAST_WINDOWS) if size < window):
         yield size, smallest

@@ -14,12 +14,12 @@ from rvrt_cli.errors import InputError, OutputError, UsageError
 from rvrt_cli.inference.restorer import Restorer
 from rvrt_cli.media import Frame, read_frames
 from rvrt_cli.media.images import is_pattern, write_png
-from rvrt_cli.system.files import explained_writing
+from rvrt_cli.system.files import translate_write_errors
 from rvrt_cli.upscale.checks import refuse_encoding, refuse_work
 from rvrt_cli.upscale.events import OnEvent, Report, ignore_event
 from rvrt_cli.upscale.executors import Stretch
-from rvrt_cli.upscale.film import frames_in_memory
 from rvrt_cli.upscale.finish import upright
+from rvrt_cli.upscale.frame_source import frames_in_memory
 from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.output_path import NUMBER
 from rvrt_cli.upscale.prepare import Prepared, prepare
@@ -48,7 +48,7 @@ def upscale_frame(
     """
     options.check()
     began, output = time.perf_counter(), Path(output)
-    with explained_writing(output):
+    with translate_write_errors(output):
         _check(input_path, output, at_s, options)
     overlap = CONTEXT if options.overlap is None else min(CONTEXT, options.overlap)
     options = replace(

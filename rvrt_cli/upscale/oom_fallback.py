@@ -22,19 +22,16 @@ class Level:
 class OomFallback:
     """The level in use and its restorer. ``loaders``: of the restorers, the first until memory runs out with it.
 
-    ``planned``: the level of a new run, with whose window and tiles each further restorer begins. ``overlap``: bounds how short
-    windows may become.
+    ``planned``: the level of a new run, with whose window and tiles each further restorer begins.
     """
 
     def __init__(
         self,
         loaders: Sequence[Callable[[], Restorer]],
         planned: Level,
-        overlap: int,
     ) -> None:
         self._loaders = loaders
         self._planned = planned
-        self._overlap = overlap
         self.level = planned
         self.restorer = loaders[planned.restorer]()
 
@@ -55,7 +52,7 @@ class OomFallback:
     def step_down(self, height: int, width: int) -> bool:
         """Take the next level for pictures of (height, width) LQ pixels; False when there is none."""
         level = self.level
-        smaller = next(smaller_steps(level.window, level.tile, self._overlap, height, width), None)
+        smaller = next(smaller_steps(level.window, level.tile, height, width), None)
         if smaller is not None:
             self.level = Level(*smaller, level.restorer)
         elif level.restorer + 1 < len(self._loaders):

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rvrt_cli.errors import UsageError
-from rvrt_cli.inference.tiles import TilePlan, check_tiles
-from rvrt_cli.upscale.finish import Compare
-from rvrt_cli.upscale.memory import AUTO_TILES, parse_size
+from rvrt_cli.upscale.option import ENCODING, MEMORY, MODEL, PICTURE, RANGE, RUN, declared_options, option
 from rvrt_cli.upscale.segments import CLIP, check_window
+
+if TYPE_CHECKING:
+    from rvrt_cli.inference.tiles import TilePlan
+
+Compare = Literal["side", "split"]
 
 DEFAULT_MODEL = "light-s"
 DEFAULT_WINDOW = 24
@@ -23,49 +26,160 @@ PREVIEW_PIECE_S = 2.0
 
 @dataclass(frozen=True)
 class UpscaleOptions:
-    """Options of :func:`rvrt_cli.api.upscale_video`; the command line has the same names.
+    """Options of :func:`rvrt_cli.api.upscale_video` and, under the same names and in this order, of ``rvrt upscale``.
 
     Times in seconds from the film's start; ``window``, ``overlap`` and ``segment_frames`` in frames; ``tile`` and
     ``tile_overlap`` in LQ pixels ("auto", "off" or a number for ``tile``); ``memory_limit`` such as "6G".
     ``scale`` None is the model's own.
     """
 
-    model: str = DEFAULT_MODEL
-    weights: Path | None = None
-    scale: int | None = None
-    height: int | None = None
-    width: int | None = None
-    denoise: float | None = None
-    deblur: bool = False
-    strength: float = 1.0
-    codec: str | None = None
-    crf: float | None = None
-    preset: str | None = None
-    pix_fmt: str | None = None
-    lossless: bool = False
-    container: str | None = None
-    fps: str | None = None
-    start_s: float | None = None
-    end_s: float | None = None
-    frames: int | None = None
-    preview: int | None = None
-    compare: Compare | None = None
-    window: int | None = None
-    overlap: int | None = None
-    tile: str = "auto"
-    tile_overlap: int = DEFAULT_TILE_OVERLAP_PX
-    memory_limit: str | None = None
-    shots: bool = True
-    deinterlace: Literal["auto", "on", "off"] = "auto"
-    device: str = "auto"
-    backend: str = "auto"
-    precision: str = "auto"
-    threads: int = 0
-    resume: bool = True
-    overwrite: bool = False
-    work_dir: Path | None = None
-    keep_work: bool = False
-    segment_frames: int | None = None
+    model: str = option(
+        DEFAULT_MODEL,
+        MODEL,
+        "A model's name (light-s, light-s-real, light, rvrt, bicubic) or its weights file.",
+        "NAME|PATH",
+        short="-m",
+        decides_bytes=False,
+    )
+    weights: Path | None = option(
+        None,
+        MODEL,
+        "A weights file (.safetensors, .pth, .ckpt); it says itself which network it holds.",
+        "PATH",
+        decides_bytes=False,
+    )
+    scale: int | None = option(
+        None,
+        PICTURE,
+        "Size of the result; below 4 the model's x4 is reduced. 1 keeps the size (with --denoise or --deblur).",
+        "2|3|4",
+    )
+    height: int | None = option(
+        None, PICTURE, "Height of the result as it is shown; the width follows.", "PX"
+    )
+    width: int | None = option(None, PICTURE, "Width of the result as it is shown; the height follows.", "PX")
+    denoise: float | None = option(
+        None, PICTURE, "Remove noise of this standard deviation (of 255) first.", "SIGMA", low=0, high=100
+    )
+    deblur: bool = option(False, PICTURE, "Remove motion blur first.")
+    strength: float = option(
+        1.0, PICTURE, "1: the model alone, 0: bicubic alone, between: a blend.", "0..1", low=0, high=1
+    )
+    compare: Compare | None = option(
+        None,
+        PICTURE,
+        "Show bicubic (left) beside the result, or as the left half of the picture.",
+        "side|split",
+    )
+    deinterlace: Literal["auto", "on", "off"] = option(
+        "auto", PICTURE, "auto: frames flagged interlaced, with bwdif.", "auto|on|off"
+    )
+    codec: str | None = option(
+        None, ENCODING, "h264, h265, av1, vp9, prores, ffv1 or libx264rgb; default by container.", "NAME"
+    )
+    crf: float | None = option(
+        None, ENCODING, "Quality: less is better and larger; default visually lossless.", "N", low=0, high=63
+    )
+    preset: str | None = option(
+        None, ENCODING, "The encoder's speed preset, for example fast or slow.", "NAME"
+    )
+    pix_fmt: str | None = option(
+        None,
+        ENCODING,
+        "Pixel format, for example yuv420p10le; for PNG rgb24 or rgb48. Default as the source.",
+        "NAME",
+    )
+    lossless: bool = option(False, ENCODING, "Encode without loss.")
+    container: str | None = option(
+        None, ENCODING, "mp4, mkv, mov, webm ...; default by OUT's suffix.", "NAME"
+    )
+    fps: str | None = option(None, ENCODING, "Frame rate of an image sequence on input (default 24).", "RATE")
+    start_s: float | None = option(
+        None,
+        RANGE,
+        "Begin with the first frame at or after this time: 12.5, 1:02.5 or 1:00:02.",
+        "TIME",
+        flag="--start",
+        is_time=True,
+        low=0,
+    )
+    end_s: float | None = option(None, RANGE, "Stop before this time.", "TIME", flag="--end", is_time=True)
+    frames: int | None = option(None, RANGE, "At most N frames.", "N", low=1)
+    preview: int | None = option(None, RANGE, "Two seconds from each of N places, without sound.", "N", low=1)
+    window: int | None = option(
+        None,
+        MEMORY,
+        "Frames given to the model at once (even; default 24, fewer when memory is short).",
+        "N",
+    )
+    overlap: int | None = option(
+        None,
+        MEMORY,
+        "Frames that consecutive windows share (even; default 6, fewer for short windows).",
+        "N",
+    )
+    tile: str = option(
+        "auto", MEMORY, "Side of spatial tiles in source pixels (a multiple of 8).", "auto|N|off"
+    )
+    tile_overlap: int = option(
+        DEFAULT_TILE_OVERLAP_PX, MEMORY, "Pixels that neighbouring tiles share (a multiple of 8).", "N"
+    )
+    memory_limit: str | None = option(
+        None,
+        MEMORY,
+        "Plan windows and tiles for this much memory, for example 6G; default half of the machine's. A run that goes on under another limit keeps what is done.",
+        "SIZE",
+        decides_bytes=False,
+    )
+    shots: bool = option(True, MEMORY, "Detect cuts; windows never cross one.")
+    device: str = option(
+        "auto",
+        MODEL,
+        "auto, cpu, gpu, gpu:1, ascend or ascend:1; auto picks the fastest.",
+        "NAME",
+        decides_bytes=False,
+    )
+    backend: str = option(
+        "auto", MODEL, "auto, onnx, openvino, onnxruntime, torch or mindspore.", "NAME", decides_bytes=False
+    )
+    precision: str = option(
+        "auto",
+        MODEL,
+        "auto, fp32 or mixed (half precision where the device gains from it).",
+        "NAME",
+        decides_bytes=False,
+    )
+    threads: int = option(
+        0,
+        MODEL,
+        "CPU threads of the model and of the decoder; 0 takes all cores. Encoders always take 4: their number would change the file.",
+        "N",
+        low=0,
+        decides_bytes=False,
+    )
+    resume: bool = option(True, RUN, "Continue an interrupted run, or start anew.", decides_bytes=False)
+    overwrite: bool = option(
+        False,
+        RUN,
+        "Replace OUT when the run is finished; of a numbered sequence also the pictures that the new one does not have.",
+        decides_bytes=False,
+    )
+    work_dir: Path | None = option(
+        None,
+        RUN,
+        "Where finished segments are kept until the end; default beside OUT. Work begun beside OUT may be moved here by hand.",
+        "FOLDER",
+        decides_bytes=False,
+    )
+    keep_work: bool = option(False, RUN, "Keep the segments after the run.", decides_bytes=False)
+    segment_frames: int | None = option(
+        None,
+        RUN,
+        "Frames per segment: at most this many are done again after a kill. Default 24 to 240, by size.",
+        "N",
+        low=1,
+        decides_bytes=False,
+    )
 
     @property
     def shared_frames(self) -> int:
@@ -77,17 +191,14 @@ class UpscaleOptions:
 
     def check(self) -> None:
         """Raise :class:`UsageError` for values out of range and for contradictions."""
-        _in_range("--strength", self.strength, 0, 1)
-        _in_range("--denoise", self.denoise, 0, 100)
-        _in_range("--crf", self.crf, 0, 63)
-        _at_least("--start", self.start_s, 0)
-        for name, seconds in (("--start", self.start_s), ("--end", self.end_s)):
+        from rvrt_cli.inference.tiles import TilePlan, check_tiles
+        from rvrt_cli.upscale.memory import AUTO_TILES, parse_size
+
+        for name, (_, declared) in declared_options(self).items():
+            declared.check(name, getattr(self, name))
+        for flag, seconds in (("--start", self.start_s), ("--end", self.end_s)):
             if seconds is not None and not math.isfinite(seconds):
-                raise UsageError(f"{name} must be a finite number of seconds; got {seconds:g}.")
-        _at_least("--frames", self.frames, 1)
-        _at_least("--preview", self.preview, 1)
-        _at_least("--threads", self.threads, 0)
-        _at_least("--segment-frames", self.segment_frames, 1)
+                raise UsageError(f"{flag} must be a finite number of seconds; got {seconds:g}.")
         if self.end_s is not None and self.end_s <= (self.start_s or 0):
             raise UsageError(f"--end ({self.end_s:g} s) must lie after --start ({self.start_s or 0:g} s).")
         if self.preview is not None and (self.start_s, self.end_s, self.frames) != (None, None, None):
@@ -115,6 +226,8 @@ class UpscaleOptions:
 
     def fixed_tile(self) -> TilePlan | None:
         """The tiles the user fixed; None for "auto"."""
+        from rvrt_cli.inference.tiles import TilePlan
+
         if self.tile == "auto":
             return None
         if self.tile == "off":
@@ -135,28 +248,8 @@ class UpscaleOptions:
         own; threads and the work directory change no byte; a new memory limit plans the rest of a run anew, it does not undo
         what is done.
         """
-        elsewhere = {
-            "model",
-            "weights",
-            "device",
-            "backend",
-            "precision",
-            "threads",
-            "memory_limit",
-            "resume",
-            "overwrite",
-            "work_dir",
-            "keep_work",
-            "segment_frames",
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if declared_options(self)[name][1].decides_bytes
         }
-        return {name: value for name, value in asdict(self).items() if name not in elsewhere}
-
-
-def _in_range(name: str, value: float | None, low: float, high: float) -> None:
-    if value is not None and not low <= value <= high:
-        raise UsageError(f"{name} must lie between {low:g} and {high:g}; got {value:g}.")
-
-
-def _at_least(name: str, value: float | None, low: float) -> None:
-    if value is not None and not value >= low:
-        raise UsageError(f"{name} must be at least {low:g}; got {value:g}.")

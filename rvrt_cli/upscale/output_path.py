@@ -148,7 +148,7 @@ def stay_warnings(names: PictureNames | None) -> list[str]:
     )
 
 
-def check_target(
+def check_output_path(
     output: Path, source: Source, kind: OutputKind, names: PictureNames | None, *, overwrite: bool
 ) -> None:
     """Raise :class:`OutputError` where the output exists, is the input, or its folder is missing or read-only."""

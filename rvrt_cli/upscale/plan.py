@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from rvrt_cli.inference.restorer import Restorer
 from rvrt_cli.inference.tiles import TilePlan
@@ -10,27 +10,23 @@ from rvrt_cli.system.memory import total_memory
 from rvrt_cli.upscale.memory import (
     DEFAULT_SHARE,
     GIB,
-    Need,
+    MemoryModel,
     parse_size,
     plan_auto,
-    unknown_hunger,
+    unknown_restorer_bytes,
 )
 from rvrt_cli.upscale.options import DEFAULT_WINDOW, UpscaleOptions
-
-SHORTEST_WINDOW = 8
-"""Offered where memory is short: shorter ones show where they meet."""
 
 
 @dataclass(frozen=True)
 class WorkPlan:
-    """``window`` in frames; ``overlapped``: the model makes a window while the one before is encoded; ``limit_bytes`` is what was planned for, ``peak_bytes`` what the plan is expected to take; ``shortest_bytes`` what ``--window 8`` would take where that is less."""
+    """``window`` in frames; ``overlapped``: the model makes a window while the one before is encoded; ``limit_bytes`` is what was planned for, ``peak_bytes`` what the plan is expected to take."""
 
     window: int
     tile: TilePlan
     overlapped: bool
     limit_bytes: int
     peak_bytes: int
-    shortest_bytes: int | None = None
 
     @property
     def warning(self) -> str | None:
@@ -39,11 +35,7 @@ class WorkPlan:
             return None
         return (
             f"About {self.peak_bytes / GIB:.1f} GiB of memory will be needed, more than the limit of {self.limit_bytes / GIB:.1f} GiB; "
-            + (
-                f"--window {SHORTEST_WINDOW} needs about {self.shortest_bytes / GIB:.1f} GiB, another --codec may need less."
-                if self.shortest_bytes is not None
-                else "a smaller --window or --tile, or another --codec, needs less."
-            )
+            "another --codec or a smaller --scale needs less, and so does a smaller --window or --tile where they were given."
         )
 
 
@@ -59,8 +51,8 @@ def plan_work(
 
     ``encoder_bytes``: what the encoder holds, see :func:`rvrt_cli.upscale.memory.encoder_bytes`.
     """
-    hunger = getattr(restorer, "memory_bytes", unknown_hunger)
-    need = Need(height, width, restorer.scale, hunger, encoder_bytes, options.shared_frames)
+    restorer_bytes = getattr(restorer, "memory_bytes", unknown_restorer_bytes)
+    need = MemoryModel(height, width, restorer.scale, restorer_bytes, encoder_bytes, options.shared_frames)
     limit = parse_size(options.memory_limit) if options.memory_limit else int(total_memory() * DEFAULT_SHARE)
     auto = plan_auto(
         need,
@@ -68,14 +60,7 @@ def plan_work(
         options.window,
         options.fixed_tile(),
         default_window=DEFAULT_WINDOW,
-        overlap=options.shared_frames,
         tile_overlap=options.tile_overlap,
     )
     peak = need.peak_bytes(auto.window, auto.tile, auto.overlapped)
-    # Only a person can choose it: a shorter window shares fewer frames, and what is shared must not change within a film.
-    shorter = options.window is None and options.overlap is None and auto.window > SHORTEST_WINDOW
-    shortest = None
-    if shorter:
-        less = replace(need, lookahead=replace(options, window=SHORTEST_WINDOW).shared_frames)
-        shortest = less.peak_bytes(SHORTEST_WINDOW, auto.tile, auto.overlapped)
-    return WorkPlan(auto.window, auto.tile, auto.overlapped, limit, peak, shortest)
+    return WorkPlan(auto.window, auto.tile, auto.overlapped, limit, peak)

@@ -20,15 +20,16 @@ from rvrt_cli.media import (
     resolve_encoding,
     with_shape_kept,
 )
+from rvrt_cli.media.aspects import in_one_shape, shape_notes
 from rvrt_cli.media.color import planar_format
 from rvrt_cli.media.images import is_pattern
 from rvrt_cli.media.y4m import y4m_settings
-from rvrt_cli.system.files import explained_writing, fitting_name
+from rvrt_cli.system.files import fitting_name, translate_write_errors
 from rvrt_cli.upscale.checks import check_kind, open_source
 from rvrt_cli.upscale.choose_model import for_size
 from rvrt_cli.upscale.dropped_features import dropped_features
-from rvrt_cli.upscale.film import FrameSource, open_film
 from rvrt_cli.upscale.finish import Finish, output_size
+from rvrt_cli.upscale.frame_source import FrameSource, open_frame_source
 from rvrt_cli.upscale.journal import WORK_SUFFIX, ended_at_the_output
 from rvrt_cli.upscale.memory import encoder_bytes
 from rvrt_cli.upscale.oom_fallback import Level, OomFallback
@@ -36,7 +37,7 @@ from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.output_path import (
     OutputKind,
     PictureNames,
-    check_target,
+    check_output_path,
     gap_warnings,
     output_kind,
     picture_names,
@@ -59,7 +60,7 @@ class Prepared:
 
     ``source``: as the output shows it, which is upright for a comparison. ``settings`` and ``mux_plan`` are None for
     images, ``names`` for everything else. ``external``: the restorer is the caller's, not the options'. ``dropped``: what
-    this kind of output cannot hold, in sentences.
+    this kind of output cannot hold or show as it is, in sentences.
     """
 
     source: Source
@@ -128,7 +129,7 @@ class Prepared:
     def fallback(self) -> OomFallback:
         """What is tried when memory runs out."""
         loaders = restorer_loaders(self.options, self.restorer, external=self.external)
-        return OomFallback(loaders, Level(self.window, self.tile), self.options.shared_frames)
+        return OomFallback(loaders, Level(self.window, self.tile))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -165,9 +166,11 @@ def prepare(
     """
     options.check()
     source = open_source(input_path, options)
+    chosen = (options.start_s, range_end_s(source, options))
+    source = in_one_shape(source, *chosen)
     target: Path | Literal["-"] = "-" if str(output) == "-" else Path(output)
     names = None
-    with explained_writing(Path(output)):
+    with translate_write_errors(Path(output)):
         kind: OutputKind = "images"
         if not one_picture:
             kind = output_kind(output, source, one_frame=options.frames == 1 or len(source.images) == 1)
@@ -182,9 +185,9 @@ def prepare(
             if check_place:
                 # The file of a run that was killed between placing it and removing its work: the run says what it is.
                 own = kind == "video" and ended_at_the_output(work_folder(target, options, names))
-                check_target(target, source, kind, names, overwrite=options.overwrite or own)
+                check_output_path(target, source, kind, names, overwrite=options.overwrite or own)
         dropped = [*gap_warnings(source), *stay_warnings(names)]
-    dropped += dropped_features(source, kind)
+    dropped += [*dropped_features(source, kind), *shape_notes(source, *chosen)]
     external = restorer is not None
     if restorer is None:
         options = for_size(options, source.video)
@@ -192,7 +195,7 @@ def prepare(
     video = source.video
     even = kind != "images"
     height, width = wanted_size(options, video, restorer.scale, even=even)
-    film = open_film(source, options)
+    film = open_frame_source(source, options)
     video = with_shape_kept(video, height, width)
     source = replace(source, video=video)
     finish = Finish(height, width, options.strength, options.compare, label=restorer.name)
@@ -211,7 +214,6 @@ def prepare(
         settings.encoder if settings and target != "-" else None,
         encoded_depth(settings),
         out_height * out_width,
-        min(segment_frames, film.frames_total or segment_frames),
     )
     work = plan_work(options, restorer, video.height, video.width, encoder_bytes=held)
     return Prepared(
@@ -243,16 +245,21 @@ def _plan_file(
         options.codec, options.crf, options.preset, options.pix_fmt, options.lossless, options.container
     )
     settings = resolve_encoding(source, encode, target, width, height)
-    end_s = options.end_s
-    if options.frames is not None and source.video.average_rate:
-        last_s = (options.start_s or 0.0) + float(options.frames / source.video.average_rate)
-        end_s = last_s if end_s is None else min(end_s, last_s)
+    end_s = range_end_s(source, options)
     plan = plan_mux(source, settings, trimmed=options.trimmed, start_s=options.start_s, end_s=end_s)
     if options.preview is not None:
         # The pieces lie apart: sound, subtitles and chapters would not fit them.
         lost = source.chapters or any(stream.kind in ("audio", "subtitle") for stream in plan.streams)
         plan = plan.film_only(*(("The preview has no sound, no subtitles and no chapters.",) if lost else ()))
     return settings, plan
+
+
+def range_end_s(source: Source, options: UpscaleOptions) -> float | None:
+    """Where the chosen range ends, in seconds after ``source.start_s``; None where the film does."""
+    if options.frames is None or not source.video.average_rate:
+        return options.end_s
+    last_s = (options.start_s or 0.0) + float(options.frames / source.video.average_rate)
+    return last_s if options.end_s is None else min(options.end_s, last_s)
 
 
 def upright_stream(video: VideoStream) -> VideoStream:

@@ -14,7 +14,7 @@ from typing import Any
 from rvrt_cli.errors import InterruptedRun
 from rvrt_cli.inference.restorer import Restorer
 from rvrt_cli.inference.tiles import TilePlan
-from rvrt_cli.media import rehearse
+from rvrt_cli.media import dry_run_output
 from rvrt_cli.package import __version__
 from rvrt_cli.upscale.events import Finishing, Notice, OnEvent, Report, counted, ignore_event
 from rvrt_cli.upscale.executors import RenderJob, RenderResult, Stretch
@@ -63,7 +63,7 @@ def run_prepared(prepared: Prepared, on_event: OnEvent, stop: threading.Event) -
     began = time.perf_counter()
     if prepared.settings is not None and prepared.mux_plan is not None:
         options = prepared.options
-        plan = rehearse(
+        plan = dry_run_output(
             prepared.source,
             prepared.settings,
             prepared.mux_plan,

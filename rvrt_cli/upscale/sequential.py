@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rvrt_cli.inference.restorer import ChainRestorer, DenoisingRestorer, Restorer, load_restorer
+from rvrt_cli.inference.restorer import DenoisingRestorer, Restorer, SequentialRestorer, load_restorer
 from rvrt_cli.upscale.options import UpscaleOptions
 
 
@@ -35,7 +35,7 @@ def load_sequence(
         )  # --device and --backend are for the networks before it
     elif options.scale != 1:
         parts.append(load(options.model, options.weights))
-    return parts[0] if len(parts) == 1 else ChainRestorer(parts)
+    return parts[0] if len(parts) == 1 else SequentialRestorer(parts)
 
 
 def restorer_loaders(

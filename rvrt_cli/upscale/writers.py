@@ -14,7 +14,7 @@ from rvrt_cli.errors import UsageError
 from rvrt_cli.media import EncodeSettings, Frame, SegmentWriter, Source, VideoStream, Y4mWriter
 from rvrt_cli.media.color import bits_of
 from rvrt_cli.media.images import write_png
-from rvrt_cli.system.files import explained_writing, hash_file, sync_directory
+from rvrt_cli.system.files import hash_file, sync_directory, translate_write_errors
 from rvrt_cli.upscale.finish import upright
 from rvrt_cli.upscale.output_path import PictureNames
 
@@ -40,7 +40,7 @@ class VideoFile:
 
     def close(self) -> tuple[str, str]:
         info = self._writer.close()
-        with explained_writing(self._path):
+        with translate_write_errors(self._path):
             os.replace(self._path, self._final)
             sync_directory(self._final.parent)
         return self._final.name, info.sha256
@@ -62,7 +62,7 @@ class PictureFolder:
         self._path, self._final = folder / f"{index:06d}.part", folder / f"{index:06d}"
         for path in (self._path, self._final):  # the latter: a damaged one that is made again
             shutil.rmtree(path, ignore_errors=True)
-        with explained_writing(self._path):
+        with translate_write_errors(self._path):
             self._path.mkdir()
 
     def write(self, frame: Frame, picture: np.ndarray, alpha: np.ndarray | None) -> None:
@@ -76,7 +76,7 @@ class PictureFolder:
         )
 
     def close(self) -> tuple[str, str]:
-        with explained_writing(self._path):
+        with translate_write_errors(self._path):
             sync_directory(self._path)
             os.replace(self._path, self._final)
             sync_directory(self._final.parent)

@@ -42,7 +42,7 @@ def fetched(cache: Path, tmp_path: Path) -> Path:
 
 def test_small_unless_the_full_width_is_here(tmp_path: Path) -> None:
     assert light_model() == api.light_model() == "light-s"
-    words = choose_model(True, None, None).words
+    words = choose_model(True, None, None).statement
     assert (
         words
         == "Model: light-s (small; the full-width light is not on this machine, `rvrt weights fetch light` gets it)"
@@ -53,8 +53,8 @@ def test_the_full_width_from_the_cache(fetched: Path) -> None:
     assert light_model() == "light"
     choice = choose_model(True, None, None)
     assert choice.name == "light"
-    assert choice.words is not None
-    assert "full width" in choice.words
+    assert choice.statement is not None
+    assert "full width" in choice.statement
 
 
 def test_the_full_width_among_the_shipped_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

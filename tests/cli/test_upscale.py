@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import fields, replace
 from pathlib import Path
 
 import av
@@ -16,6 +17,7 @@ from upscale_clips import make_clip, make_shots, upscale
 from rvrt_cli.cli.app import app
 from rvrt_cli.cli.upscale_options import parse_time
 from rvrt_cli.errors import ExitCode, InputError, OutputError, RvrtError, UsageError, WeightsError
+from rvrt_cli.upscale.options import UpscaleOptions
 
 BICUBIC = ("--model", "bicubic", "--quiet")
 
@@ -50,6 +52,52 @@ def pictures(path: Path) -> tuple[list[np.ndarray], list[float], str]:
 
 def left_over(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def options_given(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> UpscaleOptions:
+    """What the command line makes of its words, before anything is run."""
+    found = []
+    monkeypatch.setattr(
+        "rvrt_cli.cli.upscale_run.run", lambda _in, _out, options, *_, **__: found.append(options)
+    )
+    run("in.mp4", "out.mp4", *arguments)
+    return found[0]
+
+
+def test_every_option_of_the_dataclass_is_one_of_the_command(monkeypatch):
+    """Without words the command has the dataclass's defaults; each word changes its field, of its type, and no other."""
+    defaults = UpscaleOptions()
+    assert options_given(monkeypatch) == defaults
+    words = {
+        "window": 8, "overlap": 2, "tile_overlap": 8, "frames": 3, "preview": 2, "scale": 3, "height": 90, "width": 91,
+        "crf": 12.5, "denoise": 7.0, "strength": 0.5, "tile": "64", "memory_limit": "6G", "codec": "h265", "preset": "slow",
+        "pix_fmt": "yuv420p", "container": "mkv", "fps": "25", "compare": "side", "deinterlace": "off", "device": "cpu",
+        "backend": "onnx", "precision": "fp32", "threads": 2, "segment_frames": 48, "model": "bicubic",
+    }  # fmt: skip
+    for name, value in words.items():
+        given = options_given(monkeypatch, f"--{name.replace('_', '-')}", str(value))
+        assert given == replace(defaults, **{name: value})
+    assert options_given(monkeypatch, "--start", "1:02.5").start_s == 62.5
+    assert options_given(monkeypatch, "--end", "1:00:02").end_s == 3602
+    assert options_given(monkeypatch, "--work-dir", "w").work_dir == Path("w")
+    assert options_given(monkeypatch, "--weights", "w.pth").weights == Path("w.pth")
+    for name in ("deblur", "lossless", "overwrite", "keep_work"):
+        assert options_given(monkeypatch, f"--{name.replace('_', '-')}") == replace(defaults, **{name: True})
+    for name in ("shots", "resume"):
+        assert options_given(monkeypatch, f"--no-{name}") == replace(defaults, **{name: False})
+    tried = {
+        "start_s",
+        "end_s",
+        "work_dir",
+        "weights",
+        "deblur",
+        "lossless",
+        "overwrite",
+        "keep_work",
+        "shots",
+        "resume",
+    }
+    assert {field.name for field in fields(UpscaleOptions)} == {*words, *tried}
 
 
 def test_a_video(clip, tmp_path):

@@ -17,11 +17,11 @@ from random_films import TemporalMean
 from upscale_clips import REPOSITORY, command, make_shots, run_ffmpeg, upscale
 
 from rvrt_cli.errors import OutOfMemoryError_
+from rvrt_cli.inference.open_stream import open_stream
 from rvrt_cli.inference.restorer import BicubicRestorer
-from rvrt_cli.inference.stream import open_stream
 from rvrt_cli.inference.tiles import TilePlan
 from rvrt_cli.media import probe, read_frames
-from rvrt_cli.upscale.film import open_film
+from rvrt_cli.upscale.frame_source import open_frame_source
 from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.planner import End, PlanSettings, detector_for, plan_segments
 from rvrt_cli.upscale.prepare import prepare
@@ -394,7 +394,7 @@ def test_frames_behind_any_segment_are_those_of_a_reading_from_the_start(tmp_pat
     """In WMV a sought frame has a duration that it has not from the start: then the film is decoded from its start."""
     path = tmp_path / ("in.wmv" if "wmv2" in codec else "in.avi")
     run_ffmpeg("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25", "-frames:v", "60", *codec, path)
-    film = open_film(probe(path), UpscaleOptions())
+    film = open_frame_source(probe(path), UpscaleOptions())
 
     def described(frames):
         return [(f.index, f.pts, f.duration, f.rgb.tobytes()) for f in frames]

@@ -14,11 +14,11 @@ from rvrt_cli.media import (
     EncodeOptions,
     SegmentWriter,
     Source,
+    dry_run_output,
     mux,
     plan_mux,
     probe,
     read_frames,
-    rehearse,
     resolve_encoding,
 )
 
@@ -44,7 +44,7 @@ def run_through(tmp_path: Path) -> Callable[..., Passed]:
         trimmed = any(value is not None for value in read.values())
         start_s, end_s = read.get("start_s"), read.get("end_s")
         plan = plan_mux(source, settings, trimmed=trimmed, start_s=start_s, end_s=end_s)
-        plan = rehearse(source, settings, plan, trimmed=trimmed, start_s=start_s)
+        plan = dry_run_output(source, settings, plan, trimmed=trimmed, start_s=start_s)
         segments: list[Path] = []
         pts: list[int] = []
         writer = None

@@ -12,7 +12,15 @@ from media_helpers import Passed, tracks
 
 from rvrt_cli.cli import app as cli
 from rvrt_cli.errors import ExitCode, VerifyError
-from rvrt_cli.media import EncodeOptions, plan_mux, probe, rehearse, resolve_encoding, run_ffmpeg, verify
+from rvrt_cli.media import (
+    EncodeOptions,
+    dry_run_output,
+    plan_mux,
+    probe,
+    resolve_encoding,
+    run_ffmpeg,
+    verify,
+)
 from rvrt_cli.media.containers import METADATA_KEYS
 
 FILM = ["-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=0.4"]
@@ -299,7 +307,7 @@ def test_a_film_that_differs_beside_its_picture_is_kept(
     monkeypatch.setattr(
         verify,
         "_compare_sound",
-        lambda source, tracks, expected, pairs: [] if expected.rehearsal else ["the sound is gone"],
+        lambda source, tracks, expected, pairs: [] if expected.dry_run else ["the sound is gone"],
     )
     monkeypatch.setattr(
         sys, "argv", ["rvrt", "upscale", str(source), str(tmp_path / "out" / "o.mkv"), "--model", "bicubic"]
@@ -335,15 +343,15 @@ def test_the_rehearsal_has_all_that_the_finished_film_will_have(
 
     original = verify.verify_output
     monkeypatch.setattr(sys.modules["rvrt_cli.media.mux"], "verify_output", look)
-    rehearse(source, settings, plan)
+    dry_run_output(source, settings, plan)
     ((film, sound, text), chapters) = seen[0]
     assert (film, sound <= 4, text >= 1, chapters) == (2, True, True, 2)
-    assert plan == rehearse(source, settings, plan)
+    assert plan == dry_run_output(source, settings, plan)
     found = verify.probe
     monkeypatch.setattr(verify, "probe", lambda path, **k: replace(found(path, **k), chapters=()))
-    told = rehearse(source, settings, plan)
+    told = dry_run_output(source, settings, plan)
     assert told.differences == {"it holds 0 chapters, not 2"}, "no reason not to begin"
-    rehearse(source, settings, told)
+    dry_run_output(source, settings, told)
     without = [s for s in probe(source.path).streams if s.kind != "subtitle"]
     monkeypatch.setattr(
         verify,
@@ -351,4 +359,4 @@ def test_the_rehearsal_has_all_that_the_finished_film_will_have(
         lambda path, **k: replace(found(path, **k), streams=found(path, **k).streams[: len(without)]),
     )
     with pytest.raises(VerifyError, match=r"rehearsal .* its streams are .*, not .*mov_text"):
-        rehearse(source, settings, plan)
+        dry_run_output(source, settings, plan)

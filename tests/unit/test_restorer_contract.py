@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from rvrt_cli.inference.restorer import BicubicRestorer, ChainRestorer, DenoisingRestorer, IdentityRestorer
+from rvrt_cli.inference.restorer import (
+    BicubicRestorer,
+    DenoisingRestorer,
+    IdentityRestorer,
+    SequentialRestorer,
+)
 
 LQ = np.random.default_rng(0).random((2, 6, 8, 3), np.float32)
 
@@ -32,7 +37,7 @@ def test_the_noise_level_is_the_fourth_channel():
 
 def test_a_chain_runs_in_order_and_clips_between():
     inner = Noisy()
-    chain = ChainRestorer([DenoisingRestorer(inner, 10), BicubicRestorer()])
+    chain = SequentialRestorer([DenoisingRestorer(inner, 10), BicubicRestorer()])
     assert (chain.scale, chain.channels) == (4, 3)
     np.testing.assert_array_equal(chain(LQ), BicubicRestorer()(np.clip(LQ * 3 - 1, 0, 1)))
     assert chain.name == "noisy (sigma 10) + bicubic"
@@ -46,7 +51,7 @@ def test_fingerprints_differ_wherever_pixels_do():
         IdentityRestorer.fingerprint,
         DenoisingRestorer(Noisy(), 10).fingerprint,
         DenoisingRestorer(Noisy(), 20).fingerprint,
-        ChainRestorer([IdentityRestorer(), BicubicRestorer()]).fingerprint,
-        ChainRestorer([BicubicRestorer(), IdentityRestorer()]).fingerprint,
+        SequentialRestorer([IdentityRestorer(), BicubicRestorer()]).fingerprint,
+        SequentialRestorer([BicubicRestorer(), IdentityRestorer()]).fingerprint,
     }
     assert len(prints) == 6

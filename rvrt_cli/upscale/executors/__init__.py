@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from rvrt_cli.upscale.events import StageTimes
-from rvrt_cli.upscale.film import FrameSource
 from rvrt_cli.upscale.finish import Finish
+from rvrt_cli.upscale.frame_source import FrameSource
 from rvrt_cli.upscale.oom_fallback import Level, OomFallback
 from rvrt_cli.upscale.planner import PlanSettings
 from rvrt_cli.upscale.render import FinishedFile, SegmentFile

@@ -17,7 +17,7 @@ from typing import TypeVar
 import numpy as np
 
 from rvrt_cli.errors import InterruptedRun, OutOfMemoryError_
-from rvrt_cli.inference.stream import open_stream
+from rvrt_cli.inference.open_stream import open_stream
 from rvrt_cli.media.frame import Frame
 from rvrt_cli.upscale.events import Event, MemoryReduced, Notice, OnEvent, SegmentDone, counted
 from rvrt_cli.upscale.executors import RenderJob, RenderResult, Stretch

@@ -20,7 +20,7 @@ import rvrt_cli
 from rvrt_cli.errors import InterruptedRun, NonFiniteError, OutOfMemoryError_, OutputError, UsageError
 from rvrt_cli.evaluate import models
 from rvrt_cli.evaluate.journal import EvalJournal
-from rvrt_cli.evaluate.models import Feeding, ModelSpec, restore_clip, spread_devices
+from rvrt_cli.evaluate.models import ModelSpec, WindowConfig, restore_clip, spread_devices
 from rvrt_cli.evaluate.protocols import PROTOCOLS
 from rvrt_cli.evaluate.report import EvalReport
 from rvrt_cli.evaluate.run import EvalOptions, compare, evaluate
@@ -85,7 +85,7 @@ def test_a_run_gives_one_row_per_clip_and_the_mean(folder: Path) -> None:
 def test_the_centre_protocol_mirrors_and_compares_one_frame() -> None:
     recorder = Recording()
     lq = np.random.default_rng(0).integers(0, 256, (7, 8, 12, 3), dtype=np.uint8)
-    restored = restore_clip(recorder, "x", lq, Feeding(), mirror=True)
+    restored = restore_clip(recorder, "x", lq, WindowConfig(), mirror=True)
     assert recorder.shapes == [(14, 8, 12, 3)]
     assert restored.frames.shape == (7, 32, 48, 3)
     assert restored.computed == 14
@@ -98,16 +98,16 @@ def test_the_centre_protocol_mirrors_and_compares_one_frame() -> None:
 
 def test_windows_tiles_and_repeated_frames() -> None:
     lq = np.random.default_rng(0).integers(0, 256, (9, 40, 40, 3), dtype=np.uint8)
-    whole = restore_clip(BicubicRestorer(), "x", lq, Feeding(), mirror=False).frames
+    whole = restore_clip(BicubicRestorer(), "x", lq, WindowConfig(), mirror=False).frames
     windows = Recording()
-    result = restore_clip(windows, "x", lq, Feeding(window=4, overlap=2), mirror=False)
+    result = restore_clip(windows, "x", lq, WindowConfig(window=4, overlap=2), mirror=False)
     assert max(shape[0] for shape in windows.shapes) <= 4 + 2 * 2, "never the whole clip"
     np.testing.assert_allclose(result.frames.astype(int), whole, atol=1)
     tiles = Recording()
-    restore_clip(tiles, "x", lq, Feeding(tile_px=32, tile_overlap_px=8), mirror=False)
+    restore_clip(tiles, "x", lq, WindowConfig(tile_px=32, tile_overlap_px=8), mirror=False)
     assert len(tiles.shapes) == 4
     repeated = Recording()
-    result = restore_clip(repeated, "x", lq, Feeding(repeat=True), mirror=False)
+    result = restore_clip(repeated, "x", lq, WindowConfig(repeat=True), mirror=False)
     assert repeated.shapes == [(6, 40, 40, 3)] * 9
     np.testing.assert_array_equal(result.frames, whole)
 
@@ -124,9 +124,9 @@ def test_failures_of_a_model_are_explained() -> None:
             return imresize(lq, 4) * np.float32(np.nan)
 
     with pytest.raises(OutOfMemoryError_, match="smaller --window"):
-        restore_clip(Full(), "x", lq, Feeding(), mirror=False)
+        restore_clip(Full(), "x", lq, WindowConfig(), mirror=False)
     with pytest.raises(NonFiniteError, match="not numbers"):
-        restore_clip(Broken(), "x", lq, Feeding(), mirror=False)
+        restore_clip(Broken(), "x", lq, WindowConfig(), mirror=False)
 
 
 class Darker(BicubicRestorer):

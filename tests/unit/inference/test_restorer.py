@@ -14,7 +14,7 @@ import pytest
 
 from rvrt_cli.errors import DeviceError, InputError, OutOfMemoryError_, UsageError, WeightsError
 from rvrt_cli.inference.device import Choice
-from rvrt_cli.inference.memory import explained, memory_ran_out
+from rvrt_cli.inference.memory import memory_ran_out, translate_engine_errors
 from rvrt_cli.inference.model_restorer import ModelRestorer, pad_frame
 from rvrt_cli.inference.programs import PREPARE, step_programs
 from rvrt_cli.inference.restorer import DenoisingRestorer, describe_engine, load_restorer
@@ -200,7 +200,7 @@ def test_input_of_another_shape_is_refused() -> None:
 def test_running_out_of_memory_frees_the_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     class Full:
         def run(self, program: str, inputs: Sequence[Any]) -> list[Any]:
-            with explained("OpenVINO"):
+            with translate_engine_errors("OpenVINO"):
                 raise RuntimeError("Exception from src: std::bad_alloc")
 
     restorer = ModelRestorer(weights("light-s"), CPU, name="light-s")
@@ -219,11 +219,14 @@ def test_memory_is_asked_for_by_size_and_window() -> None:
 
 
 def test_engine_errors_are_explained() -> None:
-    with pytest.raises(DeviceError, match=r"OpenVINO failed: no such port"), explained("OpenVINO"):
+    with (
+        pytest.raises(DeviceError, match=r"OpenVINO failed: no such port"),
+        translate_engine_errors("OpenVINO"),
+    ):
         raise RuntimeError("no such port\nlong trace")
-    with pytest.raises(DeviceError, match="not installed"), explained("OpenVINO"):
+    with pytest.raises(DeviceError, match="not installed"), translate_engine_errors("OpenVINO"):
         raise ImportError("libtbb.so")
-    with pytest.raises(TypeError), explained("OpenVINO"):
+    with pytest.raises(TypeError), translate_engine_errors("OpenVINO"):
         raise TypeError("ours")
     assert memory_ran_out(MemoryError())
     assert memory_ran_out(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"))

@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 from rvrt_cli.errors import NonFiniteError, OutOfMemoryError_
+from rvrt_cli.inference.open_stream import open_stream
 from rvrt_cli.inference.programs import PREPARE, RECONSTRUCT, step_programs
-from rvrt_cli.inference.restorer import BicubicRestorer, ChainRestorer, IdentityRestorer
+from rvrt_cli.inference.restorer import BicubicRestorer, IdentityRestorer, SequentialRestorer
 from rvrt_cli.inference.stepper import Stepper
-from rvrt_cli.inference.stream import open_stream
 from rvrt_cli.inference.tiles import TilePlan
 from rvrt_cli.model.config import PRESETS
 
@@ -232,7 +232,7 @@ def test_a_restorer_without_steps_is_given_windows() -> None:
 
 
 def test_a_chain_hands_pictures_on() -> None:
-    chain = ChainRestorer([IdentityRestorer(), BicubicRestorer()])
+    chain = SequentialRestorer([IdentityRestorer(), BicubicRestorer()])
     np.testing.assert_array_equal(streamed(chain), BicubicRestorer()(LQ))
     np.testing.assert_array_equal(
         streamed(chain, wanted=[i in (2, 3) for i in range(7)]), BicubicRestorer()(LQ[2:4])

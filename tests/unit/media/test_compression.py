@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rvrt_cli.media.compression import key_frame_economy
+from rvrt_cli.media.compression import bits_per_detail
 from rvrt_cli.media.probe import probe
 
 
@@ -40,25 +40,25 @@ def encode(path: Path, clip: np.ndarray, crf: int, codec: str = "libx264") -> Pa
 
 def test_stronger_compression_leaves_fewer_bits_for_what_there_is_to_see(tmp_path: Path) -> None:
     clip = detailed_clip()
-    economies = [key_frame_economy(probe(encode(tmp_path / f"{crf}.mkv", clip, crf))) for crf in (10, 20, 30)]
-    assert all(value is not None for value in economies)
-    careful, usual, sparing = (float(value or 0) for value in economies)
+    bits = [bits_per_detail(probe(encode(tmp_path / f"{crf}.mkv", clip, crf))) for crf in (10, 20, 30)]
+    assert all(value is not None for value in bits)
+    careful, usual, sparing = (float(value or 0) for value in bits)
     assert careful > 1.5 * usual > 2.25 * sparing > 0
 
 
 def test_flat_films_and_image_sequences_are_not_judged(tmp_path: Path) -> None:
     flat = np.full((6, 64, 64, 3), 90, np.uint8)
-    assert key_frame_economy(probe(encode(tmp_path / "flat.mkv", flat, 20))) is None
+    assert bits_per_detail(probe(encode(tmp_path / "flat.mkv", flat, 20))) is None
     for index, image in enumerate(detailed_clip(3)):
         cv2.imwrite(str(tmp_path / f"{index:03d}.png"), image)
-    assert key_frame_economy(probe(str(tmp_path / "%03d.png"))) is None
+    assert bits_per_detail(probe(str(tmp_path / "%03d.png"))) is None
 
 
 def test_a_damaged_film_is_judged_by_what_can_be_read(tmp_path: Path) -> None:
     path = encode(tmp_path / "whole.mkv", detailed_clip(40), 18)
     source = probe(path)
-    whole = key_frame_economy(source)
+    whole = bits_per_detail(source)
     content = path.read_bytes()
     path.write_bytes(content[: len(content) * 9 // 10])
     assert whole is not None
-    assert key_frame_economy(source) == pytest.approx(whole, rel=0.3)
+    assert bits_per_detail(source) == pytest.approx(whole, rel=0.3)

@@ -24,7 +24,7 @@ from rvrt_cli.media import (
     resolve_encoding,
     run_ffmpeg,
 )
-from rvrt_cli.media.guard import reading
+from rvrt_cli.media.av_errors import translate_av_errors
 from rvrt_cli.media.probe import _mp4_is_encrypted
 
 
@@ -154,7 +154,7 @@ def test_library_errors_become_sentences(tmp_path: Path) -> None:
         (av.error.PermissionError(errno.EACCES, "Permission denied"), InputError, "check its permissions"),
         (InputError("as it is"), InputError, "as it is"),
     ]:
-        with pytest.raises(expected, match=words), reading(Path("x.mp4")):
+        with pytest.raises(expected, match=words), translate_av_errors(Path("x.mp4")):
             raise raised
 
 

@@ -43,10 +43,10 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_holds_is_no
     with process.stdin, process.stdout:
         theirs = Path(process.stdout.readline().strip())
         with scratch_folder():
-            assert (theirs / "aside.nut").exists()
+            assert (theirs / "side-streams.nut").exists()
         process.kill()
         process.wait()
-    assert (theirs / "aside.nut").exists()
+    assert (theirs / "side-streams.nut").exists()
     with scratch_folder() as mine:
         assert list(place.iterdir()) == [mine]
 

@@ -11,10 +11,10 @@ import pytest
 from rvrt_cli.errors import DiskFullError, OutputError
 from rvrt_cli.system.files import (
     atomic_path,
-    explained_writing,
     remove_all_leftovers,
     remove_leftovers,
     sync_directory,
+    translate_write_errors,
     write_bytes,
     write_json,
 )
@@ -70,15 +70,15 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
         write_bytes(tmp_path / "missing" / "a", b"x")
     with (
         pytest.raises(OutputError, match=r"a could not be written: .*No such file"),
-        explained_writing(tmp_path / "a"),
+        translate_write_errors(tmp_path / "a"),
     ):
         sync_directory(tmp_path / "missing")
 
 
 def test_explained_writing_lets_other_errors_through(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="mine"), explained_writing(tmp_path / "a"):
+    with pytest.raises(ValueError, match="mine"), translate_write_errors(tmp_path / "a"):
         raise ValueError("mine")
-    with explained_writing(tmp_path / "a"):
+    with translate_write_errors(tmp_path / "a"):
         pass
 
 

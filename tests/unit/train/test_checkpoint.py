@@ -20,8 +20,8 @@ from rvrt_cli.train.checkpoint import (
     load_latest,
     newer_checkpoints,
     prune_checkpoints,
+    rename_damaged,
     save_checkpoint,
-    set_aside,
 )
 from rvrt_cli.train.recipe import Recipe, Stage
 
@@ -70,7 +70,7 @@ def test_a_damaged_newest_checkpoint_costs_only_itself(tmp_path: Path) -> None:
     assert latest is not None
     assert latest.step == 5
     assert newer_checkpoints(tmp_path, 5) == [newest]
-    assert set_aside(newest).exists()
+    assert rename_damaged(newest).exists()
     assert newer_checkpoints(tmp_path, 5) == []
     checkpoint_path(tmp_path, 5).write_bytes(b"")
     with pytest.raises(WeightsError, match="is damaged"):

@@ -18,7 +18,7 @@ SOURCE = object.__new__(Source)
 def economy(monkeypatch: pytest.MonkeyPatch) -> dict[str, float | None]:
     """What the film's key frames tell, to be set by the test."""
     told: dict[str, float | None] = {"value": None}
-    monkeypatch.setattr(advice, "key_frame_economy", lambda source: told["value"])
+    monkeypatch.setattr(advice, "bits_per_detail", lambda source: told["value"])
     monkeypatch.setattr(advice, "shipped", lambda: {"light-s": Path(), REAL: Path()})
     return told
 

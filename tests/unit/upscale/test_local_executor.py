@@ -18,8 +18,8 @@ from rvrt_cli.media.frame import Frame
 from rvrt_cli.upscale.events import MemoryReduced, Progress, SegmentDone, ignore_event
 from rvrt_cli.upscale.executors import RenderJob, Stretch
 from rvrt_cli.upscale.executors.local import LocalExecutor
-from rvrt_cli.upscale.film import FrameSource, PipeFrames, frames_in_memory
 from rvrt_cli.upscale.finish import Finish
+from rvrt_cli.upscale.frame_source import FrameSource, PipeFrames, frames_in_memory
 from rvrt_cli.upscale.oom_fallback import Level, OomFallback
 from rvrt_cli.upscale.planner import PlanSettings
 from rvrt_cli.upscale.segments import PlannerState
@@ -99,7 +99,7 @@ def settings(
     values = {
         "source": frames_in_memory(frames, count),
         "settings": PlanSettings(10, window, overlap),
-        "fallback": OomFallback(restorers or [TemporalMean], level, overlap),
+        "fallback": OomFallback(restorers or [TemporalMean], level),
         "finish": Finish(HEIGHT, WIDTH),
     }
     return {**values, **changes}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from upscale_clips import make_clip
 
-from rvrt_cli.inference.restorer import BicubicRestorer, ChainRestorer, DenoisingRestorer
+from rvrt_cli.inference.restorer import BicubicRestorer, DenoisingRestorer, SequentialRestorer
 from rvrt_cli.inference.tiles import TilePlan
 from rvrt_cli.model.config import PRESETS
 from rvrt_cli.model.initialise import initial_tensors
@@ -69,10 +69,10 @@ def test_a_cpu_and_a_callers_restorer_have_no_other_loader(prepared: Prepared) -
 
 def test_bicubic_behind_a_network_keeps_the_networks_fallbacks(prepared: Prepared) -> None:
     """The bicubic runs on the CPU; what runs out of memory is the network before it."""
-    behind = ChainRestorer([DenoisingRestorer(OnGpu("fp32"), 10), BicubicRestorer()])
+    behind = SequentialRestorer([DenoisingRestorer(OnGpu("fp32"), 10), BicubicRestorer()])
     assert (behind.device, behind.precision) == ("gpu:0", "fp32")
     assert len(loaders_of(replace(prepared, restorer=behind))) == 3
-    assert ChainRestorer([BicubicRestorer(), BicubicRestorer()]).device == "cpu"
+    assert SequentialRestorer([BicubicRestorer(), BicubicRestorer()]).device == "cpu"
 
 
 class Closing(BicubicRestorer):
@@ -85,7 +85,7 @@ class Closing(BicubicRestorer):
 
 def test_levels_are_smaller_tiles_then_shorter_windows_then_another_restorer() -> None:
     first, second = Closing(), Closing()
-    fallback = OomFallback([lambda: first, lambda: second], Level(8, TilePlan(None)), 2)
+    fallback = OomFallback([lambda: first, lambda: second], Level(8, TilePlan(None)))
     levels = []
     while fallback.step_down(48, 64):
         levels.append(fallback.level)
@@ -93,9 +93,11 @@ def test_levels_are_smaller_tiles_then_shorter_windows_then_another_restorer() -
     assert levels == [
         Level(8, small),
         Level(4, small),
+        Level(2, small),
         Level(8, TilePlan(None), 1),
         Level(8, small, 1),
         Level(4, small, 1),
+        Level(2, small, 1),
     ]
     assert (first.closed, second.closed) == (1, 0)
     fallback.close()
@@ -104,8 +106,8 @@ def test_levels_are_smaller_tiles_then_shorter_windows_then_another_restorer() -
 
 def test_a_run_goes_on_with_the_level_it_had_come_to() -> None:
     first, second = Closing(), Closing()
-    level = Level(4, TilePlan(32, 16), 1)
-    fallback = OomFallback([lambda: first, lambda: second], Level(8, TilePlan(None)), 2)
+    level = Level(2, TilePlan(32, 16), 1)
+    fallback = OomFallback([lambda: first, lambda: second], Level(8, TilePlan(None)))
     fallback.take(level)
     assert (fallback.level, fallback.restorer) == (level, second)
     assert not fallback.step_down(48, 64)
@@ -117,6 +119,6 @@ def test_a_run_goes_on_with_the_level_it_had_come_to() -> None:
 def test_a_restorer_that_the_options_rule_out_now_is_not_gone_on_with() -> None:
     """``--precision fp32`` where the earlier run came to half precision by itself."""
     planned = Level(8, TilePlan(None))
-    fallback = OomFallback([Closing], planned, 2)
+    fallback = OomFallback([Closing], planned)
     fallback.take(Level(4, TilePlan(32, 16), 1))
     assert fallback.level == planned

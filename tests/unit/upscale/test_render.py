@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from random_films import SIZE, TemporalMean, films, make_film
 
 from rvrt_cli.errors import NonFiniteError
+from rvrt_cli.inference.open_stream import open_stream
 from rvrt_cli.inference.restorer import IdentityRestorer
-from rvrt_cli.inference.stream import open_stream
 from rvrt_cli.inference.tiles import TilePlan
 from rvrt_cli.upscale.events import ignore_event
 from rvrt_cli.upscale.executors import RenderJob, Stretch
 from rvrt_cli.upscale.executors.local import LocalExecutor
-from rvrt_cli.upscale.film import frames_in_memory
 from rvrt_cli.upscale.finish import Finish
+from rvrt_cli.upscale.frame_source import frames_in_memory
 from rvrt_cli.upscale.oom_fallback import Level, OomFallback
 from rvrt_cli.upscale.planner import PlanSettings
 from rvrt_cli.upscale.render import render
@@ -57,7 +57,7 @@ def run(film, config, stretches=(Stretch(PlannerState()),), finished=None):
     job = RenderJob(
         source=frames_in_memory(lambda first: iter(film[first:]), len(film)),
         settings=config,
-        fallback=OomFallback([TemporalMean], Level(config.window, TilePlan(None)), config.overlap),
+        fallback=OomFallback([TemporalMean], Level(config.window, TilePlan(None))),
         finish=Finish(*SIZE),
         open_file=Hashing,
         finished=take,

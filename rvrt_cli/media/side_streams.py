@@ -9,9 +9,9 @@ from pathlib import Path
 import av
 
 from rvrt_cli.errors import OutputError, RvrtError
+from rvrt_cli.media.av_errors import LIBRARY_ERRORS
 from rvrt_cli.media.clock import Clock, packets_on_one_clock, until_damage
-from rvrt_cli.media.guard import LIBRARY_ERRORS
-from rvrt_cli.media.probe import open_container
+from rvrt_cli.media.open_file import open_container
 from rvrt_cli.media.source import Source
 from rvrt_cli.system.files import explain_os_error
 
@@ -47,7 +47,7 @@ def hides_sound(source: Source) -> bool:
     return any(begins_s < -HIDDEN_SOUND_S for begins_s in first_sound_s(source).values())
 
 
-def set_aside(
+def copy_side_streams(
     source: Source, indices: Sequence[int], folder: Path, from_s: float | None, until_s: float | None
 ) -> Path:
     """A file in ``folder`` with the streams ``indices`` of the source, in this order, on one clock.
@@ -55,7 +55,7 @@ def set_aside(
     NUT holds every codec and time base, and no codec delay. from_s, until_s: what ends before or begins after may be
     left out. Errors: :class:`OutputError`, :class:`DiskFullError`.
     """
-    path = folder / "aside.nut"
+    path = folder / "side-streams.nut"
     clock = Clock()
     try:
         with open_container(source.path) as container, av.open(f"file:{path}", "w", format="nut") as out:

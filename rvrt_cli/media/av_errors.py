@@ -23,7 +23,7 @@ def unreadable(error: OSError, path: Path) -> InputError:
 
 
 @contextmanager
-def readable(path: Path) -> Iterator[None]:
+def translate_read_errors(path: Path) -> Iterator[None]:
     """Reword the operating system's refusals met while looking at ``path``."""
     try:
         yield
@@ -32,7 +32,7 @@ def readable(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
+def translate_av_errors(path: Path) -> Iterator[None]:
     """Reword library errors met while reading ``path``."""
     try:
         yield

@@ -84,7 +84,7 @@ def frames_in_memory(frames: Callable[[int], Iterator[Frame]], total: int) -> Fr
     return FrameSource(open_frames, total)
 
 
-def open_film(source: Source, options: UpscaleOptions) -> FrameSource:
+def open_frame_source(source: Source, options: UpscaleOptions) -> FrameSource:
     """The frames that ``options`` ask for (``start_s``, ``end_s``, ``frames``, ``preview``)."""
     readers: list[FrameReader] = []
     if options.preview is not None:

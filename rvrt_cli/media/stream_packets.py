@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Set
 import av
 
 from rvrt_cli.errors import RvrtError
+from rvrt_cli.media.av_errors import LIBRARY_ERRORS
 from rvrt_cli.media.clock import Clock, packets_on_one_clock, until_damage
-from rvrt_cli.media.guard import LIBRARY_ERRORS
-from rvrt_cli.media.probe import open_container
+from rvrt_cli.media.open_file import open_container
 from rvrt_cli.media.source import Source
 
 # Streams are interleaved: what belongs to a time is not further than this behind it in the file.

@@ -22,7 +22,7 @@ from rvrt_cli.media.verify import SideStreamsError
 FRAMES = 2
 
 
-def rehearse(
+def dry_run_output(
     source: Source,
     settings: EncodeSettings,
     plan: MuxPlan,
@@ -45,14 +45,14 @@ def rehearse(
     picture = np.full((settings.height, settings.width, 3), 0.5, np.float32)
     alpha = np.ones((settings.height, settings.width), np.float32) if settings.has_alpha else None
     with scratch_folder() as folder:
-        segment = folder / "rehearsal.segment.mkv"
+        segment = folder / "dry-run.segment.mkv"
         with SegmentWriter(segment, settings) as writer:
             for number in range(FRAMES):
                 writer.write(picture, first + number * step, step, alpha)
             writer.close()
-        output = folder / f"rehearsal.{settings.container}"
+        output = folder / f"dry-run.{settings.container}"
         try:
-            mux(source, [segment], output, settings, plan, trimmed=trimmed, rehearsal=True)
+            mux(source, [segment], output, settings, plan, trimmed=trimmed, dry_run=True)
         except SideStreamsError as error:
             if error.only_labels:
                 return replace(plan, differences=frozenset(error.problems))

@@ -10,7 +10,15 @@ import pytest
 
 from rvrt_cli.cli import app as cli
 from rvrt_cli.errors import ExitCode, OutputError, VerifyError
-from rvrt_cli.media import EncodeOptions, plan_mux, probe, rehearse, resolve_encoding, run_ffmpeg, verify
+from rvrt_cli.media import (
+    EncodeOptions,
+    dry_run_output,
+    plan_mux,
+    probe,
+    resolve_encoding,
+    run_ffmpeg,
+    verify,
+)
 
 
 @pytest.fixture(scope="module")
@@ -26,17 +34,17 @@ def test_an_encoder_that_refuses_is_noticed(film: Path, tmp_path: Path) -> None:
     settings = resolve_encoding(source, EncodeOptions(codec="vp9"), tmp_path / "o.mkv", 128, 96)
     settings = replace(settings, pix_fmt="yuva444p", has_alpha=True)
     with pytest.raises(OutputError, match=r"libvpx-vp9 refused 128x96 yuva444p"):
-        rehearse(source, settings, plan_mux(source, settings))
+        dry_run_output(source, settings, plan_mux(source, settings))
 
 
 def test_a_container_that_changes_something_is_noticed(film: Path, tmp_path: Path) -> None:
     source = probe(film)
     settings = resolve_encoding(source, EncodeOptions(), tmp_path / "o.mkv", 128, 96)
     plan = plan_mux(source, settings)
-    rehearse(source, settings, plan)
+    dry_run_output(source, settings, plan)
     wrong = replace(plan, streams=(plan.streams[0], replace(plan.streams[1], codec="dts")))
     with pytest.raises(VerifyError, match=r"rehearsal .* its streams are .*"):
-        rehearse(source, settings, wrong)
+        dry_run_output(source, settings, wrong)
 
 
 def test_the_command_fails_before_the_first_frame(
