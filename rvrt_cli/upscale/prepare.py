@@ -126,10 +126,10 @@ class Prepared:
             detect_shots=self.options.shots,
         )
 
-    def fallback(self, level: Level | None = None) -> OomFallback:
-        """What is tried when memory runs out; ``level``: what an earlier run had come to."""
+    def fallback(self) -> OomFallback:
+        """What is tried when memory runs out."""
         loaders = restorer_loaders(self.options, self.restorer, external=self.external)
-        return OomFallback(loaders, Level(self.window, self.tile), level)
+        return OomFallback(loaders, Level(self.window, self.tile))
 
     @property
     def warnings(self) -> tuple[str, ...]:
