@@ -143,6 +143,8 @@ class Prepared:
 def work_folder(output: Path, options: UpscaleOptions, names: PictureNames | None) -> Path:
     """The work directory: beside the output, or in ``--work-dir`` under a name that no other output has there."""
     base = names.folder if names is not None and is_pattern(output) else output
+    if base.name in ("", ".."):  # "%05d.png" and "../%05d.png" are in folders that are not named
+        base = base.resolve()
     if options.work_dir is None:
         return base.parent / fitting_name(base.parent, base.name, WORK_SUFFIX)
     place = hashlib.sha256(str(base.resolve()).encode()).hexdigest()[:8]
