@@ -25,7 +25,6 @@ from rvrt_cli.media.y4m import y4m_settings
 from rvrt_cli.system.files import explained_writing
 from rvrt_cli.upscale.chain import load_chain
 from rvrt_cli.upscale.checks import check_kind, open_source
-from rvrt_cli.upscale.choose_model import for_size
 from rvrt_cli.upscale.film import Film, open_film
 from rvrt_cli.upscale.finish import Finish, output_size
 from rvrt_cli.upscale.journal import WORK_SUFFIX, ended_at_the_output
@@ -148,9 +147,7 @@ def prepare(
         lost = [*gap_warnings(source), *stay_warnings(names)]
     lost += losses(source, kind)
     brought = restorer is not None
-    if restorer is None:
-        options = for_size(options, source.video)
-        restorer = load_chain(options)
+    restorer = restorer or load_chain(options)
     video = source.video
     even = kind != "images"
     height, width = wanted_size(options, video, restorer.scale, even=even)
