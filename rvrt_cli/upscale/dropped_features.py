@@ -27,7 +27,8 @@ def dropped_features(source: Source, kind: OutputKind) -> list[str]:
     words = {"audio": "sound", "subtitle": "subtitles", "attachment": "attachments", "video": "other films"}
     left = [word for name, word in words.items() if counts[name]]
     left += ["chapters"] if source.chapters else []
-    found = [f"{what} cannot hold the {_listed(left)} of the source; they are left out."] if left else []
+    they = "it is" if left == ["sound"] else "they are"
+    found = [f"{what} cannot hold the {_listed(left)} of the source; {they} left out."] if left else []
     if kind == "images":
         found.append(
             "PNG images carry no time: the frames' timestamps are lost"

@@ -26,7 +26,6 @@ from rvrt_cli.media.images import is_pattern
 from rvrt_cli.media.y4m import y4m_settings
 from rvrt_cli.system.files import fitting_name, translate_write_errors
 from rvrt_cli.upscale.checks import check_kind, open_source
-from rvrt_cli.upscale.choose_model import for_size
 from rvrt_cli.upscale.dropped_features import dropped_features
 from rvrt_cli.upscale.finish import Finish, output_size
 from rvrt_cli.upscale.frame_source import FrameSource, open_frame_source
@@ -143,6 +142,8 @@ class Prepared:
 def work_folder(output: Path, options: UpscaleOptions, names: PictureNames | None) -> Path:
     """The work directory: beside the output, or in ``--work-dir`` under a name that no other output has there."""
     base = names.folder if names is not None and is_pattern(output) else output
+    if base.name in ("", ".."):  # "%05d.png" and "../%05d.png" are in folders that are not named
+        base = base.resolve()
     if options.work_dir is None:
         return base.parent / fitting_name(base.parent, base.name, WORK_SUFFIX)
     place = hashlib.sha256(str(base.resolve()).encode()).hexdigest()[:8]
@@ -189,9 +190,7 @@ def prepare(
         dropped = [*gap_warnings(source), *stay_warnings(names)]
     dropped += [*dropped_features(source, kind), *shape_notes(source, *chosen)]
     external = restorer is not None
-    if restorer is None:
-        options = for_size(options, source.video)
-        restorer = load_sequence(options)
+    restorer = restorer or load_sequence(options)
     video = source.video
     even = kind != "images"
     height, width = wanted_size(options, video, restorer.scale, even=even)
