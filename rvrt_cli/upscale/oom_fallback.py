@@ -32,6 +32,7 @@ class OomFallback:
     ) -> None:
         self._loaders = loaders
         self._planned = planned
+        self._first_open = 0
         self.level = planned
         self.restorer = loaders[planned.restorer]()
 
@@ -39,6 +40,8 @@ class OomFallback:
         """Go on with ``level``, which an earlier run had come to; with the planned one where its restorer may not be used any more."""
         if level.restorer >= len(self._loaders):
             level = self._planned
+        if level.restorer < self._first_open:
+            return  # memory ran out with that one since, and it is closed
         if level.restorer != self.level.restorer:
             self.close()
             self.restorer = self._loaders[level.restorer]()
@@ -58,6 +61,7 @@ class OomFallback:
         elif level.restorer + 1 < len(self._loaders):
             self.restorer.close()
             self.level = Level(self._planned.window, self._planned.tile, level.restorer + 1)
+            self._first_open = level.restorer + 1
             self.restorer = self._loaders[self.level.restorer]()
         else:
             return False

@@ -122,3 +122,14 @@ def test_a_restorer_that_the_options_rule_out_now_is_not_gone_on_with() -> None:
     fallback = OomFallback([Closing], planned)
     fallback.take(Level(4, TilePlan(32, 16), 1))
     assert fallback.level == planned
+
+
+def test_a_restorer_that_ran_out_of_memory_is_not_gone_back_to() -> None:
+    """It is closed, even where an earlier run had made the next missing segment with it."""
+    first, second = Closing(), Closing()
+    planned = Level(2, TilePlan(32, 16))
+    fallback = OomFallback([lambda: first, lambda: second], planned)
+    assert fallback.step_down(32, 32)
+    level = fallback.level
+    fallback.take(planned)
+    assert (fallback.level, fallback.restorer) == (level, second)
