@@ -25,7 +25,7 @@ from rvrt_cli.media.images import ImageSequenceWriter
 from rvrt_cli.media.mux import mux
 from rvrt_cli.media.mux_plan import MuxPlan, StreamPlan, plan_mux
 from rvrt_cli.media.probe import probe
-from rvrt_cli.media.reader import FrameReader, read_frames
+from rvrt_cli.media.reader import EmptyRange, FrameReader, read_frames
 from rvrt_cli.media.segment import SegmentInfo, SegmentWriter
 from rvrt_cli.media.source import Chapter, ColorTags, HdrMetadata, Source, Stream, VideoStream
 from rvrt_cli.media.verify import Expected, verify_output
@@ -34,6 +34,7 @@ from rvrt_cli.media.y4m import Y4mWriter, y4m_settings
 __all__ = [
     "Chapter",
     "ColorTags",
+    "EmptyRange",
     "EncodeOptions",
     "EncodeSettings",
     "Expected",

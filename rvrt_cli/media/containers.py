@@ -37,6 +37,11 @@ LAYOUT_KEYS = frozenset(
     {"major_brand", "minor_version", "compatible_brands", "encoder", "encoding_tool", "duration", "handler_name", "vendor_id",
      "alpha_mode", "bps", "number_of_frames", "number_of_bytes", "timecode", "location-eng"}
 )  # fmt: skip
+# The same of a single stream: what MP4 and MOV have a place for, or what is no longer true of it or said by another means.
+TRACK_KEYS = LAYOUT_KEYS | frozenset(
+    {"language", "title", "name", "creation_time", "rotate", "stereo_mode", "filename", "mimetype", "encoder_options", "enc_key_id",
+     "source_id", "_statistics_tags", "_statistics_writing_app", "_statistics_writing_date_utc", "comment"}
+)  # fmt: skip
 # Keys of this kind need QuickTime's own list of keys, which takes any other key, too.
 QUICKTIME_KEY = "com.apple.quicktime."
 # The tracks that are neither picture, sound nor text for which FFmpeg's MP4 muxer writes a description that can be read.

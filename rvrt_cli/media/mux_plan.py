@@ -23,6 +23,7 @@ from rvrt_cli.media.containers import (
     TEXT_CODEC,
     TEXT_SUBTITLES,
     TIMECODE_TAG,
+    TRACK_KEYS,
     read_back_name,
 )
 from rvrt_cli.media.encode_settings import EncodeSettings
@@ -107,6 +108,7 @@ def plan_mux(
     by_index = {s.index: s for s in source.streams}
     warnings = [_sentence(w, by_index[w.index], container) for w in wishes if w.reason]
     warnings += _language_warnings(wishes, by_index, container)
+    warnings += _tag_warnings(wishes, by_index, container)
     timecode = _timecode(source, settings, start_s, warnings)
     quicktime_keys = container in METADATA_KEYS and any(
         key.startswith(QUICKTIME_KEY) for key, _ in source.metadata
@@ -256,6 +258,21 @@ def _language_warnings(
                 f"The language of the {wish.kind} stream {wish.index}, {stream.language!r}, becomes {written!r} in .{container}."
             )
     return found
+
+
+def _tag_warnings(wishes: Sequence[StreamPlan], by_index: dict[int, Stream], container: str) -> list[str]:
+    """A sentence for the tags of single streams that MP4 and MOV have no place for."""
+    if container not in METADATA_KEYS:
+        return []
+    lost = [
+        f"{key} of the {wish.kind} stream {wish.index}"
+        for wish in wishes
+        if wish.action != "drop"
+        for key, value in by_index[wish.index].metadata
+        # mkvmerge writes some tags once more with a language, such as BPS-eng.
+        if value and key.lower().partition("-")[0] not in TRACK_KEYS
+    ]
+    return [f".{container} has no place for {', '.join(lost)}; left out (.mkv keeps tags)."] if lost else []
 
 
 def _settle(wish: StreamPlan, source: Source, container: str) -> StreamPlan:

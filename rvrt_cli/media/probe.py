@@ -14,7 +14,7 @@ from typing import Any, cast
 import av
 
 from rvrt_cli.errors import InputError, RvrtError
-from rvrt_cli.media.aspects import ShapeSurvey
+from rvrt_cli.media.aspects import ShapeSurvey, in_one_shape
 from rvrt_cli.media.av_errors import LIBRARY_ERRORS, translate_av_errors, translate_read_errors
 from rvrt_cli.media.clock import ARBITRARY_START, measure_clock
 from rvrt_cli.media.color import nearest_planar_name, planar_format
@@ -96,7 +96,7 @@ def _probe_path(path: Path, video_stream: int | None, fps: Fraction | None) -> S
 
 
 def _with_one_clock(source: Source) -> Source:
-    """``source`` with the number of jumps of its clock, its length without them, and its usual shape; reads the whole file."""
+    """``source`` with the number of jumps of its clock, its length without them, and its shapes; reads the whole file."""
     shapes = ShapeSurvey(source.video.codec)
 
     def see(packet: av.Packet) -> None:
@@ -105,12 +105,12 @@ def _with_one_clock(source: Source) -> Source:
 
     with translate_av_errors(source.path), open_container(source.path) as container:
         jumps, end_s = measure_clock(container, see)
-    source = _with_longest_shape(source, shapes.shapes)
+    source = replace(source, shapes=tuple(shapes.runs))
     if not jumps or end_s is None:
-        return source
+        return in_one_shape(source)
     duration_s = max(end_s - source.start_s, 0.0)
     places = "one place" if jumps == 1 else f"{jumps} places"
-    return replace(
+    joined = replace(
         source,
         clock_jumps=jumps,
         duration_s=duration_s,
@@ -121,25 +121,7 @@ def _with_one_clock(source: Source) -> Source:
             "in the output.",
         ),
     )
-
-
-def _with_longest_shape(source: Source, shapes: list[tuple[Fraction, int]]) -> Source:
-    """``source`` with the shape that most of its pictures have, and a note where others have another one."""
-    if len(shapes) < 2:
-        return source
-    video = source.video
-    packets = sum(count for _, count in shapes)
-    longest, _ = max(shapes, key=lambda shape: shape[1])
-    found = ", ".join(f"{float(shape):.2f}:1 in {count / packets:.0%}" for shape, count in shapes)
-    return replace(
-        source,
-        video=replace(video, sar=longest * Fraction(video.height, video.width)),
-        notes=(
-            *source.notes,
-            f"The aspect of the picture changes in the film ({found} of its pictures); all of it is shown as "
-            f"{float(longest):.2f}:1, so that the rest is stretched. Cut it with --start and --end where it changes to avoid that.",
-        ),
-    )
+    return in_one_shape(joined)
 
 
 def _seconds(ticks: int | None, time_base: Fraction | None) -> float | None:

@@ -24,6 +24,10 @@ RANGE_SLACK_S = 0.0005
 Deinterlace = Literal["auto", "on", "off"]
 
 
+class EmptyRange(InputError):  # noqa: N818 - the name of what is wrong
+    """The range holds no frame."""
+
+
 class FrameReader:
     """Iterator of :class:`Frame` and context manager; made by :func:`read_frames`.
 
@@ -214,7 +218,7 @@ class FrameReader:
             known = f"its last frame is at {around[0]:.3f} s" if around else "it has no frames"
         else:
             known = f"the nearest frames are at {' and '.join(f'{time:.3f} s' for time in around)}"
-        return InputError(f"{name} has no frame {where}, {known}; choose another --start or --end.")
+        return EmptyRange(f"{name} has no frame {where}, {known}; choose another --start or --end.")
 
     def _find_missing(self, start: float | None, end: float | None) -> None:
         """Compare what the decoder gave with what a pass over the packets alone finds."""
@@ -283,7 +287,7 @@ def read_frames(
     key_frame: (index, timestamp) of a frame of this range that was read with ``Frame.key_frame``: begin there instead of decoding
     what comes before. Films in containers only; iterating raises :class:`NotSeekable` where the file does not lead there.
     Errors: :class:`UsageError` for an impossible range; while iterating, :class:`InputError` when nothing can be decoded
-    or the range holds no frame.
+    or (:class:`EmptyRange`) the range holds no frame.
     """
     if start_s is not None and end_s is not None and end_s <= start_s:
         raise UsageError(

@@ -169,6 +169,13 @@ class Chapter:
     title: str | None
 
 
+class ShapeRun(NamedTuple):
+    """A part of the film in one shape (width : height as shown) from ``first_s`` on, in seconds on its common clock."""
+
+    shape: Fraction
+    first_s: float
+
+
 @dataclass(frozen=True)
 class Source:
     """A probed input. ``video`` is never None for what :func:`rvrt_cli.media.probe` returns.
@@ -176,8 +183,8 @@ class Source:
     kind: "video" (a container), "images" (a sequence) or "y4m" (standard input). start_s: the container's first
     timestamp in seconds; ``--start``/``--end`` count from it. clock_jumps: how often its timestamps start anew; duration_s
     is then that of all pieces. shown_ms: how long each picture of an
-    animated file is shown, empty for other sequences. has_times: False for raw streams, whose frames are counted at the average rate. notes:
-    sentences a user should see (guesses, repairs).
+    animated file is shown, empty for other sequences. has_times: False for raw streams, whose frames are counted at the average rate. shapes:
+    where the pictures state it and it may change. notes: sentences a user should see (guesses, repairs).
     """
 
     kind: SourceKind
@@ -194,4 +201,5 @@ class Source:
     shown_ms: tuple[int, ...] = ()
     clock_jumps: int = 0
     has_times: bool = True
+    shapes: tuple[ShapeRun, ...] = ()
     notes: tuple[str, ...] = field(default=())

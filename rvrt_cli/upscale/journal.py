@@ -71,6 +71,19 @@ class SegmentRecord:
         )
 
 
+@dataclass(frozen=True)
+class Gap:
+    """A part of the film without finished segments: from ``state`` to frame ``until``, None for the end.
+
+    ``like``: the segment that was made there once, or else the last one before it; None at the beginning. The gap is filled with the
+    window, tiles and model of that one, as memory had allowed.
+    """
+
+    state: PlannerState
+    until: int | None
+    like: Segment | None
+
+
 def identify_file(path: Path) -> dict[str, Any]:
     """What tells one input from another: its size and content.
 
@@ -180,6 +193,7 @@ class Journal:
         self.identity = json.loads(json.dumps(identity))
         self.resolved: dict[str, Any] = json.loads(json.dumps(resolved))
         self.records: dict[int, SegmentRecord] = {}
+        self._once_finished: dict[int, SegmentRecord] = {}  # those that are damaged now, too
         self.damaged: list[int] = []
         self.started_anew: str | None = None
         self.kept: Path | None = None
@@ -202,21 +216,18 @@ class Journal:
         """Frames in finished segments."""
         return sum(record.segment.frames for record in self.records.values())
 
-    @property
-    def last(self) -> SegmentRecord | None:
-        """The finished segment that lies farthest in the film."""
-        return self.records[max(self.records)] if self.records else None
-
-    def gaps(self) -> list[tuple[PlannerState, int | None]]:
-        """What has no finished segments: from a state of planning to the frame where the next one begins, None for the end."""
-        gaps: list[tuple[PlannerState, int | None]] = []
-        state = PlannerState()
-        for index in sorted(self.records):
-            record = self.records[index]
-            if index != state.index:
-                gaps.append((state, record.segment.start))
-            state = record.after
-        return [*gaps, (state, None)]
+    def gaps(self) -> list[Gap]:
+        """What has no finished segments, in the film's order."""
+        gaps: list[Gap] = []
+        state, before = PlannerState(), None
+        for index, record in sorted(self._once_finished.items()):
+            segment, known, whole = record.segment, index == state.index, index in self.records
+            if not (known and whole):
+                gaps.append(
+                    Gap(state, segment.start if whole else segment.stop, segment if known else before)
+                )
+            state, before = record.after, segment
+        return [*gaps, Gap(state, None, before)]
 
     def files(self) -> list[Path]:
         """The files (or folders) of the finished segments, in the film's order."""
@@ -252,7 +263,7 @@ class Journal:
     def append(self, record: SegmentRecord) -> None:
         """Record a finished segment whose file is already on the disk. Errors: :class:`OutputError`, :class:`DiskFullError`."""
         self._write({"kind": "segment", **record.to_json()})
-        self.records[record.segment.index] = record
+        self.records[record.segment.index] = self._once_finished[record.segment.index] = record
         self.amended = False
 
     def amend(self, resolved: Mapping[str, Any]) -> None:
@@ -374,6 +385,7 @@ class Journal:
                     return 0
                 found[segment.segment.index] = segment
                 self.amended = False
+        self._once_finished = found
         for index, segment in found.items():
             if self.finished or self._is_whole(segment.file):
                 self.records[index] = segment
@@ -395,7 +407,8 @@ class Journal:
 
     def _start_anew(self) -> None:
         """An empty journal. Work of an earlier run that cannot be continued is kept beside; with ``resume`` False it is not wanted."""
-        self.records, self.amended, self.placing, self.finished = {}, False, False, False
+        self.records, self._once_finished = {}, {}
+        self.amended, self.placing, self.finished = False, False, False
         if self._worth_keeping and any(
             re.fullmatch(r"\d{6}(\.\w+)?", path.name) for path in self.folder.iterdir()
         ):

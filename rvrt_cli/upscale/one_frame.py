@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from rvrt_cli.errors import InputError, OutputError, UsageError
 from rvrt_cli.inference.restorer import Restorer
-from rvrt_cli.media import Frame, read_frames
+from rvrt_cli.media import EmptyRange, Frame, read_frames
 from rvrt_cli.media.images import is_pattern, write_png
 from rvrt_cli.system.files import translate_write_errors
 from rvrt_cli.upscale.checks import refuse_encoding, refuse_work
@@ -105,7 +106,10 @@ def frames_around(prepared: Prepared, at_s: float) -> tuple[list[Frame], int]:
     shot: deque[Frame] = deque()
     position: int | None = None
     start_s = max(0.0, at_s - (around + LOOKBACK) / rate)
-    with read_frames(source, start_s=start_s, deinterlace=options.deinterlace) as frames:
+    with (
+        suppress(EmptyRange),
+        read_frames(source, start_s=start_s, deinterlace=options.deinterlace) as frames,
+    ):
         for frame, starts_shot in flag_cuts(frames, CutDetector()):
             if position is not None and (starts_shot or len(shot) > position + around):
                 break

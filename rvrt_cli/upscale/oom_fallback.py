@@ -13,20 +13,27 @@ from rvrt_cli.upscale.memory import smaller_steps
 class OomFallback:
     """The level in use and its restorer. ``loaders``: of the restorers, the first until memory runs out with it.
 
-    ``planned``: the level of a new run, with whose window and tiles each further restorer begins. ``level``: the one to begin with
-    where it is another one, as in a run that goes on.
+    ``planned``: the level of a new run, with whose window and tiles each further restorer begins.
     """
 
     def __init__(
         self,
         loaders: Sequence[Callable[[], Restorer]],
         planned: Level,
-        level: Level | None = None,
     ) -> None:
         self._loaders = loaders
         self._planned = planned
-        self.level = level or planned
-        self.restorer = loaders[self.level.restorer]()
+        self.level = planned
+        self.restorer = loaders[planned.restorer]()
+
+    def take(self, level: Level) -> None:
+        """Go on with ``level``, which an earlier run had come to; with the planned one where its restorer may not be used any more."""
+        if level.restorer >= len(self._loaders):
+            level = self._planned
+        if level.restorer != self.level.restorer:
+            self.close()
+            self.restorer = self._loaders[level.restorer]()
+        self.level = level
 
     def close(self) -> None:
         """Close the restorer in use, unless it is the first one, which belongs to whoever began the run."""

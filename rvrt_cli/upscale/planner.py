@@ -108,8 +108,12 @@ class _Lookahead:
 
 
 def picture_check(frame: Frame) -> int:
-    """A check sum of the picture, of the values as they were decoded."""
-    return zlib.crc32(np.ascontiguousarray(frame.rgb).data)
+    """A check sum of the picture, of the values as they were decoded, its transparency, and how long it is shown."""
+    check = zlib.crc32(repr(frame.duration).encode())
+    for values in (frame.rgb, frame.alpha):
+        if values is not None:
+            check = zlib.crc32(np.ascontiguousarray(values).data, check)
+    return check
 
 
 def plan_segments(

@@ -19,12 +19,12 @@ from rvrt_cli.media import (
     resolve_encoding,
     with_shape_kept,
 )
+from rvrt_cli.media.aspects import in_one_shape, shape_notes
 from rvrt_cli.media.color import planar_format
 from rvrt_cli.media.images import is_pattern
 from rvrt_cli.media.y4m import y4m_settings
 from rvrt_cli.system.files import fitting_name, translate_write_errors
 from rvrt_cli.upscale.checks import check_kind, open_source
-from rvrt_cli.upscale.choose_model import for_size
 from rvrt_cli.upscale.dropped_features import dropped_features
 from rvrt_cli.upscale.finish import Finish, output_size
 from rvrt_cli.upscale.frame_source import FrameSource, open_frame_source
@@ -59,7 +59,7 @@ class Prepared:
 
     ``source``: as the output shows it, which is upright for a comparison. ``settings`` and ``mux_plan`` are None for
     images, ``names`` for everything else. ``external``: the restorer is the caller's, not the options'. ``dropped``: what
-    this kind of output cannot hold, in sentences.
+    this kind of output cannot hold or show as it is, in sentences.
     """
 
     source: Source
@@ -122,10 +122,10 @@ class Prepared:
             detect_shots=self.options.shots,
         )
 
-    def fallback(self, level: Level | None = None) -> OomFallback:
-        """What is tried when memory runs out; ``level``: what an earlier run had come to."""
+    def fallback(self) -> OomFallback:
+        """What is tried when memory runs out."""
         loaders = restorer_loaders(self.options, self.restorer, external=self.external)
-        return OomFallback(loaders, self.level, level)
+        return OomFallback(loaders, self.level)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -139,6 +139,8 @@ class Prepared:
 def work_folder(output: Path, options: UpscaleOptions, names: PictureNames | None) -> Path:
     """The work directory: beside the output, or in ``--work-dir`` under a name that no other output has there."""
     base = names.folder if names is not None and is_pattern(output) else output
+    if base.name in ("", ".."):  # "%05d.png" and "../%05d.png" are in folders that are not named
+        base = base.resolve()
     if options.work_dir is None:
         return base.parent / fitting_name(base.parent, base.name, WORK_SUFFIX)
     place = hashlib.sha256(str(base.resolve()).encode()).hexdigest()[:8]
@@ -162,6 +164,8 @@ def prepare(
     """
     options.check()
     source = open_source(input_path, options)
+    chosen = (options.start_s, range_end_s(source, options))
+    source = in_one_shape(source, *chosen)
     target: Path | Literal["-"] = "-" if str(output) == "-" else Path(output)
     names = None
     with translate_write_errors(Path(output)):
@@ -181,11 +185,9 @@ def prepare(
                 own = kind == "video" and ended_at_the_output(work_folder(target, options, names))
                 check_output_path(target, source, kind, names, overwrite=options.overwrite or own)
         dropped = [*gap_warnings(source), *stay_warnings(names)]
-    dropped += dropped_features(source, kind)
+    dropped += [*dropped_features(source, kind), *shape_notes(source, *chosen)]
     external = restorer is not None
-    if restorer is None:
-        options = for_size(options, source.video)
-        restorer = load_sequence(options)
+    restorer = restorer or load_sequence(options)
     video = source.video
     even = kind != "images"
     height, width = wanted_size(options, video, restorer.scale, even=even)
@@ -238,16 +240,21 @@ def _plan_file(
         options.codec, options.crf, options.preset, options.pix_fmt, options.lossless, options.container
     )
     settings = resolve_encoding(source, encode, target, width, height)
-    end_s = options.end_s
-    if options.frames is not None and source.video.average_rate:
-        last_s = (options.start_s or 0.0) + float(options.frames / source.video.average_rate)
-        end_s = last_s if end_s is None else min(end_s, last_s)
+    end_s = range_end_s(source, options)
     plan = plan_mux(source, settings, trimmed=options.trimmed, start_s=options.start_s, end_s=end_s)
     if options.preview is not None:
         # The pieces lie apart: sound, subtitles and chapters would not fit them.
         lost = source.chapters or any(stream.kind in ("audio", "subtitle") for stream in plan.streams)
         plan = plan.film_only(*(("The preview has no sound, no subtitles and no chapters.",) if lost else ()))
     return settings, plan
+
+
+def range_end_s(source: Source, options: UpscaleOptions) -> float | None:
+    """Where the chosen range ends, in seconds after ``source.start_s``; None where the film does."""
+    if options.frames is None or not source.video.average_rate:
+        return options.end_s
+    last_s = (options.start_s or 0.0) + float(options.frames / source.video.average_rate)
+    return last_s if options.end_s is None else min(options.end_s, last_s)
 
 
 def upright_stream(video: VideoStream) -> VideoStream:

@@ -210,16 +210,15 @@ def _run_journaled(
     )
     resumed = journal.frames_done
     on_event(started_event(prepared, resumed))
+    stretches = _stretches(prepared, journal)
     if resumed:
-        after = (
-            f"after frame {resumed}" if len(journal.gaps()) == 1 else f"of which {_frames(resumed)} finished"
-        )
+        after = f"after frame {resumed}" if len(stretches) == 1 else f"of which {_frames(resumed)} finished"
         on_event(Notice(f"Continuing an earlier run {after}."))
 
     def finished(segment: Segment, file: FinishedFile, after: PlannerState) -> None:
         journal.append(SegmentRecord(segment, file, after))
 
-    fallback = prepared.fallback(_level_so_far(journal))
+    fallback = prepared.fallback()
     try:
         result = render_stretches(
             prepared,
@@ -228,7 +227,7 @@ def _run_journaled(
             finished,
             on_event,
             stop,
-            stretches=tuple(Stretch(*gap) for gap in journal.gaps()),
+            stretches=stretches,
             frames_done=resumed,
         )
     except (InterruptedRun, KeyboardInterrupt) as error:
@@ -292,12 +291,22 @@ def _amend_plan(prepared: Prepared, journal: Journal) -> None:
     journal.amend(resolved_choices(replace(prepared, level=work.level)))
 
 
-def _level_so_far(journal: Journal) -> Level | None:
-    """What worked for the last finished segment: memory ran out before it, and would again. None: as planned."""
-    if journal.last is None or journal.amended:
-        return None
-    last = journal.last.segment
-    return Level(last.window, TilePlan(last.tile_px, last.tile_overlap_px), last.fallback)
+def _stretches(prepared: Prepared, journal: Journal) -> tuple[Stretch, ...]:
+    """What is left to do, each part with the level that had worked there: memory ran out before it, and would again."""
+    stretches: list[Stretch] = []
+    planned = prepared.level
+    for gap in journal.gaps():
+        like = None if journal.amended else gap.like
+        level = (
+            Level(like.window, TilePlan(like.tile_px, like.tile_overlap_px), like.fallback)
+            if like
+            else planned
+        )
+        if stretches and (stretches[-1].until, stretches[-1].level) == (gap.state.start, level):
+            stretches[-1] = replace(stretches[-1], until=gap.until)
+        else:
+            stretches.append(Stretch(gap.state, gap.until, level))
+    return tuple(stretches)
 
 
 def _what_is_kept(prepared: Prepared, journal: Journal) -> str:

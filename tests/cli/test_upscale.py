@@ -260,8 +260,9 @@ def test_images_of_a_rotated_video_stand_upright(clip, tmp_path):
 
 
 def test_a_frame_after_the_end(clip, tmp_path):
-    with pytest.raises(InputError, match=r"ends before|no frame|range"):
-        run(clip, tmp_path / "out.png", *BICUBIC, "--frame", "60")
+    for time in ("60", "1.5"):  # seconds after the end, and just after it
+        with pytest.raises(InputError, match=rf"ends before {time} s; give --frame an earlier time"):
+            run(clip, tmp_path / "out.png", *BICUBIC, "--frame", time)
     assert left_over(tmp_path) == []
 
 

@@ -129,6 +129,19 @@ def test_a_changed_pattern_starts_anew(clip, tmp_path):
     assert names(folder) == sorted(f"img{n}.png" for n in range(1, 25))
 
 
+@pytest.mark.parametrize("output", ["%03d.png", "./%03d.png", "../%03d.png"])
+def test_pictures_into_a_folder_without_a_name(clip, tmp_path, monkeypatch, output):
+    inside = tmp_path / "a" / "b"
+    inside.mkdir(parents=True)
+    monkeypatch.chdir(inside)
+    run(clip, Path(output), "--frames", "2")
+    assert sorted(path.name for path in (inside / output).resolve().parent.glob("*.png")) == [
+        "001.png",
+        "002.png",
+    ]
+    assert not list(tmp_path.rglob("*.rvrt-work*"))
+
+
 def test_pictures_continue(clip, tmp_path):
     folder = tmp_path / "fr"
     run(clip, folder / "%05d.png", "--segment-frames", "8", "--keep-work")

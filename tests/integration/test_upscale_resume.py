@@ -11,8 +11,25 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from random_films import TemporalMean
 from upscale_clips import REPOSITORY, command, make_shots, run_ffmpeg, upscale
+
+from rvrt_cli.errors import OutOfMemoryError_
+from rvrt_cli.inference.restorer import BicubicRestorer
+from rvrt_cli.inference.stream import open_stream
+from rvrt_cli.inference.tiles import TilePlan
+from rvrt_cli.media import probe, read_frames
+from rvrt_cli.upscale.frame_source import open_frame_source
+from rvrt_cli.upscale.level import Level
+from rvrt_cli.upscale.options import UpscaleOptions
+from rvrt_cli.upscale.planner import End, PlanSettings, detector_for, plan_segments
+from rvrt_cli.upscale.prepare import prepare
+from rvrt_cli.upscale.render import FinishedFile, render
+from rvrt_cli.upscale.run import upscale as run
+from rvrt_cli.upscale.segments import PlannerState, Segment
+from rvrt_cli.upscale.writers import VideoFile
 
 FRAMES = 96
 OPTIONS = ("--model", "bicubic", "--segment-frames", "8", "--window", "8")
@@ -258,9 +275,6 @@ def hard(request, tmp_path_factory) -> Path:
 
 def test_hard_films_continue_after_every_segment(hard, tmp_path):
     """In one process, from what a kill leaves; no finished segment is made again, and the film is sought where it can be."""
-    from rvrt_cli.upscale.options import UpscaleOptions
-    from rvrt_cli.upscale.run import upscale as run
-
     output, kept = tmp_path / "out.mkv", tmp_path / "kept"
     options = UpscaleOptions(
         model="bicubic",
@@ -311,3 +325,86 @@ def test_ctrl_c_finishes_the_segment_and_says_how_to_continue(tmp_path):
     assert not output.exists()
     finished = journal_lines(output) - 1
     assert f"{8 * finished} frames are finished" in text
+
+
+class RunsOut(BicubicRestorer):
+    """A restorer whose memory runs out once, after some pictures, above a number of pixels; its pictures say how large they are."""
+
+    fingerprint = "runs out"
+
+    def __init__(self, after: int | None) -> None:
+        self.after, self.calls = after, 0
+
+    def __call__(self, lq):
+        self.calls += 1
+        if self.after is not None and self.calls > self.after and lq.shape[1] * lq.shape[2] > 32 * 32:
+            raise OutOfMemoryError_("too much")
+        return np.clip(super().__call__(lq) + lq.shape[2] / 500, 0, 1)
+
+
+@pytest.mark.parametrize("damaged", [(), (1,), (3,), (1, 2, 3, 5)])
+def test_what_memory_allowed_a_segment_is_what_it_is_made_with_again(tmp_path, damaged):
+    """Memory ran out in segment 3; a later run has enough, and makes each missing segment as it was."""
+    film = make_shots(tmp_path / "in.mp4", 48, "64x48")
+    output = tmp_path / "out.mkv"
+    options = UpscaleOptions(
+        codec="ffv1", segment_frames=8, window=8, overlap=4, threads=1, overwrite=True, keep_work=True
+    )
+    run(film, output, options, restorer=RunsOut(28))
+    whole, work = output.read_bytes(), tmp_path / "out.mkv.rvrt-work"
+    assert [record["segment"]["tile_px"] for record in records(output)] == [None] * 3 + [32] * 3
+    journal = work / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    kept = [line for line in lines if b'"kind":"run"' in line or b'"kind":"segment"' in line]
+    journal.write_bytes(b"".join(kept if damaged else kept[:5]))
+    for index in damaged:
+        (work / f"{index:06d}.mkv").write_bytes(b"damaged")
+    run(film, output, options, restorer=RunsOut(None))
+    assert output.read_bytes() == whole
+
+
+def test_a_line_of_the_journal_is_enough_to_make_its_file(clip, tmp_path):
+    """In any order, from the film sought to each segment, with the encoder: the file of the run, to the byte."""
+    output = tmp_path / "out.mp4"
+    options = UpscaleOptions(
+        segment_frames=15, window=8, overlap=4, threads=1, overwrite=True, keep_work=True
+    )
+    run(clip, output, options, restorer=TemporalMean())
+    prepared = prepare(clip, output, options, TemporalMean())
+    (tmp_path / "elsewhere").mkdir()
+    for values in reversed(records(output)):
+        segment = Segment.from_json(values["segment"])
+        first, seek = segment.start - segment.lead, segment.seek
+        stream = open_stream(
+            prepared.restorer,
+            48,
+            64,
+            window=segment.window,
+            lookahead=segment.overlap,
+            tile=TilePlan(segment.tile_px, segment.tile_overlap_px),
+        )
+        file = VideoFile(tmp_path / "elsewhere", segment.index, prepared.settings)
+        key = (seek.index, seek.pts) if seek else None
+        with read_frames(prepared.source, key_frame=key, skip_frames=first) as frames:
+            made = render(segment, frames, stream, prepared.finish, file)
+        assert made == FinishedFile(**values["file"])
+
+
+@pytest.mark.parametrize("codec", [("-c:v", "wmv2", "-g", "12"), ("-c:v", "mpeg4", "-g", "12", "-bf", "2")])
+def test_frames_behind_any_segment_are_those_of_a_reading_from_the_start(tmp_path, codec):
+    """In WMV a sought frame has a duration that it has not from the start: then the film is decoded from its start."""
+    path = tmp_path / ("in.wmv" if "wmv2" in codec else "in.avi")
+    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25", "-frames:v", "60", *codec, path)
+    film = open_frame_source(probe(path), UpscaleOptions())
+
+    def described(frames):
+        return [(f.index, f.pts, f.duration, f.rgb.tobytes()) for f in frames]
+
+    with film.open(PlannerState(), print) as frames:
+        read = list(frames)
+    whole, said = described(read), []
+    steps = plan_segments(read, PlanSettings(10, Level(8), 4), detector_for(PlannerState(), set()))
+    for state in [step.after for step in steps if isinstance(step, End)]:
+        with film.open(state, said.append) as frames:
+            assert described(frames) == whole[state.first :]
+    assert bool(said) == ("wmv2" in codec)

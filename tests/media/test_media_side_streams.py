@@ -243,6 +243,23 @@ def test_quicktime_metadata_is_kept(tmp_path: Path, run_through: Callable[..., P
         assert "isom" not in found.get("compatible_brands", "") or output == "o.mp4"
 
 
+def test_tags_of_single_streams_are_kept_or_named(tmp_path: Path, run_through: Callable[..., Passed]) -> None:
+    source = make(
+        tmp_path / "a.mkv", *FILM, *SOUND, "-map", "0", "-map", "1", "-c:v", "libx264", "-c:a", "aac", "-metadata:s:0", "DIRECTOR=Ä",
+        "-metadata:s:1", "LABEL=x", "-metadata:s:1", "BPS-eng=1", "-metadata:s:1", "title=Mic",
+    )  # fmt: skip
+    for output in ("o.mkv", "o.mp4", "o.mov"):
+        done = run_through(source, output, factor=1)
+        found = [dict(s.metadata).get(key) for s, key in zip(probe(done.output).streams, ("DIRECTOR", "LABEL"), strict=True)]  # fmt: skip
+        told = [
+            w
+            for w in done.plan.warnings
+            if "DIRECTOR of the video stream 0, LABEL of the audio stream 1;" in w
+        ]
+        assert (found == ["Ä", "x"]) != bool(told), output
+        assert not [w for w in done.plan.warnings if "BPS" in w or "title" in w]
+
+
 @pytest.mark.parametrize("container", ["mp4", "mov"])
 def test_the_metadata_that_ffmpeg_writes_is_as_listed(container: str, tmp_path: Path) -> None:
     values = {"creation_time": "2020-01-02T03:04:05Z", "location": "+48.1000+011.5000/"}

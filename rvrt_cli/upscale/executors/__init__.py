@@ -23,10 +23,14 @@ from rvrt_cli.upscale.segments import PlannerState, Segment
 
 @dataclass(frozen=True)
 class Stretch:
-    """What is left to do between finished segments: from ``state`` to frame ``until``, None for the end of the film."""
+    """What is left to do between finished segments: from ``state`` to frame ``until``, None for the end of the film.
+
+    ``level``: the fallback's to begin with; None: the one in use.
+    """
 
     state: PlannerState
     until: int | None = None
+    level: Level | None = None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
@@ -65,7 +64,6 @@ class LocalExecutor:
         self._job = job
         self._on_event = on_event
         self._stop = stop or threading.Event()
-        self._left = deque(job.stretches)
         self._result = RenderResult()
         first = job.stretches[0].state if job.stretches else None
         self._clock = RunClock(
@@ -78,16 +76,21 @@ class LocalExecutor:
     def run(self) -> RenderResult:
         """Render what is left. Errors: those of the stages, :class:`InterruptedRun`."""
         fallback, result, clock = self._job.fallback, self._result, self._clock
-        while (size := self._attempt()) is not None:
-            self._reduce(size)
+        for stretch in self._job.stretches:
+            if stretch.level is not None:
+                fallback.take(stretch.level)
+            left = stretch
+            while True:
+                attempt = _Attempt(self._job, left, clock, result, self._on_event, self._stop)
+                size, left = attempt.run(), attempt.left
+                if size is None:
+                    break
+                self._reduce(size)
         result.elapsed_s, result.skipped_s = clock.working_s(), clock.skip_s
         result.times, result.model_span_s = clock.times(), clock.model_span_s
         result.level = fallback.level
         result.engine, result.model = fallback.restorer.engine, fallback.restorer.name
         return result
-
-    def _attempt(self) -> tuple[int, int] | None:
-        return _Attempt(self._job, self._left, self._clock, self._result, self._on_event, self._stop).run()
 
     def _reduce(self, size: tuple[int, int]) -> None:
         """Take the next fallback level: the segment in which memory ran out is rendered again from its start."""
@@ -109,12 +112,12 @@ class LocalExecutor:
 
 
 class _Attempt:
-    """One go at what is left, with the fallback's level; ends early where memory runs out."""
+    """One go at a stretch, with the fallback's level; ends early where memory runs out. ``left``: what is not finished of it."""
 
     def __init__(
         self,
         job: RenderJob,
-        left: deque[Stretch],
+        left: Stretch,
         clock: RunClock,
         result: RenderResult,
         on_event: OnEvent,
@@ -183,16 +186,14 @@ class _Attempt:
 
     def decode(self) -> None:
         """Decode and plan what is left."""
+        state, until = self.left.state, self.left.until
         try:
-            for stretch in list(self.left):
-                with self.job.source.open(
-                    stretch.state, lambda text: self.events.put(Notice(text))
-                ) as frames:
-                    detector = detector_for(stretch.state, self.job.source.forced_cuts)
-                    plan = plan_segments(frames, self.settings, detector, stretch.state, stretch.until)
-                    for step in self._timed("decode", plan):
-                        self.clock.skipped()
-                        self.steps.put(step)
+            with self.job.source.open(state, lambda text: self.events.put(Notice(text))) as frames:
+                detector = detector_for(state, self.job.source.forced_cuts)
+                plan = plan_segments(frames, self.settings, detector, state, until)
+                for step in self._timed("decode", plan):
+                    self.clock.skipped()
+                    self.steps.put(step)
             self.steps.put(STOP)
         except Aborted:
             raise
@@ -291,10 +292,7 @@ class _Attempt:
         self.result.frames += segment.frames
         self.result.shots += len(segment.cuts)
         self.result.corrupt += finished.corrupt
-        self.left[0] = replace(self.left[0], state=end.after)
-        until = self.left[0].until
-        if until is not None and end.after.start >= until:
-            self.left.popleft()
+        self.left = replace(self.left, state=end.after)
         self.events.put(SegmentDone(segment.index, self.clock.frames_done))
 
     def _timed(self, stage: str, items: Iterator[T]) -> Iterator[T]:

@@ -12,7 +12,7 @@ import pytest
 
 from rvrt_cli.errors import DeviceError
 from rvrt_cli.media import Source, run_ffmpeg
-from rvrt_cli.media.aspects import ShapeSurvey
+from rvrt_cli.media.aspects import ShapeSurvey, in_one_shape, shape_notes
 from rvrt_cli.media.clock import DisplayTimes
 from rvrt_cli.media.ffmpeg import ffmpeg_executable
 from rvrt_cli.media.languages import QUICKTIME, TWO_LETTERS, same_language, written_language
@@ -116,17 +116,26 @@ def test_the_longest_shape_wins_and_the_others_are_named(coding: tuple[str, str]
         for n, aspect in enumerate(("16/9", "4/3"))
     )
     (tmp_path / f"a.{suffix}").write_bytes(narrow.read_bytes() + 2 * wide.read_bytes())
-    source: Source = probe(tmp_path / f"a.{suffix}")
-    video = source.video
-    assert float(video.sar * video.width / video.height) == pytest.approx(16 / 9, rel=0.02)
-    assert [note for note in source.notes if "aspect of the picture changes" in note and "1.3" in note]
-    assert not [note for note in probe(wide).notes if "aspect" in note]
+    source = probe(tmp_path / f"a.{suffix}")
+    assert _shown(source) == pytest.approx(16 / 9, rel=0.02)
+    assert [note for note in shape_notes(source) if "aspect of the picture changes" in note and "1.3" in note]
+    assert not shape_notes(probe(wide))
+    changes_s = source.shapes[1].first_s - source.start_s
+    narrower = in_one_shape(source, 0.0, changes_s)
+    assert _shown(narrower) == pytest.approx(4 / 3, rel=0.03)
+    assert not shape_notes(source, 0.0, changes_s)
+    assert not shape_notes(source, changes_s, None)
+    assert _shown(in_one_shape(source, 0.0, 1.2 * changes_s)) == pytest.approx(4 / 3, rel=0.03)
+
+
+def _shown(source: Source) -> float:
+    return float(source.video.sar * source.video.width / source.video.height)
 
 
 def test_shapes_of_other_codecs_are_not_looked_at() -> None:
     survey = ShapeSurvey("vp9")
     survey.see(None)  # type: ignore[arg-type]
-    assert survey.shapes == []
+    assert survey.runs == []
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from rvrt_cli.errors import DiskFullError, OutputError
 from rvrt_cli.upscale import journal as journal_module
 from rvrt_cli.upscale.journal import (
+    Gap,
     Journal,
     SegmentRecord,
     differences,
@@ -91,14 +92,16 @@ def test_every_torn_length_is_survived(folder):
 def test_segments_are_found_in_any_order(folder):
     with Journal(folder, IDENTITY, {}) as journal:
         records = {index: add_segment(journal, index) for index in (2, 0, 3)}
-        assert journal.gaps() == [(records[0].after, 20), (records[3].after, None)]
+        assert journal.gaps() == [
+            Gap(records[0].after, 20, records[0].segment),
+            Gap(records[3].after, None, records[3].segment),
+        ]
     with Journal(folder, IDENTITY, {}) as journal:
         assert journal.records == records
         assert [path.name for path in journal.files()] == ["000000.mkv", "000002.mkv", "000003.mkv"]
         assert journal.frames_done == 30
-        assert journal.last == records[3]
         records[1] = add_segment(journal, 1)
-        assert journal.gaps() == [(records[3].after, None)]
+        assert journal.gaps() == [Gap(records[3].after, None, records[3].segment)]
     with Journal(folder, IDENTITY, {}) as journal:
         assert journal.records == records
 
@@ -113,17 +116,38 @@ def test_a_damaged_segment_alone_is_made_again(folder, how):
     with Journal(folder, IDENTITY, {}) as journal:
         assert finished(journal) == [records[0], records[2]]
         assert journal.damaged == [1]
-        assert journal.gaps() == [(records[0].after, 20), (records[2].after, None)]
+        assert journal.gaps() == [
+            Gap(records[0].after, 20, records[1].segment),
+            Gap(records[2].after, None, records[2].segment),
+        ]
         again = add_segment(journal, 1)
     with Journal(folder, IDENTITY, {}) as journal:
         assert finished(journal) == [records[0], again, records[2]]
         assert journal.damaged == []
 
 
+def test_damage_of_several_kinds_leaves_gaps_that_are_like_what_was_there(folder):
+    """Line 1 is lost, so that nobody knows what segment 1 was like; the files of 2, 4 and 5 are."""
+    records = make(folder, segments=6)
+    path = folder / "journal.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(line for number, line in enumerate(lines) if number != 2))
+    for index in (2, 4, 5):
+        (folder / f"{index:06d}.mkv").write_bytes(b"other")
+    with Journal(folder, IDENTITY, {}) as journal:
+        assert finished(journal) == [records[0], records[3]]
+        assert journal.damaged == [2, 4, 5]
+        assert journal.gaps() == [
+            Gap(records[0].after, 30, records[0].segment),
+            Gap(records[3].after, 50, records[4].segment),
+            Gap(records[4].after, 60, records[5].segment),
+            Gap(records[5].after, None, records[5].segment),
+        ]
+
+
 def test_nothing_finished_is_one_gap(folder):
     with Journal(folder, IDENTITY, {}) as journal:
-        assert journal.gaps() == [(PlannerState(), None)]
-        assert journal.last is None
+        assert journal.gaps() == [Gap(PlannerState(), None, None)]
 
 
 def content(folder: Path) -> dict[str, bytes]:

@@ -108,6 +108,18 @@ def test_levels_are_smaller_tiles_then_shorter_windows_then_another_restorer() -
 def test_a_run_goes_on_with_the_level_it_had_come_to() -> None:
     first, second = Closing(), Closing()
     level = Level(2, TilePlan(32, 16), 1)
-    fallback = OomFallback([lambda: first, lambda: second], Level(8, TilePlan(None)), level)
+    fallback = OomFallback([lambda: first, lambda: second], Level(8, TilePlan(None)))
+    fallback.take(level)
     assert (fallback.level, fallback.restorer) == (level, second)
     assert not fallback.step_down(48, 64)
+    fallback.take(Level(8, TilePlan(32, 16)))
+    assert (fallback.level, fallback.restorer) == (Level(8, TilePlan(32, 16)), first)
+    assert (first.closed, second.closed) == (0, 1)
+
+
+def test_a_restorer_that_the_options_rule_out_now_is_not_gone_on_with() -> None:
+    """``--precision fp32`` where the earlier run came to half precision by itself."""
+    planned = Level(8, TilePlan(None))
+    fallback = OomFallback([Closing], planned)
+    fallback.take(Level(4, TilePlan(32, 16), 1))
+    assert fallback.level == planned

@@ -153,3 +153,12 @@ def test_other_frames_than_those_planned_are_refused():
         list(steps_of(end.segment, film[1:]))
     with pytest.raises(InputError, match="frame 5 is not the one"):
         list(steps_of(end.segment, film[:5]))
+
+
+def test_the_record_of_a_frame_tells_whatever_decides_bytes():
+    """Whoever seeks and finds the same pictures at the same times, but not how long or how opaque they are, has other frames."""
+    rgb, alpha = np.zeros((4, 4, 3), np.float32), np.zeros((4, 4), np.float32)
+    frames = [
+        Frame(0, 0, duration, rgb, opaque) for duration in (None, 1, 2) for opaque in (None, alpha, alpha + 1)
+    ]
+    assert len({picture_check(frame) for frame in frames}) == len(frames)
