@@ -36,8 +36,9 @@ from rvrt_cli.upscale.executors import RenderJob
 from rvrt_cli.upscale.executors.local import LocalExecutor
 from rvrt_cli.upscale.finish import Finish
 from rvrt_cli.upscale.frame_source import frames_in_memory
+from rvrt_cli.upscale.level import Level
 from rvrt_cli.upscale.memory import encoder_bytes
-from rvrt_cli.upscale.oom_fallback import Level, OomFallback
+from rvrt_cli.upscale.oom_fallback import OomFallback
 from rvrt_cli.upscale.options import DEFAULT_OVERLAP, DEFAULT_TILE_OVERLAP_PX, DEFAULT_WINDOW, UpscaleOptions
 from rvrt_cli.upscale.plan import plan_work
 from rvrt_cli.upscale.planner import PlanSettings
@@ -174,8 +175,8 @@ def run_segments(restorer: Restorer, clip: np.ndarray, length: int) -> np.ndarra
         source=frames_in_memory(
             lambda first: (Frame(i, i, 1, clip[i]) for i in range(first, len(clip))), len(clip)
         ),
-        settings=PlanSettings(length, DEFAULT_WINDOW, DEFAULT_OVERLAP, detect_shots=False),
-        fallback=OomFallback([lambda: restorer], Level(DEFAULT_WINDOW, TilePlan(None))),
+        settings=PlanSettings(length, Level(DEFAULT_WINDOW), DEFAULT_OVERLAP, detect_shots=False),
+        fallback=OomFallback([lambda: restorer], Level(DEFAULT_WINDOW)),
         finish=Finish(height, width),
         open_file=lambda _index: taker,
         finished=lambda *_: None,
@@ -201,17 +202,17 @@ def overhead_rows(restorer: Restorer, size: str, options: argparse.Namespace, fo
         width,
         encoder_bytes=encoder_bytes("libx264", 8, 16 * height * width),
     )
-    step = work.window
+    step = work.level.window
     windows = max(2, -(-options.frames // step))
     frames = windows * step
     long = make_source(options.clip, folder, width, height, frames)
-    short = make_source(options.clip, folder, width, height, work.window)
+    short = make_source(options.clip, folder, width, height, work.level.window)
     output = folder / "out.mp4"
     run_rvrt(short, output, *model, "--no-shots")  # compiles the model
     once = run_rvrt(short, output, *model, "--no-shots")["elapsed_s"]
     report = run_rvrt(long, output, *model, "--no-shots")
     per_window = (report["elapsed_s"] - once) / (windows - 1)
-    alone = time_model(restorer, read_all(short), work.window, work.tile, windows - 1)
+    alone = time_model(restorer, read_all(short), work.level.window, work.level.tile, windows - 1)
     # Far below zero means that something else took the cores meanwhile: no figure at all.
     yield Row("overhead", size, "over the model alone", 100 * (per_window / alone - 1), "%", least=-5, most=5)
     yield Row("overhead", size, "model busy", 100 * report["model_busy"], "%", least=95)

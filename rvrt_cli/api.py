@@ -191,7 +191,7 @@ def upscale_frames(
     from rvrt_cli.upscale.executors.local import LocalExecutor
     from rvrt_cli.upscale.finish import Finish
     from rvrt_cli.upscale.frame_source import frames_in_memory
-    from rvrt_cli.upscale.oom_fallback import Level, OomFallback
+    from rvrt_cli.upscale.oom_fallback import OomFallback
     from rvrt_cli.upscale.plan import plan_work
     from rvrt_cli.upscale.planner import PlanSettings
     from rvrt_cli.upscale.writers import PictureTaker
@@ -222,8 +222,8 @@ def upscale_frames(
     taker = PictureTaker(take)
     job = RenderJob(
         source=frames_in_memory(read, count),
-        settings=PlanSettings(count, work.window, overlap, detect_shots=settled.shots),
-        fallback=OomFallback([lambda: restorer], Level(work.window, work.tile)),
+        settings=PlanSettings(count, work.level, overlap, detect_shots=settled.shots),
+        fallback=OomFallback([lambda: restorer], work.level),
         finish=Finish(scale * height, scale * width),
         open_file=lambda _index: taker,
         finished=lambda *_: None,

@@ -264,6 +264,7 @@ def evaluate_command(
     from rvrt_cli.evaluate.run import EvalOptions, evaluate
     from rvrt_cli.evaluate.save import check_metrics_path, save_report
     from rvrt_cli.evaluate.vmaf import VMAF_MODELS
+    from rvrt_cli.inference.tiles import TilePlan
 
     enable_debug(debug)
     if (dataset is None) == (gt is None):
@@ -286,7 +287,8 @@ def evaluate_command(
         raise UsageError("--overwrite is for --report; name a page with it, or leave it out.")
     if save_images is not None and save_images.is_file():
         raise InputError(f"{save_images} is a file; --save-images needs a folder.")
-    windows = WindowConfig(window, overlap, tile, tile_overlap, no_neighbours)
+    tiles = TilePlan(None) if tile is None else TilePlan(tile, tile_overlap)
+    windows = WindowConfig(window, overlap, tiles, no_neighbours)
     _check_windows(windows)
 
     folder = gt or root
@@ -371,10 +373,9 @@ def _spec(label: str, name: str, settings: dict[str, Any]) -> ModelSpec:
 
 def _check_windows(windows: Any) -> None:
     """Refuse impossible windows and tiles before anything is loaded."""
-    from rvrt_cli.inference.tiles import TilePlan, check_tiles
+    from rvrt_cli.inference.tiles import check_tiles
     from rvrt_cli.upscale.segments import check_window
 
     if windows.window is not None:
         check_window(windows.window, windows.overlap)
-    if windows.tile_px is not None:
-        check_tiles(TilePlan(windows.tile_px, windows.tile_overlap_px))
+    check_tiles(windows.tile)

@@ -15,6 +15,7 @@ from rvrt_cli.imaging.resize import imresize
 from rvrt_cli.inference.open_stream import open_stream
 from rvrt_cli.inference.restorer import Restorer, load_restorer
 from rvrt_cli.inference.stream import PictureStream
+from rvrt_cli.inference.tiles import WHOLE, TilePlan, restore_tiled
 
 _REPEATS = 6
 """Copies of a frame that stand in for its neighbours."""
@@ -101,8 +102,7 @@ class WindowConfig:
 
     window: int | None = None
     overlap: int = 2
-    tile_px: int | None = None
-    tile_overlap_px: int = 16
+    tile: TilePlan = WHOLE
     repeat: bool = False
     """Each frame alone, repeated in place of its neighbours: shows what they are worth."""
 
@@ -110,8 +110,8 @@ class WindowConfig:
     def statement(self) -> str:
         """In words, for the report."""
         parts = [f"windows of {self.window} frames, {self.overlap} shared" if self.window else "whole clips"]
-        if self.tile_px:
-            parts.append(f"{self.tile_px} px tiles, {self.tile_overlap_px} px overlap")
+        if self.tile.tile_px:
+            parts.append(str(self.tile))
         if self.repeat:
             parts = [f"every frame alone, repeated {_REPEATS} times (no neighbours)"]
         return "; ".join(parts)
@@ -181,10 +181,9 @@ def restore_clip(
     one by Matlab's bicubic.
     Errors: :class:`OutOfMemoryError_` with the option that helps; :class:`NonFiniteError`.
     """
-    from rvrt_cli.inference.tiles import TilePlan, restore_tiled
 
     timed = _Timed(restorer, label)
-    plan = TilePlan(windows.tile_px, windows.tile_overlap_px if windows.tile_px else 0)
+    plan = windows.tile
     values = lq.astype(np.float32) / np.float32(255.0)
     count = len(values)
     size = tuple(side * (scale or restorer.scale) for side in lq.shape[1:3])

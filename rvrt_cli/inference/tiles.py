@@ -41,6 +41,10 @@ class TilePlan:
         )
 
 
+WHOLE = TilePlan(None)
+"""No tiles."""
+
+
 def check_tiles(plan: TilePlan) -> None:
     """Raise :class:`UsageError` unless the tile size and overlap are possible."""
     if plan.tile_px is None:

@@ -136,7 +136,7 @@ def _estimate(prepared: Prepared, say: Callable[[str], None], on_event: OnEvent)
     finally:
         fallback.close()
     level = fallback.level
-    prepared = replace(prepared, window=level.window, tile=level.tile, restorer=fallback.restorer)
+    prepared = replace(prepared, level=level, restorer=fallback.restorer)
     say("Counting shots ...")
     shots, scanned, exact = _count_shots(prepared)
     frames = prepared.film.frames_total

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rvrt_cli.errors import UsageError
 from rvrt_cli.inference.tiles import ALIGN, MIN_TILE, TilePlan, count_tiles, is_cut
 from rvrt_cli.system.memory import MIB
+from rvrt_cli.upscale.level import Level
 
 GIB = 1 << 30
 FLOAT_BYTES = 4
@@ -129,8 +130,7 @@ class MemoryModel:
 class AutoPlan:
     """What :func:`plan_auto` settled. ``overlapped``: the decoder runs ahead and a picture is made while one is encoded."""
 
-    window: int
-    tile: TilePlan
+    level: Level
     overlapped: bool
 
 
@@ -158,13 +158,15 @@ def plan_auto(
     good = [option for option in tiles if option.tile_px is None or option.tile_px >= GOOD_TILE] or tiles
 
     def peak(plan: AutoPlan) -> int:
-        return need.peak_bytes(plan.window, plan.tile, plan.overlapped)
+        return need.peak_bytes(plan.level.window, plan.level.tile, plan.overlapped)
 
     def seconds(plan: AutoPlan) -> float:
-        return need.relative_time(plan.window, plan.tile, plan.overlapped)
+        return need.relative_time(plan.level.window, plan.level.tile, plan.overlapped)
 
     for choice in (good, tiles):
-        plans = [AutoPlan(w, t, overlapped) for w in windows for t in choice for overlapped in (True, False)]
+        plans = [
+            AutoPlan(Level(w, t), overlapped) for w in windows for t in choice for overlapped in (True, False)
+        ]
         fitting = [plan for plan in plans if peak(plan) <= limit_bytes]
         if fitting:
             fastest = min(fitting, key=lambda plan: (seconds(plan), peak(plan)))
@@ -173,7 +175,7 @@ def plan_auto(
             enough = MEMORY_SLACK * seconds(fastest)
             return min((plan for plan in fitting if seconds(plan) <= enough), key=peak)
     # Nothing fits by the estimate. What is left is mostly the film's own pictures, which tiny tiles would not make fewer.
-    return min((AutoPlan(windows[-1], option, False) for option in good), key=peak)
+    return min((AutoPlan(Level(windows[-1], option), False) for option in good), key=peak)
 
 
 def _shorter(window: int) -> list[int]:
@@ -181,13 +183,14 @@ def _shorter(window: int) -> list[int]:
     return [window, *(size for size in AUTO_WINDOWS if size < window)]
 
 
-def smaller_steps(window: int, tile: TilePlan, height: int, width: int) -> Iterator[tuple[int, TilePlan]]:
-    """What to try, in order, after memory ran out with ``window`` and ``tile``; first smaller tiles, then shorter windows."""
+def smaller_steps(level: Level, height: int, width: int) -> Iterator[Level]:
+    """What to try, in order, after memory ran out at ``level``, with the same restorer; first smaller tiles, then shorter windows."""
+    tile = level.tile
     side = tile.tile_px or -(-max(height, width) // ALIGN) * ALIGN
     smallest = tile
     while side > MIN_TILE:
         side = max(MIN_TILE, side // 2 // ALIGN * ALIGN)
         smallest = TilePlan(side, min(tile.overlap_px or 16, side // 2 // ALIGN * ALIGN))
-        yield window, smallest
-    for size in (size for size in (*AUTO_WINDOWS, *LAST_WINDOWS) if size < window):
-        yield size, smallest
+        yield replace(level, tile=smallest)
+    for size in (size for size in (*AUTO_WINDOWS, *LAST_WINDOWS) if size < level.window):
+        yield replace(level, window=size, tile=smallest)

@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 from rvrt_cli.inference.restorer import Restorer
-from rvrt_cli.inference.tiles import TilePlan
+from rvrt_cli.upscale.level import Level
 from rvrt_cli.upscale.memory import smaller_steps
-
-
-@dataclass(frozen=True)
-class Level:
-    """How segments are made: ``window`` in frames, ``tile``, and the number of the restorer (0: the one that was planned)."""
-
-    window: int
-    tile: TilePlan
-    restorer: int = 0
 
 
 class OomFallback:
@@ -55,12 +46,12 @@ class OomFallback:
     def step_down(self, height: int, width: int) -> bool:
         """Take the next level for pictures of (height, width) LQ pixels; False when there is none."""
         level = self.level
-        smaller = next(smaller_steps(level.window, level.tile, height, width), None)
+        smaller = next(smaller_steps(level, height, width), None)
         if smaller is not None:
-            self.level = Level(*smaller, level.restorer)
+            self.level = smaller
         elif level.restorer + 1 < len(self._loaders):
             self.restorer.close()
-            self.level = Level(self._planned.window, self._planned.tile, level.restorer + 1)
+            self.level = replace(self._planned, restorer=level.restorer + 1)
             self._first_open = level.restorer + 1
             self.restorer = self._loaders[self.level.restorer]()
         else:

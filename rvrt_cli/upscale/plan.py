@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rvrt_cli.inference.restorer import Restorer
-from rvrt_cli.inference.tiles import TilePlan
 from rvrt_cli.system.memory import total_memory
+from rvrt_cli.upscale.level import Level
 from rvrt_cli.upscale.memory import (
     DEFAULT_SHARE,
     GIB,
@@ -20,10 +20,9 @@ from rvrt_cli.upscale.options import DEFAULT_WINDOW, UpscaleOptions
 
 @dataclass(frozen=True)
 class WorkPlan:
-    """``window`` in frames; ``overlapped``: the model makes a window while the one before is encoded; ``limit_bytes`` is what was planned for, ``peak_bytes`` what the plan is expected to take."""
+    """``level``: windows and tiles; ``overlapped``: the model makes a window while the one before is encoded; ``limit_bytes`` is what was planned for, ``peak_bytes`` what the plan is expected to take."""
 
-    window: int
-    tile: TilePlan
+    level: Level
     overlapped: bool
     limit_bytes: int
     peak_bytes: int
@@ -62,5 +61,5 @@ def plan_work(
         default_window=DEFAULT_WINDOW,
         tile_overlap=options.tile_overlap,
     )
-    peak = need.peak_bytes(auto.window, auto.tile, auto.overlapped)
-    return WorkPlan(auto.window, auto.tile, auto.overlapped, limit, peak)
+    peak = need.peak_bytes(auto.level.window, auto.level.tile, auto.overlapped)
+    return WorkPlan(auto.level, auto.overlapped, limit, peak)

@@ -16,6 +16,7 @@ import numpy as np
 
 from rvrt_cli.errors import InputError
 from rvrt_cli.media.frame import Frame
+from rvrt_cli.upscale.level import Level
 from rvrt_cli.upscale.segments import CLIP, SEEK_MARGIN, PlannerState, SeekPoint, Segment
 from rvrt_cli.upscale.shots import LOOKBACK, CutDetector, flag_cuts
 
@@ -25,11 +26,8 @@ class PlanSettings:
     """What is the same in all segments; see :class:`Segment`. ``detect_shots`` False: the film is one shot."""
 
     segment_frames: int
-    window: int
+    level: Level
     overlap: int
-    tile_px: int | None = None
-    tile_overlap_px: int = 0
-    fallback: int = 0
     model: str = ""
     encoder: str = ""
     detect_shots: bool = True
@@ -182,11 +180,11 @@ def _plan_segment(
         cuts=tuple(cuts),
         first_pts=first[0].pts,
         seek=state.seek,
-        window=settings.window,
+        window=settings.level.window,
         overlap=overlap,
-        tile_px=settings.tile_px,
-        tile_overlap_px=settings.tile_overlap_px,
-        fallback=settings.fallback,
+        tile_px=settings.level.tile.tile_px,
+        tile_overlap_px=settings.level.tile.overlap_px,
+        fallback=settings.level.restorer,
         model=settings.model,
         encoder=settings.encoder,
     )

@@ -9,7 +9,6 @@ from typing import Literal
 
 from rvrt_cli.errors import UsageError
 from rvrt_cli.inference.restorer import Restorer
-from rvrt_cli.inference.tiles import TilePlan
 from rvrt_cli.media import (
     EncodeOptions,
     EncodeSettings,
@@ -30,8 +29,9 @@ from rvrt_cli.upscale.dropped_features import dropped_features
 from rvrt_cli.upscale.finish import Finish, output_size
 from rvrt_cli.upscale.frame_source import FrameSource, open_frame_source
 from rvrt_cli.upscale.journal import WORK_SUFFIX, ended_at_the_output
+from rvrt_cli.upscale.level import Level
 from rvrt_cli.upscale.memory import encoder_bytes
-from rvrt_cli.upscale.oom_fallback import Level, OomFallback
+from rvrt_cli.upscale.oom_fallback import OomFallback
 from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.output_path import (
     OutputKind,
@@ -72,8 +72,7 @@ class Prepared:
     settings: EncodeSettings | None
     mux_plan: MuxPlan | None
     names: PictureNames | None
-    window: int
-    tile: TilePlan
+    level: Level
     segment_frames: int
     work: WorkPlan
     encoder_bytes: int = 0
@@ -116,10 +115,8 @@ class Prepared:
         """What is the same in all segments of the film."""
         return PlanSettings(
             self.segment_frames,
-            self.window,
+            self.level,
             self.options.shared_frames,
-            self.tile.tile_px,
-            self.tile.overlap_px,
             model=self.restorer.fingerprint,
             encoder=self.encoder_fingerprint,
             detect_shots=self.options.shots,
@@ -128,7 +125,7 @@ class Prepared:
     def fallback(self) -> OomFallback:
         """What is tried when memory runs out."""
         loaders = restorer_loaders(self.options, self.restorer, external=self.external)
-        return OomFallback(loaders, Level(self.window, self.tile))
+        return OomFallback(loaders, self.level)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -226,8 +223,7 @@ def prepare(
         settings=settings,
         mux_plan=plan,
         names=names,
-        window=work.window,
-        tile=work.tile,
+        level=work.level,
         segment_frames=segment_frames,
         work=work,
         encoder_bytes=held,

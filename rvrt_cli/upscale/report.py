@@ -7,7 +7,6 @@ import time
 from rvrt_cli.system.memory import peak_rss_mib
 from rvrt_cli.upscale.events import Report, Started
 from rvrt_cli.upscale.executors import RenderResult
-from rvrt_cli.upscale.oom_fallback import Level
 from rvrt_cli.upscale.prepare import Prepared
 from rvrt_cli.upscale.sequential import engine_reason
 
@@ -26,9 +25,9 @@ def started_event(prepared: Prepared, done: int) -> Started:
         output_height=height,
         model=prepared.restorer.name,
         engine=prepared.restorer.engine,
-        window=prepared.window,
+        window=prepared.level.window,
         overlap=prepared.options.shared_frames,
-        tiles=str(prepared.tile),
+        tiles=str(prepared.level.tile),
         segment_frames=prepared.segment_frames,
         reason=engine_reason(prepared.restorer),
         memory_bytes=prepared.work.peak_bytes,
@@ -51,7 +50,7 @@ def final_report(
 ) -> Report:
     """The report of a run that began at ``began`` (``time.perf_counter``); ``frames`` includes the ``resumed`` ones."""
     elapsed = time.perf_counter() - began
-    level = result.level or Level(prepared.window, prepared.tile)
+    level = result.level or prepared.level
     height, width = prepared.picture_size
     return Report(
         input=str(prepared.source.path),

@@ -22,7 +22,8 @@ from rvrt_cli.upscale.executors.local import LocalExecutor
 from rvrt_cli.upscale.input_fingerprint import InputFingerprint
 from rvrt_cli.upscale.join import place_output
 from rvrt_cli.upscale.journal import Journal, SegmentRecord, find_work
-from rvrt_cli.upscale.oom_fallback import Level, OomFallback
+from rvrt_cli.upscale.level import Level
+from rvrt_cli.upscale.oom_fallback import OomFallback
 from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.output_path import exists_already
 from rvrt_cli.upscale.plan import plan_work
@@ -151,9 +152,9 @@ def run_identity(prepared: Prepared, content: dict[str, Any]) -> dict[str, Any]:
 def resolved_choices(prepared: Prepared) -> dict[str, Any]:
     """What "auto" became on this machine; a continued run keeps it."""
     return {
-        "window": prepared.window,
-        "tile_px": prepared.tile.tile_px,
-        "tile_overlap_px": prepared.tile.overlap_px,
+        "window": prepared.level.window,
+        "tile_px": prepared.level.tile.tile_px,
+        "tile_overlap_px": prepared.level.tile.overlap_px,
         "memory_limit": prepared.options.memory_limit,
     }
 
@@ -169,7 +170,7 @@ def _finished_before(prepared: Prepared, journal: Journal, on_event: OnEvent, be
         RenderResult(
             engine=prepared.restorer.engine,
             model=prepared.restorer.name,
-            level=Level(journal.resolved["window"], prepared.tile),
+            level=replace(prepared.level, window=journal.resolved["window"]),
         ),
         began,
         frames=frames,
@@ -202,8 +203,10 @@ def _run_journaled(
     # "auto" was settled by the run that began; the machine's state may have changed since, the result must not.
     prepared = replace(
         prepared,
-        window=journal.resolved["window"],
-        tile=TilePlan(journal.resolved["tile_px"], journal.resolved["tile_overlap_px"]),
+        level=Level(
+            journal.resolved["window"],
+            TilePlan(journal.resolved["tile_px"], journal.resolved["tile_overlap_px"]),
+        ),
     )
     resumed = journal.frames_done
     on_event(started_event(prepared, resumed))
@@ -285,13 +288,13 @@ def _amend_plan(prepared: Prepared, journal: Journal) -> None:
         video.width,
         encoder_bytes=prepared.encoder_bytes,
     )
-    journal.amend(resolved_choices(replace(prepared, window=work.window, tile=work.tile)))
+    journal.amend(resolved_choices(replace(prepared, level=work.level)))
 
 
 def _stretches(prepared: Prepared, journal: Journal) -> tuple[Stretch, ...]:
     """What is left to do, each part with the level that had worked there: memory ran out before it, and would again."""
     stretches: list[Stretch] = []
-    planned = Level(prepared.window, prepared.tile)
+    planned = prepared.level
     for gap in journal.gaps():
         like = None if journal.amended else gap.like
         level = (

@@ -22,6 +22,7 @@ from rvrt_cli.inference.restorer import BicubicRestorer
 from rvrt_cli.inference.tiles import TilePlan
 from rvrt_cli.media import probe, read_frames
 from rvrt_cli.upscale.frame_source import open_frame_source
+from rvrt_cli.upscale.level import Level
 from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.planner import End, PlanSettings, detector_for, plan_segments
 from rvrt_cli.upscale.prepare import prepare
@@ -402,7 +403,7 @@ def test_frames_behind_any_segment_are_those_of_a_reading_from_the_start(tmp_pat
     with film.open(PlannerState(), print) as frames:
         read = list(frames)
     whole, said = described(read), []
-    steps = plan_segments(read, PlanSettings(10, 8, 4), detector_for(PlannerState(), set()))
+    steps = plan_segments(read, PlanSettings(10, Level(8), 4), detector_for(PlannerState(), set()))
     for state in [step.after for step in steps if isinstance(step, End)]:
         with film.open(state, said.append) as frames:
             assert described(frames) == whole[state.first :]

@@ -14,7 +14,8 @@ from typing import Protocol
 from rvrt_cli.upscale.events import StageTimes
 from rvrt_cli.upscale.finish import Finish
 from rvrt_cli.upscale.frame_source import FrameSource
-from rvrt_cli.upscale.oom_fallback import Level, OomFallback
+from rvrt_cli.upscale.level import Level
+from rvrt_cli.upscale.oom_fallback import OomFallback
 from rvrt_cli.upscale.planner import PlanSettings
 from rvrt_cli.upscale.render import FinishedFile, SegmentFile
 from rvrt_cli.upscale.segments import PlannerState, Segment

@@ -129,10 +129,7 @@ class _Attempt:
         self.restorer = restorer
         self.settings: PlanSettings = replace(
             job.settings,
-            window=level.window,
-            tile_px=level.tile.tile_px,
-            tile_overlap_px=level.tile.overlap_px,
-            fallback=level.restorer,
+            level=level,
             model=restorer.fingerprint,
         )
         self.abort = threading.Event()
@@ -227,7 +224,7 @@ class _Attempt:
                 maker.close()
 
     def _open_maker(self, frame: Frame) -> PictureMaker:
-        window = self.settings.window
+        window = self.settings.level.window
         self.clock.model_begins(f"preparing the model and upscaling a window of {counted(window, 'frame')}")
         self.size = (frame.rgb.shape[0], frame.rgb.shape[1])
         with self.clock.busy("model"):
@@ -237,13 +234,13 @@ class _Attempt:
                     *self.size,
                     window=window,
                     lookahead=self.settings.overlap,
-                    tile=self.job.fallback.level.tile,
+                    tile=self.settings.level.tile,
                 )
             )
 
     def _make(self, maker: PictureMaker, step: Feed | EndRun) -> None:
         for frame, picture in self._timed("model", maker.take(step)):
-            self.clock.picture_made(self.settings.window)
+            self.clock.picture_made(self.settings.level.window)
             if self.job.source.pipe is not None:
                 self.job.source.pipe.release()
             if self.job.overlapped:

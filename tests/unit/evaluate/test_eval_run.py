@@ -28,6 +28,7 @@ from rvrt_cli.evaluate.save import check_metrics_path, save_report
 from rvrt_cli.imaging.resize import imresize
 from rvrt_cli.inference import device
 from rvrt_cli.inference.restorer import BicubicRestorer, IdentityRestorer
+from rvrt_cli.inference.tiles import TilePlan
 
 BICUBIC = ModelSpec("bicubic", "bicubic")
 
@@ -104,7 +105,7 @@ def test_windows_tiles_and_repeated_frames() -> None:
     assert max(shape[0] for shape in windows.shapes) <= 4 + 2 * 2, "never the whole clip"
     np.testing.assert_allclose(result.frames.astype(int), whole, atol=1)
     tiles = Recording()
-    restore_clip(tiles, "x", lq, WindowConfig(tile_px=32, tile_overlap_px=8), mirror=False)
+    restore_clip(tiles, "x", lq, WindowConfig(tile=TilePlan(32, 8)), mirror=False)
     assert len(tiles.shapes) == 4
     repeated = Recording()
     result = restore_clip(repeated, "x", lq, WindowConfig(repeat=True), mirror=False)
@@ -201,6 +202,7 @@ SLOW_RUN = """
 import sys, time
 from pathlib import Path
 from rvrt_cli.evaluate.protocols import PROTOCOLS
+from rvrt_cli.inference.tiles import TilePlan
 from rvrt_cli.evaluate.models import ModelSpec
 from rvrt_cli.evaluate.run import EvalOptions, evaluate
 from rvrt_cli.inference.restorer import BicubicRestorer

@@ -20,7 +20,8 @@ from rvrt_cli.upscale.executors import RenderJob, Stretch
 from rvrt_cli.upscale.executors.local import LocalExecutor
 from rvrt_cli.upscale.finish import Finish
 from rvrt_cli.upscale.frame_source import FrameSource, PipeFrames, frames_in_memory
-from rvrt_cli.upscale.oom_fallback import Level, OomFallback
+from rvrt_cli.upscale.level import Level
+from rvrt_cli.upscale.oom_fallback import OomFallback
 from rvrt_cli.upscale.planner import PlanSettings
 from rvrt_cli.upscale.segments import PlannerState
 
@@ -98,7 +99,7 @@ def settings(
     level = Level(window, tile or TilePlan(None))
     values = {
         "source": frames_in_memory(frames, count),
-        "settings": PlanSettings(10, window, overlap),
+        "settings": PlanSettings(10, Level(window), overlap),
         "fallback": OomFallback(restorers or [TemporalMean], level),
         "finish": Finish(HEIGHT, WIDTH),
     }

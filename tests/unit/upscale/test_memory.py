@@ -14,6 +14,7 @@ from rvrt_cli.inference.restorer import BicubicRestorer
 from rvrt_cli.inference.tiles import TilePlan, check_tiles
 from rvrt_cli.model.config import PRESETS
 from rvrt_cli.system.memory import peak_rss_mib, total_memory
+from rvrt_cli.upscale.level import Level
 from rvrt_cli.upscale.memory import (
     GOOD_TILE,
     AutoPlan,
@@ -54,7 +55,7 @@ def auto(limit, window=None, tile=None, need=NEED):
 
 
 def peak(plan, need=NEED):
-    return need.peak_bytes(plan.window, plan.tile, plan.overlapped)
+    return need.peak_bytes(plan.level.window, plan.level.tile, plan.overlapped)
 
 
 def test_less_memory_never_gives_larger_work():
@@ -65,7 +66,7 @@ def test_less_memory_never_gives_larger_work():
 @pytest.mark.parametrize("gib", [8, 16, 32, 64, 200])
 def test_plans_fit(gib):
     plan = auto(gib * GIB)
-    check_tiles(plan.tile)
+    check_tiles(plan.level.tile)
     assert peak(plan) <= gib * GIB
 
 
@@ -73,14 +74,14 @@ def test_full_hd_fits_half_of_a_24_gb_machine():
     need = MemoryModel(1080, 1920, 4, light_s, encoder_bytes("libx264", 8, 4 * 1080 * 4 * 1920), 4)
     plan = auto(12 * GIB, need=need)
     assert peak(plan, need) <= 12 * GIB
-    assert plan.tile.tile_px is None or plan.tile.tile_px >= GOOD_TILE
+    assert plan.level.tile.tile_px is None or plan.level.tile.tile_px >= GOOD_TILE
 
 
 def test_full_hd_fits_half_of_a_16_gb_machine():
     need = MemoryModel(1080, 1920, 4, light_s, encoder_bytes("libx264", 8, 4 * 1080 * 4 * 1920), 4)
     plan = auto(8 * GIB, need=need)
     assert peak(plan, need) <= 8 * GIB
-    assert plan.tile.tile_px is not None
+    assert plan.level.tile.tile_px is not None
 
 
 def test_a_window_of_tiles_waits_as_codes():
@@ -96,7 +97,7 @@ def test_a_window_of_tiles_waits_as_codes():
 
 def test_little_memory_is_not_saved():
     plan = auto(8 * GIB, need=MemoryModel(90, 160, 4, light_s, lookahead=6))
-    assert plan == AutoPlan(24, TilePlan(None), True)
+    assert plan == AutoPlan(Level(24), True)
 
 
 def test_memory_is_not_taken_for_little_time():
@@ -104,7 +105,7 @@ def test_memory_is_not_taken_for_little_time():
     need = MemoryModel(1080, 1920, 4, light_s, lookahead=6)
     for limit in (64, 16, 8):
         plan = auto(limit * GIB, need=need)
-        chosen = need.relative_time(plan.window, plan.tile, plan.overlapped)
+        chosen = need.relative_time(plan.level.window, plan.level.tile, plan.overlapped)
         for window in (8, 12, 16, 24):
             for tile in (TilePlan(None), *(TilePlan(side, 16) for side in (96, 256, 512, 1024))):
                 if need.peak_bytes(window, tile) <= limit * GIB:
@@ -129,8 +130,8 @@ def test_time_grows_with_what_is_computed_twice():
 
 def test_when_nothing_fits_tiles_stay_useful():
     plan = auto(1)
-    assert (plan.window, plan.tile.tile_px, plan.overlapped) == (8, GOOD_TILE, False)
-    assert auto(1, tile=TilePlan(None)).tile == TilePlan(None)
+    assert (plan.level.window, plan.level.tile.tile_px, plan.overlapped) == (8, GOOD_TILE, False)
+    assert auto(1, tile=TilePlan(None)).level.tile == TilePlan(None)
 
 
 def test_encoders_count():
@@ -150,17 +151,17 @@ def test_a_plan_that_cannot_fit_says_so():
 
 def test_what_the_user_fixed_is_kept():
     plan = auto(GIB, window=12, tile=TilePlan(64, 8))
-    assert (plan.window, plan.tile) == (12, TilePlan(64, 8))
-    assert auto(GIB, tile=TilePlan(None)).tile == TilePlan(None)
+    assert (plan.level.window, plan.level.tile) == (12, TilePlan(64, 8))
+    assert auto(GIB, tile=TilePlan(None)).level.tile == TilePlan(None)
 
 
 def test_the_fallback_takes_smaller_tiles_first_and_ends():
-    steps = list(smaller_steps(16, TilePlan(None), 270, 480))
-    tiles = [tile.tile_px for window, tile in steps if window == 16]
+    steps = list(smaller_steps(Level(16), 270, 480))
+    tiles = [level.tile.tile_px for level in steps if level.window == 16]
     assert tiles == sorted(tiles, reverse=True)
-    assert [window for window, _ in steps][len(tiles) :] == [12, 8, 4, 2]
-    for _, tile in steps:
-        check_tiles(tile)
+    assert [level.window for level in steps][len(tiles) :] == [12, 8, 4, 2]
+    for level in steps:
+        check_tiles(level.tile)
 
 
 def test_total_memory_is_plausible():

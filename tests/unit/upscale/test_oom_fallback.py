@@ -14,7 +14,8 @@ from rvrt_cli.inference.tiles import TilePlan
 from rvrt_cli.model.config import PRESETS
 from rvrt_cli.model.initialise import initial_tensors
 from rvrt_cli.model.shapes import parameter_shapes
-from rvrt_cli.upscale.oom_fallback import Level, OomFallback
+from rvrt_cli.upscale.level import Level
+from rvrt_cli.upscale.oom_fallback import OomFallback
 from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.prepare import Prepared, prepare
 from rvrt_cli.upscale.sequential import restorer_loaders

@@ -12,6 +12,7 @@ from random_films import films, make_film
 
 from rvrt_cli.errors import InputError
 from rvrt_cli.media.frame import Frame
+from rvrt_cli.upscale.level import Level
 from rvrt_cli.upscale.planner import (
     Begin,
     End,
@@ -36,7 +37,7 @@ def plan(film, config, state=None, until=None):
 
 def config_of(drawn) -> PlanSettings:
     frames, (window, overlap), shots = drawn
-    return PlanSettings(frames, window, overlap, detect_shots=shots)
+    return PlanSettings(frames, Level(window), overlap, detect_shots=shots)
 
 
 def described(steps):
@@ -96,7 +97,7 @@ def test_a_strobe_before_a_segment_is_decided_once():
     levels = [0.1] * 10 + [0.1 if i % 2 else 0.6 for i in range(7)] + [0.6] * 43
     film = make_film(levels, {0}, [1])
     for length in range(8, 30):
-        config = PlanSettings(length, 8, 4)
+        config = PlanSettings(length, Level(8), 4)
         steps = plan(film, config)
         for step in steps:
             if isinstance(step, End):
@@ -105,7 +106,7 @@ def test_a_strobe_before_a_segment_is_decided_once():
 
 def test_a_stretch_ends_where_a_finished_segment_begins():
     film = make_film([0.2] * 40, {0}, [1])
-    config = PlanSettings(8, 8, 4)
+    config = PlanSettings(8, Level(8), 4)
     ends = [step for step in plan(film, config) if isinstance(step, End)]
     steps = plan(film, config, ends[1].after, until=32)
     assert [s.segment for s in steps if isinstance(s, End)] == [e.segment for e in ends[2:4]]
@@ -119,7 +120,7 @@ def test_the_first_step_needs_few_frames_and_few_are_held():
             read.append(index)
             yield Frame(index, index, 1, np.zeros((4, 4, 3), np.float32), key_frame=index % 10 == 0)
 
-    steps = plan_segments(frames(), PlanSettings(1000, 8, 4), detector_for(PlannerState(), set()))
+    steps = plan_segments(frames(), PlanSettings(1000, Level(8), 4), detector_for(PlannerState(), set()))
     assert next(steps) == Begin(0)
     assert len(read) <= 4
     fed = 0
@@ -139,14 +140,15 @@ def test_long_shots_repeat_few_frames():
         length = segment_length(height, width)
         film = [Frame(i, i, 1, np.zeros((1, 1, 3), np.float32)) for i in range(3 * MAX_SEGMENT_FRAMES)]
         fed = sum(
-            isinstance(step, Feed) for step in plan(film, PlanSettings(length, 24, 6, detect_shots=False))
+            isinstance(step, Feed)
+            for step in plan(film, PlanSettings(length, Level(24), 6, detect_shots=False))
         )
         assert fed <= 1.12 * len(film)
 
 
 def test_other_frames_than_those_planned_are_refused():
     film = make_film([0.2] * 20, {0}, [1])
-    (end, *_) = [step for step in plan(film, PlanSettings(8, 8, 4)) if isinstance(step, End)]
+    (end, *_) = [step for step in plan(film, PlanSettings(8, Level(8), 4)) if isinstance(step, End)]
     with pytest.raises(InputError, match="frame 0 is not the one"):
         list(steps_of(end.segment, film[1:]))
     with pytest.raises(InputError, match="frame 5 is not the one"):

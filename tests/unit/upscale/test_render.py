@@ -22,7 +22,8 @@ from rvrt_cli.upscale.executors import RenderJob, Stretch
 from rvrt_cli.upscale.executors.local import LocalExecutor
 from rvrt_cli.upscale.finish import Finish
 from rvrt_cli.upscale.frame_source import frames_in_memory
-from rvrt_cli.upscale.oom_fallback import Level, OomFallback
+from rvrt_cli.upscale.level import Level
+from rvrt_cli.upscale.oom_fallback import OomFallback
 from rvrt_cli.upscale.planner import PlanSettings
 from rvrt_cli.upscale.render import render
 from rvrt_cli.upscale.segments import PlannerState, Segment
@@ -82,7 +83,7 @@ def render_alone(segment, film, stream=None):
 @given(films(), st.integers(1, 13), st.sampled_from([(4, 2), (8, 4)]), st.randoms(use_true_random=False))
 def test_segments_in_any_order_are_those_of_one_run(description, length, window, rng: random.Random):
     film = make_film(*description)
-    files, _ = run(film, PlanSettings(length, *window))
+    files, _ = run(film, PlanSettings(length, Level(window[0]), window[1]))
     segments = list(files)
     rng.shuffle(segments)
     stream = stream_of(segments[0])  # one for all: nothing of a segment stays in it
@@ -95,7 +96,7 @@ def test_segments_in_any_order_are_those_of_one_run(description, length, window,
 def test_any_gaps_are_filled_with_the_bytes_of_one_run(description, length, window, data):
     """Kills and damage leave any set of finished segments; what is planned between them is what was planned before."""
     film = make_film(*description)
-    config = PlanSettings(length, *window)
+    config = PlanSettings(length, Level(window[0]), window[1])
     files, states = run(film, config)
     kept = sorted(data.draw(st.sets(st.integers(0, len(files) - 1))))
     segments = list(files)
@@ -115,7 +116,7 @@ def _render_pickled(job: bytes) -> list:
 
 def test_segments_in_other_processes_are_those_of_one_run():
     film = make_film([0.1] * 9 + [0.1 if i % 2 else 0.6 for i in range(9)] + [0.6] * 25, {0}, [3, 7])
-    files, _ = run(film, PlanSettings(7, 8, 4))
+    files, _ = run(film, PlanSettings(7, Level(8), 4))
     values = [segment.to_json() for segment in files]
     jobs = [pickle.dumps((film, part)) for part in (values[1::2], values[0::2])]
     with multiprocessing.get_context("spawn").Pool(2) as pool:
@@ -137,7 +138,7 @@ def test_one_bad_pixel_is_an_error(value, tile):
 
     stream = open_stream(Bad(), 40, 48, window=8, lookahead=4, tile=tile)
     film = make_film([0.2] * 12, {0}, [1])
-    files, _ = run(film, PlanSettings(12, 8, 4))
+    files, _ = run(film, PlanSettings(12, Level(8), 4))
     (segment,) = files
     big = [type(f)(f.index, f.pts, None, np.full((40, 48, 3), 0.5, np.float32)) for f in film]
     with pytest.raises(NonFiniteError, match="try --precision fp32"):
