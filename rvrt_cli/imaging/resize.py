@@ -37,11 +37,11 @@ class _Block(NamedTuple):
     """(inputs * c, outputs * c): the same product for samples whose c channels lie side by side."""
 
 
-def resize_matrix(in_size: int, out_size: int, scale: float, antialias: bool = True) -> np.ndarray:
-    """The dense (out_size, in_size) float64 matrix that resizes one axis; rows sum to one.
+def _taps(in_size: int, out_size: int, scale: float, antialias: bool) -> tuple[np.ndarray, np.ndarray]:
+    """float64 weights and the inputs that they belong to, both (out_size, taps); an input may occur twice in a row.
 
     ``scale`` is the factor between the two sampling grids; it differs from ``out_size / in_size`` where the output
-    size was rounded up.
+    size was rounded up. The weights of an output sum to one.
     """
     kernel_scale = min(scale, 1.0) if antialias else 1.0
     width = 4.0 / kernel_scale
@@ -53,23 +53,24 @@ def resize_matrix(in_size: int, out_size: int, scale: float, antialias: bool = T
     weights /= weights.sum(axis=1, keepdims=True)
     # Symmetric borders: ... 2 1 | 1 2 ... n | n n-1 ...
     mirrored = np.mod(index.astype(np.int64) - 1, 2 * in_size)
-    mirrored = np.where(mirrored < in_size, mirrored, 2 * in_size - 1 - mirrored)
-    matrix = np.zeros((out_size, in_size))
-    np.add.at(matrix, (np.arange(out_size)[:, None], mirrored), weights)
-    return matrix
+    return weights, np.where(mirrored < in_size, mirrored, 2 * in_size - 1 - mirrored)
 
 
 @lru_cache(maxsize=64)
 def _blocks(
     in_size: int, out_size: int, scale: float, antialias: bool, channels: int, dtype: type
 ) -> tuple[_Block, ...]:
-    matrix = resize_matrix(in_size, out_size, scale, antialias)
+    taps, inputs = _taps(in_size, out_size, scale, antialias)
     blocks = []
     for start in range(0, out_size, _BLOCK):
         stop = min(start + _BLOCK, out_size)
-        used = np.flatnonzero(matrix[start:stop].any(axis=0))
-        first, last = int(used[0]), int(used[-1]) + 1
-        weights: np.ndarray = matrix[start:stop, first:last].astype(dtype)
+        # Not of the whole matrix, which has gigabytes where pictures are large.
+        rows, near = inputs[start:stop], int(inputs[start:stop].min())
+        matrix = np.zeros((stop - start, int(rows.max()) + 1 - near))
+        np.add.at(matrix, (np.arange(stop - start)[:, None], rows - near), taps[start:stop])
+        used = np.flatnonzero(matrix.any(axis=0))
+        first, last = near + int(used[0]), near + int(used[-1]) + 1
+        weights: np.ndarray = matrix[:, used[0] : used[-1] + 1].astype(dtype)
         interleaved = np.kron(weights.T, np.eye(channels, dtype=dtype))
         blocks.append(_Block(start, stop, first, last, weights, interleaved))
     return tuple(blocks)

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from rvrt_cli.errors import InputError
-from rvrt_cli.imaging.resize import imresize, imresize_u8, resize_matrix
+from rvrt_cli.imaging.resize import _blocks, imresize, imresize_u8
 
 SCALES = {"0.2500": 0.25, "0.5000": 0.5, "0.3333": 1 / 3, "2.0000": 2.0, "4.0000": 4.0}
 GOLDEN_TIE = 3e-5
 """Distance from a half below which the golden array's own float32 rounding decides which way it went (range 0..255)."""
+
+
+def dense_matrix(in_size: int, out_size: int, scale: float) -> np.ndarray:
+    """(out_size, in_size): Keys's kernel at every output, widened when shrinking, the borders mirrored."""
+    matrix = np.zeros((out_size, in_size))
+    shrink = min(scale, 1.0)
+    for out in range(out_size):
+        centre = (out + 1) / scale + 0.5 * (1 - 1 / scale)
+        for place in range(math.floor(centre - 2 / shrink), math.ceil(centre + 2 / shrink) + 1):
+            x = abs(shrink * (centre - place))
+            near, far = 1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+            mirrored = (place - 1) % (2 * in_size)
+            matrix[out, min(mirrored, 2 * in_size - 1 - mirrored)] += (
+                near if x <= 1 else far if x < 2 else 0.0
+            )
+    return matrix / matrix.sum(axis=1, keepdims=True)
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +75,8 @@ def test_leading_axes_are_independent_images() -> None:
 def test_every_size_agrees_with_the_dense_float64_product(shape: tuple[int, int], scale: float) -> None:
     h, w = shape
     image = np.random.default_rng(1).random((h, w, 3))
-    rows = resize_matrix(h, math.ceil(h * scale), scale)
-    columns = resize_matrix(w, math.ceil(w * scale), scale)
+    rows = dense_matrix(h, math.ceil(h * scale), scale)
+    columns = dense_matrix(w, math.ceil(w * scale), scale)
     np.testing.assert_allclose(rows.sum(axis=1), 1.0)
     expected = np.einsum("ab,bcd,ec->aed", rows, image, columns)
     np.testing.assert_allclose(imresize(image, scale), expected, rtol=0, atol=2e-6)
@@ -91,3 +108,15 @@ def test_impossible_images_are_refused() -> None:
         imresize(np.zeros((0, 4, 3), np.float32), 0.25)
     with pytest.raises(InputError, match="at least one pixel"):
         imresize(np.zeros((4, 4, 3), np.float32), size=(0, 4))
+
+
+def test_the_kernels_of_a_large_picture_are_small() -> None:
+    """A dense matrix of this size takes 400 MB."""
+    _blocks.cache_clear()
+    tracemalloc.start()
+    try:
+        _blocks(5160, 10320, 2.0, True, 1, np.float32)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+        _blocks.cache_clear()
