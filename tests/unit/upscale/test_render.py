@@ -58,7 +58,7 @@ def run(film, config, stretches=(Stretch(PlannerState()),), finished=None):
     job = RenderJob(
         source=frames_in_memory(lambda first: iter(film[first:]), len(film)),
         settings=config,
-        fallback=OomFallback([TemporalMean], Level(config.window, TilePlan(None))),
+        fallback=OomFallback([TemporalMean], config.level),
         finish=Finish(*SIZE),
         open_file=Hashing,
         finished=take,
