@@ -267,7 +267,7 @@ def test_another_memory_limit_and_threads_keep_what_is_done(clip, tmp_path):
     assert done.returncode == 0, done.stderr.decode()
     report = json.loads(done.stdout.splitlines()[-1])
     assert report["frames_resumed"] == 8
-    assert report["window"] == 12, "the rest is made with shorter windows"
+    assert report["window"] == 8, "the rest is made with shorter windows"
     assert len(output.read_bytes()) == len(whole)
 
 
