@@ -27,7 +27,7 @@ ModelOption = Annotated[
         "--model",
         "-m",
         metavar="NAME|PATH",
-        help="A model's name (light-s, light-s-real, light, rvrt, bicubic) or its weights file.",
+        help="A model's name (light-s, light-s-real, light-s-x2, light, rvrt, bicubic) or its weights file.",
         rich_help_panel=MODEL_PANEL,
     ),
 ]

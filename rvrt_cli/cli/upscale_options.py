@@ -34,7 +34,7 @@ ScaleOption = Annotated[
     typer.Option(
         "--scale",
         metavar="2|3|4",
-        help="Size of the result; below 4 the model's x4 is reduced. 1 keeps the size (with --denoise or --deblur).",
+        help="Size of the result; below the model's own (4; 2 for light-s-x2) it is reduced. 1 keeps the size (with --denoise or --deblur).",
         rich_help_panel=PICTURE,
     ),
 ]
