@@ -36,7 +36,7 @@ class UpscaleOptions:
     model: str = option(
         DEFAULT_MODEL,
         MODEL,
-        "A model's name (light-s, light-s-real, light, rvrt, bicubic) or its weights file.",
+        "A model's name (light-s, light-s-real, light-s-x2, light, rvrt, bicubic) or its weights file.",
         "NAME|PATH",
         short="-m",
         decides_bytes=False,
@@ -51,7 +51,7 @@ class UpscaleOptions:
     scale: int | None = option(
         None,
         PICTURE,
-        "Size of the result; below 4 the model's x4 is reduced. 1 keeps the size (with --denoise or --deblur).",
+        "Size of the result; below the model's own (4; 2 for light-s-x2) it is reduced. 1 keeps the size (with --denoise or --deblur).",
         "2|3|4",
     )
     height: int | None = option(

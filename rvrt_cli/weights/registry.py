@@ -100,7 +100,7 @@ PUBLISHED: tuple[PublishedWeights, ...] = (
 
 SHIPPED_LABELS: dict[str, str] = {
     "light-s": "x4, clean films, trained by this project",
-    "light-s-x2": "x2, clean films, trained by this project",
+    "light-s-x2": "x2, clean films, fast, trained by this project",
     "light-s-real": "x4, compressed and noisy films, trained by this project",
 }
 """What the weights that ship with the tool are for; each has a model card beside it."""
