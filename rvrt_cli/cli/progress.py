@@ -61,7 +61,7 @@ def describe_start(event: Started) -> list[str]:
     reason = f": {event.reason}" if event.reason else ""
     return [
         f"{event.input}: {frames}{event.width}x{event.height} -> {event.output_width}x{event.output_height}",
-        f"Model {event.model} ({event.engine}{reason}); windows of {event.window} frames, {event.overlap} shared; {event.tiles}.",
+        f"Model {event.model} ({event.engine}{reason}); windows of {event.window} frames, {event.overlap} of context; {event.tiles}.",
     ]
 
 

@@ -314,7 +314,7 @@ def describe_estimate(estimate: Estimate) -> list[str]:
         f"Output   {estimate.output}: {estimate.output_encoder} {estimate.output_pix_fmt}, {estimate.output_width}x{estimate.output_height}",
         f"Model    {estimate.model}",
         f"Engine   {estimate.engine}" + (f": {estimate.reason}" if estimate.reason else ""),
-        f"Work     {about}{counted(estimate.shots, 'shot')}{windows} of {estimate.window} frames ({estimate.overlap} shared), {estimate.tiles}{tiles}, "
+        f"Work     {about}{counted(estimate.shots, 'shot')}{windows} of {estimate.window} frames ({estimate.overlap} of context), {estimate.tiles}{tiles}, "
         f"segments of {estimate.segment_frames} frames",
         f"Measured model {estimate.model_s_per_frame:.3f} s, decode {estimate.decode_s_per_frame:.3f} s, encode {estimate.encode_s_per_frame:.3f} s a frame",
     ]
