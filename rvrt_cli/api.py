@@ -218,7 +218,7 @@ def upscale_frames(
         picture = np.clip(picture, 0, 1)
         out[frame.index] = np.rint(picture * 255) if eight_bit else picture
 
-    overlap = settled.shared_frames
+    overlap = settled.context_frames
     taker = PictureTaker(take)
     job = RenderJob(
         source=frames_in_memory(read, count),

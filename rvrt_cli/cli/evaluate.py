@@ -168,7 +168,10 @@ def evaluate_command(
         ),
     ] = None,
     overlap: Annotated[
-        int, typer.Option("--overlap", metavar="N", help="Frames of context behind each window.", rich_help_panel=RUN)
+        int,
+        typer.Option(
+            "--overlap", metavar="N", help="Frames of context behind each window.", rich_help_panel=RUN
+        ),
     ] = 2,
     tile: Annotated[
         int | None,

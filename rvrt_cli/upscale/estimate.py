@@ -175,7 +175,7 @@ def _estimate(prepared: Prepared, say: Callable[[str], None], on_event: OnEvent)
         model=prepared.restorer.name,
         engine=prepared.restorer.engine,
         window=level.window,
-        overlap=options.shared_frames,
+        overlap=options.context_frames,
         windows=windows,
         tiles=str(level.tile),
         tiles_per_window=count_tiles(video.height, video.width, level.tile),

@@ -98,7 +98,7 @@ def frames_around(prepared: Prepared, at_s: float) -> tuple[list[Frame], int]:
     source, options = prepared.source, prepared.options
     video = source.video
     rate = float(video.average_rate or 25)
-    around = options.shared_frames + 1
+    around = options.context_frames + 1
 
     def shown_at(frame: Frame) -> float:
         return float(frame.pts * video.time_base) - source.start_s

@@ -109,13 +109,13 @@ class UpscaleOptions:
     window: int | None = option(
         None,
         MEMORY,
-        "Frames given to the model at once (even; default 24, fewer when memory is short).",
+        "Frames of one backward pass (even; default 24, fewer when memory is short).",
         "N",
     )
     overlap: int | None = option(
         None,
         MEMORY,
-        "Frames that consecutive windows share (even; default 6, fewer for short windows).",
+        "Frames of context behind a window and around a segment (even; default 6, fewer for short windows).",
         "N",
     )
     tile: str = option(
@@ -182,8 +182,8 @@ class UpscaleOptions:
     )
 
     @property
-    def shared_frames(self) -> int:
-        """How many frames neighbouring windows share: ``overlap``, or as many as are invisible and fit into ``window``."""
+    def context_frames(self) -> int:
+        """How many frames of context a window and a segment have: ``overlap``, or as many as make edges invisible and fit ``window``."""
         if self.overlap is not None:
             return self.overlap
         half = (self.window if self.window is not None else DEFAULT_WINDOW) // 2
@@ -219,7 +219,7 @@ class UpscaleOptions:
             raise UsageError(f"--deinterlace must be auto, on or off; got {self.deinterlace!r}.")
         if self.compare not in (None, "side", "split"):
             raise UsageError(f"--compare must be side or split; got {self.compare!r}.")
-        check_window(self.window if self.window is not None else DEFAULT_WINDOW, self.shared_frames)
+        check_window(self.window if self.window is not None else DEFAULT_WINDOW, self.context_frames)
         check_tiles(self.fixed_tile() or TilePlan(AUTO_TILES[0], self.tile_overlap))
         if self.memory_limit is not None:
             parse_size(self.memory_limit)

@@ -51,7 +51,7 @@ def plan_work(
     ``encoder_bytes``: what the encoder holds, see :func:`rvrt_cli.upscale.memory.encoder_bytes`.
     """
     restorer_bytes = getattr(restorer, "memory_bytes", unknown_restorer_bytes)
-    need = MemoryModel(height, width, restorer.scale, restorer_bytes, encoder_bytes, options.shared_frames)
+    need = MemoryModel(height, width, restorer.scale, restorer_bytes, encoder_bytes, options.context_frames)
     limit = parse_size(options.memory_limit) if options.memory_limit else int(total_memory() * DEFAULT_SHARE)
     auto = plan_auto(
         need,

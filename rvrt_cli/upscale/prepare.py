@@ -116,7 +116,7 @@ class Prepared:
         return PlanSettings(
             self.segment_frames,
             self.level,
-            self.options.shared_frames,
+            self.options.context_frames,
             model=self.restorer.fingerprint,
             encoder=self.encoder_fingerprint,
             detect_shots=self.options.shots,

@@ -80,5 +80,5 @@ def test_bicubic_behind_a_network_needs_no_device(monkeypatch: pytest.MonkeyPatc
 def test_short_windows_share_fewer_frames(window: int | None, shared: int) -> None:
     options = UpscaleOptions(window=window)
     options.check()
-    assert options.shared_frames == shared
-    assert UpscaleOptions(window=24, overlap=8).shared_frames == 8
+    assert options.context_frames == shared
+    assert UpscaleOptions(window=24, overlap=8).context_frames == 8
