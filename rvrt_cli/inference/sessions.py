@@ -14,7 +14,7 @@ import numpy as np
 from rvrt_cli.errors import DeviceError
 from rvrt_cli.inference.cache import CachedBytes, entry_path, open_folder, read_entry, write_entry
 from rvrt_cli.inference.memory import memory_ran_out, translate_engine_errors
-from rvrt_cli.system.hardware import PROVIDERS, available_cores
+from rvrt_cli.system.hardware import PROVIDERS, available_cores, openvino_core
 
 BEHIND = {"tensorrt": ("cuda", "cpu"), "cpu": ()}
 """Providers that take the operators which another one lacks; the CPU's unless named here."""
@@ -58,7 +58,7 @@ class OpenVinoSession:
         with translate_engine_errors("OpenVINO"):
             import openvino as ov
 
-            core = ov.Core()
+            core = openvino_core()
             options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
             if device == "CPU":
                 options["INFERENCE_NUM_THREADS"] = threads or available_cores()

@@ -15,6 +15,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ONNX_RUNTIME_PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
 """The distributions that bring the module ``onnxruntime``; they overwrite one another."""
@@ -116,14 +117,23 @@ def torch_cuda() -> int:
 
 
 @functools.lru_cache(maxsize=1)
+def openvino_core() -> Any:
+    """OpenVINO's core, one for the process and for as long as it lives.
+
+    With the last core its plugins are unloaded, and a thread of theirs that is still ending runs code that is gone: a crash.
+    """
+    import openvino
+
+    return openvino.Core()
+
+
+@functools.lru_cache(maxsize=1)
 def openvino_devices() -> tuple[str, ...]:
     """OpenVINO's devices ("CPU", "GPU", "GPU.1", "NPU"); empty where it is not installed."""
     if not installed("openvino"):
         return ()
     try:
-        import openvino
-
-        return tuple(openvino.Core().available_devices)
+        return tuple(openvino_core().available_devices)
     except (ImportError, RuntimeError):
         return ()
 
@@ -137,9 +147,7 @@ def openvino_gpus() -> tuple[Card, ...]:
 
 def _openvino_card(device: str) -> Card:
     try:
-        import openvino
-
-        core = openvino.Core()
+        core = openvino_core()
         memory = int(core.get_property(device, "GPU_DEVICE_TOTAL_MEM_SIZE"))
         return Card(str(core.get_property(device, "FULL_DEVICE_NAME")), memory >> 20)
     except (ImportError, RuntimeError, TypeError, ValueError):
