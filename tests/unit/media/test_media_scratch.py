@@ -15,7 +15,7 @@ from rvrt_cli.media.scratch import LOCK_NAME, PREFIX, scratch_folder
 HOLDS_ONE = (
     "import sys, tempfile\nfrom rvrt_cli.media.scratch import scratch_folder\ntempfile.tempdir = sys.argv[1]\n"
     "with scratch_folder() as folder:\n"
-    "    (folder / 'aside.nut').write_bytes(b'sound')\n    print(folder, flush=True)\n    sys.stdin.read()\n"
+    "    (folder / 'side-streams.nut').write_bytes(b'sound')\n    print(folder, flush=True)\n    sys.stdin.read()\n"
 )
 
 

@@ -11,12 +11,16 @@ import pytest
 from rvrt_cli.errors import DiskFullError, OutputError
 from rvrt_cli.system.files import (
     atomic_path,
+    fitting_name,
     remove_all_leftovers,
     remove_leftovers,
     sync_directory,
     translate_write_errors,
+    visible,
+    visible_folders,
     write_bytes,
     write_json,
+    written_through,
 )
 
 
@@ -122,3 +126,33 @@ def test_the_longest_names_can_be_written(tmp_path: Path, stem: str) -> None:
     left.write_bytes(b"of a killed run")
     remove_leftovers(target)
     assert [path.name for path in tmp_path.iterdir()] == [target.name]
+
+
+def test_hidden_files_and_what_lies_in_hidden_folders_are_not_seen(tmp_path: Path) -> None:
+    for name in ("b.mp4", "._b.mp4", "sub/a.mp4", "sub/deeper/c.mp4", ".Trash-1000/old.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "sub" / "back").symlink_to(tmp_path)
+    assert [path.name for path in visible(tmp_path)] == ["b.mp4", "sub"]
+    found = [path.relative_to(tmp_path).as_posix() for path in visible_folders(tmp_path)]
+    assert found == [".", "sub", "sub/back", "sub/deeper"]
+
+
+def test_a_name_fits_and_tells_its_twins_apart(tmp_path: Path) -> None:
+    assert fitting_name(tmp_path / "not" / "there", "film", ".part") == "film.part"
+    first, second = (fitting_name(tmp_path, "ü" * 130 + end, ".rvrt-work") for end in "ab")
+    assert first != second
+    for name in (first, second):
+        assert len(os.fsencode(name)) <= 255
+        assert name.endswith(".rvrt-work")
+        (tmp_path / name).touch()
+
+
+def test_a_link_stands_for_what_it_points_to(tmp_path: Path) -> None:
+    link, loop = tmp_path / "link", tmp_path / "loop"
+    link.symlink_to(tmp_path / "target")
+    loop.symlink_to(loop)
+    assert written_through(tmp_path / "plain") == tmp_path / "plain"
+    assert written_through(link) == (tmp_path / "target").resolve()  # which need not exist
+    with pytest.raises(OutputError):
+        written_through(loop)
