@@ -80,7 +80,8 @@ def sizes() -> None:
         lq = rng.random((*size, 3), dtype=np.float32)
         results = [engine(lq) for engine in engines]
         assert all(y.shape == (size[0], 4 * size[1], 4 * size[2], 3) for y in results)
-        assert np.abs(results[0] - results[1]).max() < 1e-4
+        # Features wait in float16: where the engines' float32 differs in its last digits, a stored value may round the other way.
+        assert np.abs(results[0] - results[1]).max() < 1e-3
     engines[1](rng.random((40, 4, 4, 3), dtype=np.float32))
 
 
