@@ -13,8 +13,8 @@ import numpy as np
 
 from rvrt_cli.errors import InputError, InterruptedRun, OutputError, UsageError
 from rvrt_cli.evaluate.films import ComparedFilm, FilmSet, describe_film, look_at, open_films, walk
-from rvrt_cli.evaluate.measure import LUMA_STATEMENT, METRICS, VMAF_STATEMENT, FrameMeter, luma
-from rvrt_cli.evaluate.metrics import psnr
+from rvrt_cli.evaluate.measure import LUMA_STATEMENT, METRICS, VMAF_STATEMENT, FrameMeter
+from rvrt_cli.evaluate.metrics import psnr, rgb_to_y
 from rvrt_cli.evaluate.page import MAX_PICTURE_BYTES, Curve, Page, PageFilm, Place, render_page
 from rvrt_cli.evaluate.page_pictures import encode_alike, thumbnail
 from rvrt_cli.evaluate.report import jsonable
@@ -182,7 +182,7 @@ def _measure(films: FilmSet, options: CompareOptions, report: OnProgress) -> Mea
             moment = look_at(films, time_s)
             if not measured.times_s or moment.time_s > measured.times_s[-1]:
                 measured.times_s.append(moment.time_s)
-                measured.add_difference([luma(picture) for picture in moment.pictures])
+                measured.add_difference([rgb_to_y(picture) for picture in moment.pictures])
             report(done + 1, len(times))
     return measured
 
@@ -195,7 +195,7 @@ def _measure_all(
         tested = films.compared if films.has_gt else ()
         meters = [stack.enter_context(FrameMeter(options.metrics, matrix)) for _ in tested]
         for moment in walk(films, options.start_s, options.end_s, options.max_frames):
-            planes = [luma(picture) for picture in moment.pictures]
+            planes = [rgb_to_y(picture) for picture in moment.pictures]
             measured.times_s.append(moment.time_s)
             measured.add_difference(planes)
             for index, meter in enumerate(meters):

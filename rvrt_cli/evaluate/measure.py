@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rvrt_cli.errors import UsageError
-from rvrt_cli.evaluate.metrics import psnr, rgb_to_y, ssim
+from rvrt_cli.evaluate.metrics import psnr, ssim
 from rvrt_cli.evaluate.vmaf import BT601, VMAF_MODELS, VmafMeter
 
 
@@ -59,7 +59,7 @@ class FrameMeter:
             self._vmaf.close()
 
     def add(self, sr: np.ndarray, gt: np.ndarray, sr_y: np.ndarray, gt_y: np.ndarray) -> None:
-        """Measure (h, w, 3) uint8 ``sr`` against ``gt``; ``…_y``: their :func:`rgb_to_y`. Errors: those of the meters."""
+        """Measure (h, w, 3) uint8 ``sr`` against ``gt``; ``…_y``: their :func:`~rvrt_cli.evaluate.metrics.rgb_to_y`. Errors: those of the meters."""
         for name in self._plain:
             self._figures[name].append(psnr(sr_y, gt_y) if name == "psnr" else ssim(sr_y, gt_y))
         if self._vmaf_names:
@@ -72,8 +72,3 @@ class FrameMeter:
         if self._vmaf is not None:
             self._figures.update(self._vmaf.finish())
         return self._figures
-
-
-def luma(picture: np.ndarray) -> np.ndarray:
-    """(h, w, 3) uint8 → (h, w) float64, what PSNR and SSIM compare."""
-    return rgb_to_y(picture)

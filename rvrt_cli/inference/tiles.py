@@ -5,8 +5,8 @@ multiples of ``ALIGN`` LQ pixels: RVRT partitions pictures into attention window
 a tile and in the whole picture keeps the difference between them small. In an overlap the quarter nearest to a tile's
 own edge is dropped and the rest cross-faded; the weights sum to one everywhere.
 
-:func:`restore_tiled` gives float32, :func:`restore_packed`, for films, 16-bit fixed point where there are tiles. Memory runs
-out with large pictures, and those are most of it.
+:func:`restore_tiled` gives float32; for films tiles are put together in 16-bit fixed point by :func:`blend_tile`. Memory runs out with
+large pictures, and those are most of it.
 """
 
 from __future__ import annotations
@@ -132,27 +132,28 @@ def restore_tiled(restore: Restore, lq: np.ndarray, scale: int, plan: TilePlan) 
     return out
 
 
-def restore_packed(restore: Restore, lq: np.ndarray, scale: int, plan: TilePlan) -> np.ndarray:
-    """Restore ``lq`` (t, h, w, c) float32 → (t, scale*h, scale*w, 3): float32 of whole pictures, codes of tiles.
+def blend_tile(
+    codes: np.ndarray,
+    picture: np.ndarray,
+    rows: tuple[tuple[int, int], ...],
+    columns: tuple[tuple[int, int], ...],
+    scale: int,
+    row: int,
+    column: int,
+) -> None:
+    """Add the ``picture`` (h, w, 3) float32 of a tile to ``codes`` (scale*height, scale*width, 3) uint16, which begin as zeros.
 
-    Codes are uint16, see :mod:`.fixed_point`. They differ from :func:`restore_tiled` by half a code (1e-5) where one tile is
-    alone, by two at most (4e-5) where four meet. A picture that is one tile is as exact as without tiles, but NaN must be noticed in ``restore``.
+    Tiles are added row by row. Codes (:mod:`~rvrt_cli.imaging.fixed_point`) differ from the float32 of :func:`restore_tiled` by half a
+    code (1e-5) where one tile is alone, by two at most (4e-5) where four meet. What ``picture`` has beyond the tile is left out; NaN
+    must be noticed before.
     """
-    count, height, width, _ = lq.shape
-    if not is_cut(height, width, plan):
-        return restore(lq)
-    rows, columns = spans_of(height, width, scale, plan)
-    out = np.zeros((count, scale * height, scale * width, 3), np.uint16)
-    flat = out.reshape(count, scale * height, scale * width * 3)
-    for row, (top, bottom) in enumerate(rows):
-        for column, (left, right) in enumerate(columns):
-            sr = restore(np.ascontiguousarray(lq[:, top:bottom, left:right]))
-            for block in row_blocks(sr.shape[1], sr[0, 0].size):
-                y = slice(scale * top + block.start, scale * top + block.stop)
-                share = tile_share(rows, columns, scale, row, column, block)
-                for frame, picture in zip(flat, sr, strict=True):
-                    blend_into(frame[y, 3 * scale * left : 3 * scale * right], picture[block], share)
-    return out
+    (top, bottom), (left, right) = rows[row], columns[column]
+    height, width = scale * (bottom - top), scale * (right - left)
+    flat = codes.reshape(codes.shape[0], -1)
+    flat = flat[scale * top : scale * bottom, 3 * scale * left : 3 * scale * right]
+    for block in row_blocks(height, 3 * width):
+        share = tile_share(rows, columns, scale, row, column, block)
+        blend_into(flat[block], picture[block, :width], share)
 
 
 def tile_share(

@@ -6,7 +6,6 @@ The parts are generators, so that a local run can work on them in threads of the
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from typing import Protocol
 
 import numpy as np
 
-from rvrt_cli.errors import NonFiniteError
 from rvrt_cli.inference.stream import PictureStream
 from rvrt_cli.media.frame import Frame
 from rvrt_cli.upscale.finish import Finish
@@ -48,10 +46,7 @@ class SegmentFile(Protocol):
 
 
 class PictureMaker:
-    """Gives frames to a stream and pairs the pictures that come out with their frames.
-
-    Errors of its methods: :class:`NonFiniteError` where the model makes NaN or infinite values, those of the stream.
-    """
+    """Gives frames to a stream and pairs the pictures that come out with their frames. Errors of its methods: the stream's."""
 
     def __init__(self, stream: PictureStream) -> None:
         self._stream = stream
@@ -67,7 +62,6 @@ class PictureMaker:
             pictures = self._stream.finish()
         for picture in pictures:
             frame = self._waiting.popleft()
-            _check_finite(frame.index, picture)
             yield frame, picture
         if isinstance(step, EndRun) and self._waiting:
             raise AssertionError(f"the model made no picture of frame {self._waiting[0].index}")
@@ -93,11 +87,3 @@ def render(
             write_picture(finish, frame, picture, file)
             corrupt += frame.corrupt
     return FinishedFile(*file.close(), corrupt)
-
-
-def _check_finite(index: int, picture: np.ndarray) -> None:
-    # One sum finds NaN and infinity without a second array of this size.
-    if not math.isfinite(float(picture.sum())):
-        raise NonFiniteError(
-            f"the model made NaN or infinite pixels in frame {index}; try --precision fp32 or another --backend, and report it."
-        )

@@ -159,6 +159,12 @@ def resolved_choices(prepared: Prepared) -> dict[str, Any]:
     }
 
 
+def resolved_level(journal: Journal) -> Level:
+    """The level among the :func:`resolved_choices` of the run that began."""
+    chosen = journal.resolved
+    return Level(chosen["window"], TilePlan(chosen["tile_px"], chosen["tile_overlap_px"]))
+
+
 def _finished_before(prepared: Prepared, journal: Journal, on_event: OnEvent, began: float) -> Report:
     """The report of a run that was killed when its film was in place; its work goes now."""
     assert isinstance(prepared.output, Path)
@@ -170,7 +176,7 @@ def _finished_before(prepared: Prepared, journal: Journal, on_event: OnEvent, be
         RenderResult(
             engine=prepared.restorer.engine,
             model=prepared.restorer.name,
-            level=replace(prepared.level, window=journal.resolved["window"]),
+            level=resolved_level(journal),
         ),
         began,
         frames=frames,
@@ -201,13 +207,7 @@ def _run_journaled(
     _tell_what_was_found(journal, on_event)
     _amend_plan(prepared, journal)
     # "auto" was settled by the run that began; the machine's state may have changed since, the result must not.
-    prepared = replace(
-        prepared,
-        level=Level(
-            journal.resolved["window"],
-            TilePlan(journal.resolved["tile_px"], journal.resolved["tile_overlap_px"]),
-        ),
-    )
+    prepared = replace(prepared, level=resolved_level(journal))
     resumed = journal.frames_done
     on_event(started_event(prepared, resumed))
     stretches = _stretches(prepared, journal)
@@ -297,11 +297,7 @@ def _stretches(prepared: Prepared, journal: Journal) -> tuple[Stretch, ...]:
     planned = prepared.level
     for gap in journal.gaps():
         like = None if journal.amended else gap.like
-        level = (
-            Level(like.window, TilePlan(like.tile_px, like.tile_overlap_px), like.fallback)
-            if like
-            else planned
-        )
+        level = like.level if like else planned
         if stretches and (stretches[-1].until, stretches[-1].level) == (gap.state.start, level):
             stretches[-1] = replace(stretches[-1], until=gap.until)
         else:

@@ -13,11 +13,13 @@ from rvrt_cli.inference.restorer import BicubicRestorer, IdentityRestorer
 from rvrt_cli.inference.tiles import (
     ALIGN,
     TilePlan,
+    blend_tile,
     check_tiles,
     count_tiles,
+    is_cut,
     plan_spans,
-    restore_packed,
     restore_tiled,
+    spans_of,
     weight_sum,
 )
 
@@ -52,6 +54,21 @@ def test_bicubic_tiles_equal_the_whole_picture():
     lq = np.random.default_rng(0).random((1, 80, 144, 3), np.float32)
     bicubic = BicubicRestorer()
     np.testing.assert_allclose(restore_tiled(bicubic, lq, 4, TilePlan(48, 16)), bicubic(lq), atol=1e-5)
+
+
+def restore_packed(restore, lq, scale, plan):
+    """As a stream does it for each frame: float32 of whole pictures, codes of tiles."""
+    count, height, width, _ = lq.shape
+    if not is_cut(height, width, plan):
+        return restore(lq)
+    rows, columns = spans_of(height, width, scale, plan)
+    out = np.zeros((count, scale * height, scale * width, 3), np.uint16)
+    for row, (top, bottom) in enumerate(rows):
+        for column, (left, right) in enumerate(columns):
+            sr = restore(np.ascontiguousarray(lq[:, top:bottom, left:right]))
+            for codes, picture in zip(out, sr, strict=True):
+                blend_tile(codes, picture, rows, columns, scale, row, column)
+    return out
 
 
 def unlike(tile: np.ndarray) -> np.ndarray:
