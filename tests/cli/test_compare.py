@@ -6,7 +6,6 @@ import base64
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +14,11 @@ import numpy as np
 import pytest
 from upscale_clips import make_clip, run_ffmpeg
 
-from rvrt_cli.cli import app as cli
 from rvrt_cli.errors import ExitCode
 from rvrt_cli.evaluate import compare
 from rvrt_cli.evaluate.metrics import psnr, ssim
 from rvrt_cli.imaging.resize import imresize
 from rvrt_cli.media import probe, read_frames
-
-
-class Result:
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-
-@pytest.fixture
-def rvrt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Run the command as a shell would, error boundary included."""
-
-    def run(*arguments: object) -> Result:
-        monkeypatch.setattr(sys, "argv", ["rvrt", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        captured = capsys.readouterr()
-        return Result(code, captured.out, captured.err)
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -5,37 +5,21 @@ from __future__ import annotations
 import csv
 import json
 import math
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from rvrt_cli.cli.app import main
 from rvrt_cli.errors import ExitCode
 
 
-class Result:
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-
 @pytest.fixture
-def rvrt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
-    """Run the command as a shell would, error boundary included, with its own cache of unfinished runs."""
+def rvrt(rvrt, tmp_path: Path):
+    """``rvrt eval`` with its own cache of unfinished runs."""
 
-    def run(*arguments: object) -> Result:
-        monkeypatch.setattr(
-            sys, "argv", ["rvrt", "eval", *map(str, arguments), "--work-dir", str(tmp_path / "work")]
-        )
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        captured = capsys.readouterr()
-        return Result(code, captured.out, captured.err)
+    def run(*arguments: object):
+        return rvrt("eval", *arguments, "--work-dir", tmp_path / "work")
 
     return run
 

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 
 import rvrt_cli
-from rvrt_cli.cli.app import main
 from rvrt_cli.errors import ExitCode
 
 
@@ -30,28 +29,6 @@ def vimeo(shared: Path, tmp_path: Path) -> Path:
     (root / "sep_trainlist.txt").write_text("00001/0001\n")
     (root / "sep_testlist.txt").write_text("00002/0005\n")
     return root
-
-
-class Result:
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-
-@pytest.fixture
-def rvrt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Run the command as a shell would, error boundary included."""
-
-    def run(*arguments: object) -> Result:
-        monkeypatch.setattr(sys, "argv", ["rvrt", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        captured = capsys.readouterr()
-        return Result(code, captured.out, captured.err)
-
-    return run
 
 
 def test_vimeo90k_from_root(rvrt, vimeo: Path) -> None:
