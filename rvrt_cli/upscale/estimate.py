@@ -283,8 +283,7 @@ def free_bytes(prepared: Prepared) -> int | None:
 def _count_shots(prepared: Prepared) -> tuple[int, int, bool]:
     """(shots, frames looked at, whether that was the whole run)."""
     shots = frames = 0
-    film = open_frame_source(prepared.source, prepared.options)
-    state = PlannerState()
+    film, state = prepared.film, PlannerState()
     with film.open(state, lambda _: None) as stream:
         flagged = flag_cuts(stream, detector_for(state, film.forced_cuts))
         for index, (_, starts_shot) in enumerate(flagged):

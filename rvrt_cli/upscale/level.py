@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rvrt_cli.inference.tiles import WHOLE, TilePlan
+from rvrt_cli.upscale.segments import Segment
 
 
 @dataclass(frozen=True)
@@ -14,3 +15,8 @@ class Level:
     window: int
     tile: TilePlan = WHOLE
     restorer: int = 0
+
+
+def level_of(segment: Segment) -> Level:
+    """How a segment is made."""
+    return Level(segment.window, TilePlan(segment.tile_px, segment.tile_overlap_px), segment.fallback)

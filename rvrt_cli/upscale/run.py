@@ -22,7 +22,7 @@ from rvrt_cli.upscale.executors.local import LocalExecutor
 from rvrt_cli.upscale.input_fingerprint import InputFingerprint
 from rvrt_cli.upscale.join import place_output
 from rvrt_cli.upscale.journal import Journal, SegmentRecord, find_work
-from rvrt_cli.upscale.level import Level
+from rvrt_cli.upscale.level import Level, level_of
 from rvrt_cli.upscale.oom_fallback import OomFallback
 from rvrt_cli.upscale.options import UpscaleOptions
 from rvrt_cli.upscale.output_path import exists_already
@@ -297,7 +297,7 @@ def _stretches(prepared: Prepared, journal: Journal) -> tuple[Stretch, ...]:
     planned = prepared.level
     for gap in journal.gaps():
         like = None if journal.amended else gap.like
-        level = like.level if like else planned
+        level = level_of(like) if like else planned
         if stretches and (stretches[-1].until, stretches[-1].level) == (gap.state.start, level):
             stretches[-1] = replace(stretches[-1], until=gap.until)
         else:

@@ -12,8 +12,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rvrt_cli.errors import UsageError
-from rvrt_cli.inference.tiles import TilePlan
-from rvrt_cli.upscale.level import Level
 
 CLIP = 2
 """Frames that RVRT updates together. They are paired from the first frame of a run, so runs keep the parity of their shot."""
@@ -56,11 +54,6 @@ class Segment:
     fallback: int
     model: str
     encoder: str
-
-    @property
-    def level(self) -> Level:
-        """How it is made."""
-        return Level(self.window, TilePlan(self.tile_px, self.tile_overlap_px), self.fallback)
 
     @property
     def frames(self) -> int:
